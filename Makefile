@@ -1,0 +1,66 @@
+# Everything is set up by the first target that needs it; nothing asks for root.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first Python that is new enough; `make PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+.PHONY: help run test lint format pins clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Settings of `make run`: PORT, LAPSE_PAYMENT_WINDOW (seconds), LAPSE_TIMER (a URL, or a bare'
+	@echo '  scheme such as redis+expiry://), DATABASE_URL, REDIS_URL.'
+
+run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and Redis, and its worker
+	@exec $(BIN)/python -m shop.run
+
+test: $(VENV)/dev.stamp ## Run every test; `make test ARGS="-k name"` runs some
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Formatter, linter, strict types and the import rule
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/dev.stamp ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+clean: ## Remove the demo's data, the virtual environment and all caches
+	@if [ -f .run/pid ] && kill -0 "$$(cat .run/pid)" 2>/dev/null; then \
+		echo 'make run is still going (process '"$$(cat .run/pid)"'). Stop it first.' >&2; exit 1; fi
+	@rm -rf .run $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist staticfiles
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+EXTRAS := --extra redis --extra django --extra cli --extra logs --extra servers
+COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" pyproject.toml $(EXTRAS)
+pins: ## Choose the newest versions that fit and write requirements/*.txt (needs uv)
+	@$(COMPILE) --group run --output-file requirements/run.txt
+	@$(COMPILE) --extra testing --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
+
+$(VENV)/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo 'Lapse needs Python 3.11 or later with the venv module (Debian: apt-get install python3-venv).' >&2; \
+		echo 'Found: '"$$(python3 --version 2>&1 || echo no python3 at all)"'. Name another with make PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@echo 'Setting up $(VENV) with '"$$($(PYTHON) --version)"'; the first time takes a minute.'
+	@$(PYTHON) -m venv $(VENV)
+
+# Hashes are checked, versions are exact; the package itself is installed as any shop would, but in place.
+define install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(1).txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,run)
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,dev)
+	@touch $(VENV)/run.stamp

@@ -1,0 +1,91 @@
+"""A deadline, and the claim on one that is due."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from lapse.engine.errors import InvalidDeadline
+
+MAX_KEY_BYTES = 512
+"""The longest key in UTF-8, in bytes. It bounds what one batch can weigh on the wire."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When something is due. The timer's name says of what kind it is.
+
+    `key` names the order: 1 to 512 bytes of UTF-8, without NUL. `due_at` is an aware datetime, in any zone.
+
+    Raises InvalidDeadline for a key or a time that some timer could not take, so that the mechanism can be
+    changed without a surprise.
+    """
+
+    key: str
+    due_at: datetime
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
+        if not isinstance(self.due_at, datetime) or self.due_at.tzinfo is None:
+            raise InvalidDeadline(
+                f"due_at of {self.key!r} must be an aware datetime, such as datetime.now(UTC); got {self.due_at!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on one due deadline.
+
+    `due_at` is the time that was armed, in UTC, to the millisecond. `attempt` counts from 1 the times that this
+    deadline was handed out. `token` rises with every claim of the timer: whoever holds an older one is late, so it
+    can fence a handler's own update. `leased_until` is by the timer's clock, and so is `claimed_at`.
+    """
+
+    key: str
+    due_at: datetime
+    attempt: int
+    token: int
+    claimed_at: datetime
+    leased_until: datetime
+
+    @property
+    def late_by(self) -> timedelta:
+        """How long after its time the deadline was handed out, by the timer's own clock."""
+        return self.claimed_at - self.due_at
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A deadline that was given up on: nothing fires it until it is revived, armed again or disarmed."""
+
+    key: str
+    due_at: datetime
+    attempt: int
+    reason: str
+    buried_at: datetime
+
+
+def check_key(key: str) -> str:
+    """Return the key, or raise InvalidDeadline where some timer could not store it."""
+    if not isinstance(key, str) or not key:
+        raise InvalidDeadline(f"a key is a string that is not empty; got {key!r}")
+    if "\0" in key:
+        raise InvalidDeadline(f"a key must not contain NUL; got {key!r}")
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidDeadline(f"a key must be valid Unicode; got {key!r}") from error
+    if size > MAX_KEY_BYTES:
+        raise InvalidDeadline(f"a key has at most {MAX_KEY_BYTES} bytes; {key[:40]!r}… has {size}")
+    return key
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """Milliseconds since 1970 in UTC, rounded up: rounding down would fire early."""
+    return -((EPOCH - moment) // MILLISECOND)
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """Turn milliseconds since 1970 into a datetime in UTC."""
+    return EPOCH + milliseconds * MILLISECOND

@@ -1,0 +1,1 @@
+"""One module per framework that a shop is built with."""

@@ -1,0 +1,1 @@
+"""One file per tool, each a hook on the worker's events."""

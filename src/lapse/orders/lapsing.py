@@ -1,0 +1,82 @@
+"""The one transition from unpaid to cancelled. The worker, the sweep, lazy reads and commands all end here."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from lapse.engine.deadline import Claim
+from lapse.engine.decision import Decision, Move, Release
+from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders.port import Orders, Outcome, Result
+
+log = logging.getLogger("lapse")
+
+LOCKED_DELAY = timedelta(milliseconds=50)
+"""How soon to look again at an order whose row another transaction holds; a payment takes about as long."""
+
+
+class Lapsing:
+    """Lapses orders in three steps, each of which may be repeated after a crash.
+
+    1. One transaction: due, unpaid orders without an open attempt are cancelled, those with one become closing.
+    2. No transaction: every open attempt is closed at its gateway, many at once.
+    3. One transaction: a conditional update by what the gateways said.
+
+    `gateways` maps a name, as it stands in `Attempt.gateway`, to the gateway; `threads` bounds how many are asked
+    at once.
+    """
+
+    def __init__(
+        self, orders: Orders, gateways: Mapping[str, Gateway] | None = None, *, threads: int = 16
+    ) -> None:
+        self.orders = orders
+        self._gateways = dict(gateways or {})
+        self._threads = threads
+
+    def lapse(self, keys: Sequence[str]) -> dict[str, Result]:
+        """Lapse those of the orders that are unpaid and due, and say what became of each.
+
+        The answer has every key once. Whatever the database raises is passed on, and the call may be repeated.
+        """
+        begun = self.orders.begin(keys)
+        results = dict(begun.results)
+        if begun.attempts:
+            results.update(self.orders.finish(self._close(begun.attempts)))
+        return results
+
+    def handle(self, claims: list[Claim]) -> dict[str, Decision]:
+        """Lapse what a worker has claimed: the handler to give to `Worker`."""
+        decisions: dict[str, Decision] = {}
+        for key, result in self.lapse([claim.key for claim in claims]).items():
+            match result.outcome:
+                case Outcome.NOT_DUE if result.due_at is not None:
+                    decisions[key] = Move(result.due_at)
+                case Outcome.LOCKED:
+                    decisions[key] = Release(LOCKED_DELAY, forgive=True)
+                case Outcome.UNANSWERED:
+                    decisions[key] = Release(reason="the gateway could not say whether it was paid")
+                case _:
+                    pass  # finished, now or before: settled
+        return decisions
+
+    def _close(self, attempts: Sequence[Attempt]) -> list[Ruling]:
+        if len(attempts) == 1:
+            return [self._close_one(attempts[0])]
+        with ThreadPoolExecutor(min(self._threads, len(attempts)), "lapse-gateway") as pool:
+            return list(pool.map(self._close_one, attempts))
+
+    def _close_one(self, attempt: Attempt) -> Ruling:
+        gateway = self._gateways.get(attempt.gateway)
+        if gateway is None:
+            log.error(
+                "no gateway named %r to close attempt %s; the order stays held",
+                attempt.gateway,
+                attempt.out_trade_no,
+            )
+            return Ruling(attempt, Verdict.UNKNOWN)
+        try:
+            return gateway.close(attempt)
+        except Exception:
+            log.exception("closing attempt %s at %s failed", attempt.out_trade_no, attempt.gateway)
+            return Ruling(attempt, Verdict.UNKNOWN)

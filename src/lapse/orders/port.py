@@ -1,0 +1,73 @@
+"""The port: the few things that a shop's own order model must be able to say and do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from lapse.engine.deadline import Deadline
+from lapse.orders.gateway import Attempt, Ruling
+
+
+class Outcome(StrEnum):
+    """What became of one order."""
+
+    LAPSED = "lapsed"
+    """Cancelled now, by this call; its stock is back."""
+    PAID = "paid"
+    """The money was found at the gateway just now, and won."""
+    NOT_UNPAID = "not unpaid"
+    """Paid or cancelled before; nothing was done."""
+    NOT_DUE = "not due"
+    """Its stored deadline is in the future: it was extended. Nothing was done."""
+    LOCKED = "locked"
+    """Another transaction is at work on it. Nothing was done; try again soon."""
+    UNANSWERED = "unanswered"
+    """The gateway could not say whether it was paid. Its stock stays held; try again later."""
+    UNKNOWN = "unknown"
+    """There is no such order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one order; `due_at` is its stored deadline where the outcome is NOT_DUE."""
+
+    outcome: Outcome
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The end of step one: results of the orders that are finished, and attempts that must be closed first."""
+
+    results: Mapping[str, Result]
+    attempts: Sequence[Attempt] = field(default=())
+
+
+class Orders(Protocol):
+    """A shop's orders, as far as lapsing needs them. Each call is one transaction of its own, or a read.
+
+    Every time is compared with the database's clock. Every call may be repeated, by several processes at once:
+    effects come from conditional updates, so each order lapses once.
+    """
+
+    def overdue(self, limit: int) -> Sequence[str]:
+        """Keys of unpaid orders past their deadline, oldest first, at most `limit`."""
+        ...
+
+    def unpaid(self) -> Iterable[Deadline]:
+        """Every unpaid order's deadline, streamed: to arm a timer that has lost its memory."""
+        ...
+
+    def begin(self, keys: Sequence[str]) -> Begun:
+        """Step one: lapse at once the due, unpaid orders that have no open attempt to pay.
+
+        Those with an open attempt are marked as closing and their attempts returned. Rows that another transaction
+        has locked are skipped, not waited for. Answers for every key, either by a result or by an attempt.
+        """
+        ...
+
+    def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
+        """Step three: what the gateway said of the attempts decides; lapse, settle or keep each order."""
+        ...

@@ -1,0 +1,1 @@
+"""One file per mechanism; `lapse.config` chooses one by its URL."""
