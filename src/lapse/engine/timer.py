@@ -79,9 +79,7 @@ class Timer(Protocol):
         """Forget many at once; unknown keys are fine."""
         ...
 
-    def claim(
-        self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE
-    ) -> list[Claim]:
+    def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
         """Take up to `limit` due deadlines under a lease, oldest first; block until some are due or `wait` is over.
 
         No deadline is handed to two claimants while a lease on it lasts. When more are due than `limit`, up to a
@@ -99,9 +97,7 @@ class Timer(Protocol):
         """Done: forget these. Returns how many were still held; the others are somebody else's by now."""
         ...
 
-    def release(
-        self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False
-    ) -> int:
+    def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
         """Give back, to be handed out again after `delay`. With `forgive`, this attempt is not counted."""
         ...
 

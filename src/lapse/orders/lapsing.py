@@ -27,9 +27,7 @@ class Lapsing:
     at once.
     """
 
-    def __init__(
-        self, orders: Orders, gateways: Mapping[str, Gateway] | None = None, *, threads: int = 16
-    ) -> None:
+    def __init__(self, orders: Orders, gateways: Mapping[str, Gateway] | None = None, *, threads: int = 16) -> None:
         self.orders = orders
         self._gateways = dict(gateways or {})
         self._threads = threads
