@@ -1,3 +1,50 @@
 """Lapse cancels unpaid orders on time, once, and gives their stock back, whatever crashes."""
 
+from lapse.config import open_timer
+from lapse.engine.backoff import Backoff
+from lapse.engine.deadline import Buried, Claim, Deadline
+from lapse.engine.decision import Bury, Decision, Move, Release, Settle
+from lapse.engine.errors import (
+    ConfigError,
+    InvalidDeadline,
+    LapseError,
+    MissingLibrary,
+    TimerError,
+    TimerRefused,
+    TimerUnavailable,
+    TryLater,
+)
+from lapse.engine.events import Event, Hook, Kind
+from lapse.engine.timer import Stats, Timer, Traits
+from lapse.engine.worker import Handler, Worker
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Backoff",
+    "Buried",
+    "Bury",
+    "Claim",
+    "ConfigError",
+    "Deadline",
+    "Decision",
+    "Event",
+    "Handler",
+    "Hook",
+    "InvalidDeadline",
+    "Kind",
+    "LapseError",
+    "MissingLibrary",
+    "Move",
+    "Release",
+    "Settle",
+    "Stats",
+    "Timer",
+    "TimerError",
+    "TimerRefused",
+    "TimerUnavailable",
+    "Traits",
+    "TryLater",
+    "Worker",
+    "open_timer",
+]

@@ -1,8 +1,10 @@
-"""The only place that reads the machine's clock."""
+"""The only place that reads the machine's clock, and that waits."""
 
 import time
 from datetime import UTC, datetime
 from typing import Protocol
+
+from lapse.engine.waker import Waker
 
 
 class Clock(Protocol):
@@ -16,6 +18,10 @@ class Clock(Protocol):
         """Seconds from some fixed point; never steps. Waits are measured with it."""
         ...
 
+    def wait(self, waker: Waker, seconds: float) -> bool:
+        """Wait until woken, or for so many seconds of this clock. True if interrupted."""
+        ...
+
 
 class SystemClock:
     """This machine's clock."""
@@ -27,6 +33,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since some moment before the process began."""
         return time.monotonic()
+
+    def wait(self, waker: Waker, seconds: float) -> bool:
+        """Wait in real time."""
+        return waker.wait(seconds)
 
 
 SYSTEM_CLOCK = SystemClock()

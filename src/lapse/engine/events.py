@@ -60,3 +60,31 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
             hook(event)
         except Exception:
             log.exception("a hook failed on %s; the work goes on", event.kind)
+
+
+def log_event(event: Event, /) -> None:
+    """Write the event to the standard library's logging: the hook of a worker that was given none."""
+    level = _LEVELS.get(event.kind, logging.INFO)
+    if not log.isEnabledFor(level):
+        return
+    parts = [f"{event.timer}: {event.kind}"]
+    if event.count:
+        parts.append(f"count={event.count}")
+    if event.latest is not None:
+        parts.append(f"latest={event.latest / timedelta(milliseconds=1):.0f}ms")
+    if event.keys:
+        parts.append(f"keys={', '.join(event.keys)}")
+    if event.reason:
+        parts.append(event.reason)
+    log.log(level, " ".join(parts), exc_info=event.error)
+
+
+_LEVELS = {
+    Kind.HANDLED: logging.DEBUG,
+    Kind.FAILED: logging.WARNING,
+    Kind.RELEASED: logging.DEBUG,
+    Kind.LEASE_LOST: logging.WARNING,
+    Kind.TIMER_LOST: logging.ERROR,
+    Kind.TIMER_BACK: logging.WARNING,
+    Kind.BURIED: logging.ERROR,
+}

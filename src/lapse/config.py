@@ -1,0 +1,50 @@
+"""From settings to parts: which timer a URL means."""
+
+import re
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+from urllib.parse import urlsplit
+
+from lapse.engine.errors import ConfigError, MissingLibrary
+from lapse.engine.timer import Timer
+
+MECHANISMS = {
+    "memory": ("lapse.timers.memory", ""),
+    "redis": ("lapse.timers.redis_queue", "redis"),
+    "rediss": ("lapse.timers.redis_queue", "redis"),
+    "redis+sentinel": ("lapse.timers.redis_queue", "redis"),
+    "redis+cluster": ("lapse.timers.redis_queue", "redis"),
+    "redis+expiry": ("lapse.timers.redis_expiry", "redis"),
+    "rediss+expiry": ("lapse.timers.redis_expiry", "redis"),
+    "redis+expiry+sentinel": ("lapse.timers.redis_expiry", "redis"),
+    "redis+expiry+cluster": ("lapse.timers.redis_expiry", "redis"),
+}
+"""URL scheme → the module that is the mechanism, and the extra that installs its library."""
+
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def open_timer(url: str, *, name: str) -> Timer:
+    """Open the timer that the URL's scheme chooses.
+
+    `name` says of what kind its deadlines are, such as "orders". Timers of one name on one server share their
+    deadlines; those of different names do not meet.
+
+    Raises ConfigError for a URL that no mechanism understands, MissingLibrary where its library is not installed,
+    TimerUnavailable or TimerRefused where the server cannot be reached or is unfit.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"a timer's name is 1 to 100 letters, digits, '_', '-' and '.'; got {name!r}")
+    scheme = urlsplit(url).scheme
+    if scheme not in MECHANISMS:
+        raise ConfigError(f"no timer understands {scheme or url!r}: use one of {', '.join(sorted(MECHANISMS))}")
+    module, extra = MECHANISMS[scheme]
+    try:
+        opened = cast(Callable[..., Timer], import_module(module).open_from_url)
+    except ModuleNotFoundError as error:
+        if not extra or (error.name or "").startswith("lapse"):
+            raise
+        raise MissingLibrary(f"{scheme}://", extra) from error
+    return opened(url, name=name)

@@ -1,0 +1,73 @@
+"""Keeps the leases of a batch alive while its handler runs."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from lapse.engine.deadline import Claim
+from lapse.engine.errors import TimerUnavailable
+from lapse.engine.timer import Timer
+
+RENEWALS_PER_LEASE = 3
+"""Two may fail before a lease ends."""
+
+
+class LeaseKeeper:
+    """Renews what is held, three times per lease, in a thread of its own.
+
+    `on_lost` hears of claims whose lease had ended all the same, as happens to a process that was frozen: they may
+    be in other hands, so whoever holds them should stop.
+    """
+
+    def __init__(self, timer: Timer, lease: timedelta, on_lost: Callable[[list[Claim]], None]) -> None:
+        self._timer = timer
+        self._lease = lease
+        self._on_lost = on_lost
+        self._held: dict[str, Claim] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lapse-leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop renewing. What is held runs out."""
+        self._closed.set()
+
+    def hold(self, claims: Sequence[Claim]) -> None:
+        """Renew these from now on, and only these."""
+        with self._lock:
+            self._held = {claim.key: claim for claim in claims}
+
+    def let_go(self, claims: Sequence[Claim]) -> None:
+        """Renew these no more: they are done with."""
+        with self._lock:
+            for claim in claims:
+                self._held.pop(claim.key, None)
+
+    def still_held(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Those of the claims that no renewal has found lost."""
+        with self._lock:
+            return [claim for claim in claims if claim.key in self._held]
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._lease.total_seconds() / RENEWALS_PER_LEASE):
+            with self._lock:
+                held = list(self._held.values())
+            if held:
+                self._renew(held)
+
+    def _renew(self, held: list[Claim]) -> None:
+        try:
+            kept = {claim.key for claim in self._timer.renew(held, lease=self._lease)}
+        except TimerUnavailable:
+            return  # the next renewal may come through, and the worker reports an absent server
+        with self._lock:
+            # What was let go of meanwhile is settled, so the timer rightly knew nothing of it.
+            lost = [claim for claim in held if claim.key not in kept and self._held.get(claim.key) is claim]
+            for claim in lost:
+                del self._held[claim.key]
+        if lost:
+            self._on_lost(lost)

@@ -1,0 +1,53 @@
+"""Arms the unpaid orders again when the timer's server may have lost them."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.events import Event, Kind
+from lapse.engine.timer import Timer
+
+log = logging.getLogger("lapse")
+
+RETRY_AFTER = 5.0
+"""Seconds before a re-arming that failed is tried again."""
+
+
+class Rearming:
+    """Compares the timer's generation with the one that was last armed for, and arms in a thread of its own.
+
+    Due orders go on being lapsed meanwhile. A failure is logged and tried again, as long as the worker lives.
+    """
+
+    def __init__(self, timer: Timer, rearm: Callable[[], int] | None, emit: Callable[[Event], None]) -> None:
+        self._timer = timer
+        self._rearm = rearm
+        self._emit = emit
+        self._armed_for: str | None = None
+        self._thread: threading.Thread | None = None
+        self._not_before = float("-inf")
+
+    def look(self) -> None:
+        """Start to arm again if there is reason to and no other run is under way. Returns at once."""
+        if self._rearm is None or (self._thread is not None and self._thread.is_alive()):
+            return
+        generation = self._timer.generation()
+        if generation == self._armed_for or SYSTEM_CLOCK.monotonic() < self._not_before:
+            return
+        self._thread = threading.Thread(
+            target=self._run, args=(self._rearm, generation), name="lapse-rearm", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, rearm: Callable[[], int], generation: str) -> None:
+        begun = SYSTEM_CLOCK.monotonic()
+        try:
+            count = rearm()
+        except Exception:
+            self._not_before = SYSTEM_CLOCK.monotonic() + RETRY_AFTER
+            log.exception("arming the unpaid orders again failed; trying again in %.0f s", RETRY_AFTER)
+            return
+        self._armed_for = generation
+        seconds = SYSTEM_CLOCK.monotonic() - begun
+        self._emit(Event(kind=Kind.REARMED, timer=self._timer.name, count=count, seconds=seconds))

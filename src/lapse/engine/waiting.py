@@ -1,0 +1,32 @@
+"""A claim that waits until something is due: the same for every timer."""
+
+from collections.abc import Callable
+
+from lapse.engine.clock import SYSTEM_CLOCK, Clock
+from lapse.engine.deadline import Claim
+from lapse.engine.waker import Waker
+
+LOOK_AGAIN = 1.0
+"""Seconds after which a waiting claim looks again although nothing woke it: a wake-up may be lost."""
+
+
+def claim_when_due(
+    take: Callable[[], tuple[list[Claim], float | None]],
+    waker: Waker,
+    seconds: float,
+    clock: Clock = SYSTEM_CLOCK,
+) -> list[Claim]:
+    """Call `take` until it yields claims, `seconds` are over, or the waker is interrupted.
+
+    `take` answers the claims and in how many seconds the next deadline is due (None: none is armed). The sleep
+    lasts exactly until then by the monotonic clock.
+    """
+    end = clock.monotonic() + seconds
+    while True:
+        claims, due_in = take()
+        left = end - clock.monotonic()
+        if claims or left <= 0:
+            return claims
+        pause = min(left, LOOK_AGAIN, LOOK_AGAIN if due_in is None else due_in)
+        if clock.wait(waker, pause):
+            return take()[0]
