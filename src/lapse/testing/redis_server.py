@@ -62,7 +62,8 @@ class RedisServer:
     `directory` keeps the server's files; where none is given, a temporary one is made and removed by `close()`.
     `binary` is the program: by default the first of `redis_binaries()`. `port` is a free one unless given, and
     stays the same over restarts. Nothing is kept on disk unless `appendonly` (or `config`) says so. `config` has
-    further lines of redis.conf: the name of a setting and its value as it would stand there.
+    further lines of redis.conf: the name of a setting and its value as it would stand there. `sentinel` makes it
+    one that watches others.
 
     Raises MissingLibrary where there is no redis-server, ServerFailed where it does not start.
     """
@@ -76,6 +77,7 @@ class RedisServer:
         password: str | None = None,
         config: Mapping[str, str] | None = None,
         appendonly: bool = False,
+        sentinel: bool = False,
     ) -> None:
         self.binary = binary or _default_binary()
         self.password = password
@@ -85,7 +87,9 @@ class RedisServer:
         self._own = tempfile.mkdtemp(prefix="lapse-redis-") if directory is None else None
         self.directory = Path(self._own or directory or "").resolve()
         self.log = self.directory / "redis.log"
-        self._settings = {"save": '""', "appendonly": "yes" if appendonly else "no", **(config or {})}
+        self._sentinel = sentinel
+        kept = {} if sentinel else {"save": '""', "appendonly": "yes" if appendonly else "no"}
+        self._settings = {**kept, **(config or {})}
         self._leash: leash.Leashed | None = None
 
     @property
@@ -182,7 +186,8 @@ class RedisServer:
         file.touch(mode=0o600)
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         with self.log.open("wb") as log:
-            self._leash = leash.start([str(self.binary), str(file)], output=log, grace=STOP_WITHIN)
+            mode = ["--sentinel"] if self._sentinel else []
+            self._leash = leash.start([str(self.binary), str(file), *mode], output=log, grace=STOP_WITHIN)
 
     def _is_ready(self) -> bool:
         end = time.monotonic() + READY_WITHIN
