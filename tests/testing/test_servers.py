@@ -143,10 +143,10 @@ for server in servers:
     thread = threading.Thread(target=server.start)
     thread.start()
     thread.join()
-print(*(server.pid for server in servers), *(server.directory for server in servers), flush=True)
 if sys.argv[1] == "forked" and os.fork() == 0:
     signal.pause()  # a copy that holds the leash's pipe open
     os._exit(0)
+print(*(server.pid for server in servers), flush=True)
 sys.stdin.read()
 """
 
@@ -164,7 +164,7 @@ def test_servers_die_with_their_starter(copies: str) -> None:
     assert starter.stdout is not None
     assert starter.stdin is not None
     with starter.stdin, starter.stdout:
-        redis, postgres, *_ = starter.stdout.readline().split()
+        redis, postgres = starter.stdout.readline().split()
         assert alive(int(redis))
         assert alive(int(postgres))
         starter.kill()
@@ -174,3 +174,16 @@ def test_servers_die_with_their_starter(copies: str) -> None:
         finally:
             if copies == "forked":
                 os.killpg(starter.pid, 9)
+
+
+@pytest.mark.parametrize("server", [RedisServer, PostgresServer])
+def test_one_server_at_a_time_uses_a_directory(
+    server: type[RedisServer | PostgresServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers on the same files would spoil them, so the second is refused."""
+    monkeypatch.setattr("lapse.testing.redis_server.STOP_WITHIN", -4.5)
+    monkeypatch.setattr("lapse.testing.postgres_server.STOP_WITHIN", -4.5)
+    with server(tmp_path) as first:
+        with pytest.raises(ServerFailed, match="another server uses"):
+            server(tmp_path).start()
+        assert first.running

@@ -1,33 +1,19 @@
 """Start a program that cannot outlive whoever started it, even when that one is killed by SIGKILL.
 
-A small process, the leash, stands between the two. It holds the reading end of a pipe whose other end only the
-starter has: the end of the pipe, or a new parent, means that the starter is gone. (The kernel's own
-parent-death signal alone would not do: it fires when the starting *thread* ends.) The leash runs by itself, with
-the standard library only, so it starts within some 20 ms.
+A small process, the leash, stands between the two: `leash_process.py`, which says how it is done.
 """
 
-import argparse
-import ctypes
+import fcntl
 import os
-import pwd
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
-LOOK_AGAIN = 1.0
-"""Seconds between two looks at the parent: a forked copy of the starter may hold the pipe open."""
-
-ORPHANS_END = 5.0
-"""Seconds that what the program itself started has to end by itself, before it is killed."""
-
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 8, 36, 47
-CAP_DAC_OVERRIDE, CAPABILITY_VERSION, AMBIENT_RAISE = 1, 0x20080522, 2
+LEASH = Path(__file__).with_name("leash_process.py")
 
 
 class Leashed(subprocess.Popen[bytes]):
@@ -69,6 +55,7 @@ def start(
     grace: float = 10.0,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    keep: int | None = None,
 ) -> Leashed:
     """Start `command` on a leash; its standard output and error go to `output`.
 
@@ -77,11 +64,15 @@ def start(
 
     `user` is whom to become first, where the starter is root. Such a command keeps one right of root's, to pass
     directories that are closed to others, so that it works below a private directory.
+
+    `keep` is an open file that the leash holds open until the command has ended: a lock on it lasts as long.
     """
     told, tell = os.pipe()
-    leash = [sys.executable, "-I", "-S", __file__, f"--parent={os.getpid()}", f"--tell={tell}", f"--grace={grace}"]
+    leash = [sys.executable, "-I", "-S", str(LEASH), f"--parent={os.getpid()}", f"--tell={tell}", f"--grace={grace}"]
     if user is not None:
         leash.append(f"--user={user}")
+    if keep is not None:
+        leash.append(f"--keep={keep}")
     try:
         leashed = Leashed(
             [*leash, "--", *command],
@@ -91,7 +82,7 @@ def start(
             env=environment,
             cwd=directory,
             start_new_session=True,
-            pass_fds=(tell,),
+            pass_fds=(tell,) if keep is None else (tell, keep),
         )
     finally:
         os.close(tell)
@@ -103,131 +94,20 @@ def start(
     return leashed
 
 
-class Leash:
-    """The process between: starts the command, watches both sides, and ends with the command's exit code."""
+def lock(file: Path, within: float) -> int:
+    """Lock the file, as only one process can, and return it open. The system lets go when its last holder ends.
 
-    def __init__(self, command: Sequence[str], parent: int, tell: int, user: str | None, grace: float) -> None:
-        self._parent = parent
-        self._grace = grace
-        self._code: int | None = None
-        self._kill_at: float | None = None
-        self._bell, ringer = os.pipe()
-        for end in (self._bell, ringer):
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(ringer)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # rings the bell
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)
-        self._child = os.fork()
-        if not self._child:
-            _become(command, user, tell)
-        os.write(tell, str(self._child).encode())
-        os.close(tell)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, self._pass_on)
-
-    def hold(self) -> int:
-        """Return the exit code once the command and everything that it started are gone."""
-        watched = [self._bell, sys.stdin.fileno()]
-        while self._code is None:
-            pause = LOOK_AGAIN if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
-            ready, _, _ = select.select(watched, [], [], min(pause, LOOK_AGAIN))
-            if self._bell in ready:
-                os.read(self._bell, 4096)
-            if self._kill_at is None and (sys.stdin.fileno() in ready or os.getppid() != self._parent):
-                watched = [self._bell]
-                self._signal(signal.SIGTERM)
-                self._kill_at = time.monotonic() + self._grace
-            if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                self._signal(signal.SIGKILL)
-            self._reap()
-        self._end_orphans()
-        return self._code
-
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        self._signal(number)
-
-    def _signal(self, number: int) -> None:
-        if self._code is None:  # not reaped, so the number is still its own
-            os.kill(self._child, number)
-
-    def _reap(self) -> bool:
-        """Collect whatever has ended. True while something has not."""
+    Raises BlockingIOError where another holds it for longer than `within` seconds.
+    """
+    opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    end = time.monotonic() + within
+    while True:
         try:
-            while True:
-                process, status = os.waitpid(-1, os.WNOHANG)
-                if not process:
-                    return True
-                if process == self._child:
-                    code = os.waitstatus_to_exitcode(status)
-                    self._code = code if code >= 0 else 128 - code
-        except ChildProcessError:
-            return False
-
-    def _end_orphans(self) -> None:
-        """Wait for what the command left behind, which is ours now; kill what stays too long."""
-        kill_at = time.monotonic() + ORPHANS_END
-        while self._reap():
-            select.select([self._bell], [], [], 0.05)
-            if time.monotonic() >= kill_at:
-                for orphan in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-                    os.kill(int(orphan), signal.SIGKILL)
-
-
-def _become(command: Sequence[str], user: str | None, tell: int) -> None:
-    """Turn this new process into the command. Never returns."""
-    try:
-        starter = os.getppid()
-        os.close(tell)
-        os.setsid()
-        for number in (signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        if user is not None and os.geteuid() == 0:
-            _drop_root(user)
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # in force again: a change of user clears it
-        if os.getppid() == starter:
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            os.dup2(nothing, 0)
-            os.execvp(command[0], list(command))  # noqa: S606 - no shell is wanted
-    except OSError as error:
-        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def _drop_root(user: str) -> None:
-    """Become `user`, but keep the right to pass directories closed to others, where the system lets us."""
-    entry = pwd.getpwnam(user)
-    _prctl(PR_SET_KEEPCAPS, 1)
-    os.setgroups([])
-    os.setgid(entry.pw_gid)
-    os.setuid(entry.pw_uid)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        right = 1 << CAP_DAC_OVERRIDE
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-        sets = (ctypes.c_uint32 * 6)(right, right, right)  # effective, permitted, inheritable; then the high halves
-        if libc.capset(header, sets) == 0:
-            _prctl(PR_CAP_AMBIENT, AMBIENT_RAISE, CAP_DAC_OVERRIDE)
-
-
-def _prctl(option: int, *arguments: int) -> None:
-    """Ask the kernel for what only Linux has; elsewhere the pipe alone has to do."""
-    if sys.platform == "linux":
-        padded = (*arguments, 0, 0, 0, 0)[:4]
-        ctypes.CDLL(None).prctl(option, *(ctypes.c_ulong(argument) for argument in padded))
-
-
-def main() -> None:
-    """Be the leash."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--tell", type=int, required=True)
-    parser.add_argument("--user")
-    parser.add_argument("--grace", type=float, required=True)
-    parser.add_argument("command", nargs="+")
-    given = parser.parse_args()
-    sys.exit(Leash(given.command, given.parent, given.tell, given.user, given.grace).hold())
-
-
-if __name__ == "__main__":
-    main()
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                os.close(opened)
+                raise
+            time.sleep(0.05)
+        else:
+            return opened

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from lapse.engine.errors import MissingLibrary
 from lapse.testing import leash
-from lapse.testing.redis_server import ServerFailed
+from lapse.testing.redis_server import ServerFailed, lock_directory
 
 READY_WITHIN = 120.0
 """Seconds that a server may take to recover its data and answer."""
@@ -62,6 +62,7 @@ class PostgresServer:
         self._settings = {"max_connections": str(max_connections), **({} if durable else FAST)}
         self._user = STAND_IN if os.geteuid() == 0 else None
         self._leash: leash.Leashed | None = None
+        self._lock: int | None = None
 
     @property
     def sockets(self) -> Path:
@@ -103,14 +104,16 @@ class PostgresServer:
                 output=log,
                 user=self._user,
                 grace=STOP_WITHIN,
+                keep=self._lock,
             )
         end = time.monotonic() + READY_WITHIN
         while self.running and time.monotonic() < end:
             if self._is_ready():
                 return self
             time.sleep(0.02)
-        self._end(signal.SIGQUIT)
-        raise ServerFailed(f"PostgreSQL did not start in {self.directory}:\n{self._log_tail()}")
+        message = f"PostgreSQL did not start in {self.directory}:\n{self._log_tail()}"
+        self.close()
+        raise ServerFailed(message)
 
     def stop(self) -> None:
         """End it in good order; open transactions are rolled back and their connections closed."""
@@ -143,6 +146,7 @@ class PostgresServer:
 
     def _prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_directory(self.directory.parent / "postgres.lock", STOP_WITHIN)
         self._give_away(self.directory)
         if self._own_sockets is None and len(os.fsencode(self.directory / SOCKET)) > LONGEST_SOCKET_PATH:
             self._own_sockets = Path(tempfile.mkdtemp(prefix="lapse-pg-"))
@@ -158,10 +162,13 @@ class PostgresServer:
                 [*command, "--encoding=UTF8", "--locale=C", *([] if self._settings.get("fsync") != "off" else ["-N"])],
                 output=log,
                 user=self._user,
+                keep=self._lock,
             )
             made.wait(READY_WITHIN)
         if made.close():
-            raise ServerFailed(f"initdb failed in {self.directory}:\n{self._log_tail()}{self._hint()}")
+            message = f"initdb failed in {self.directory}:\n{self._log_tail()}{self._hint()}"
+            self.close()
+            raise ServerFailed(message)
         done.touch()
 
     def _give_away(self, folder: Path) -> None:
@@ -191,6 +198,9 @@ class PostgresServer:
         if self._leash is not None:
             self._leash.end(number, STOP_WITHIN)
             self._leash = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else "no log"

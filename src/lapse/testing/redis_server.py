@@ -56,6 +56,14 @@ def free_port() -> int:
             return port
 
 
+def lock_directory(file: Path, within: float) -> int:
+    """Keep others from running a server on the same files, also one whose starter died and that is on its way out."""
+    try:
+        return leash.lock(file, within + 5)
+    except BlockingIOError as error:
+        raise ServerFailed(f"another server uses {file.parent}: stop it first, or choose another directory") from error
+
+
 class RedisServer:
     """A redis-server of one's own on 127.0.0.1, started by `with` or `start()`, gone when this process is gone.
 
@@ -91,6 +99,7 @@ class RedisServer:
         kept = {} if sentinel else {"save": '""', "appendonly": "yes" if appendonly else "no"}
         self._settings = {**kept, **(config or {})}
         self._leash: leash.Leashed | None = None
+        self._lock: int | None = None
 
     @property
     def url(self) -> str:
@@ -115,13 +124,14 @@ class RedisServer:
         if self.running:
             return self
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_directory(self.directory / "redis.lock", STOP_WITHIN)
         for _ in range(5):
             if not self.port:
                 self.port = free_port()
-            self._launch()
+            self._leash = self._launch()
             if self._is_ready():
                 return self
-            self._end(signal.SIGKILL)
+            self._leash.end(signal.SIGKILL, STOP_WITHIN)
             if self._port_is_given or "in use" not in self._log_tail():
                 break
             self.port = 0  # somebody was quicker: take another
@@ -171,7 +181,7 @@ class RedisServer:
     ) -> None:
         self.close()
 
-    def _launch(self) -> None:
+    def _launch(self) -> leash.Leashed:
         settings = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -187,7 +197,7 @@ class RedisServer:
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         with self.log.open("wb") as log:
             mode = ["--sentinel"] if self._sentinel else []
-            self._leash = leash.start([str(self.binary), str(file), *mode], output=log, grace=STOP_WITHIN)
+            return leash.start([str(self.binary), str(file), *mode], output=log, grace=STOP_WITHIN, keep=self._lock)
 
     def _is_ready(self) -> bool:
         end = time.monotonic() + READY_WITHIN
@@ -206,6 +216,9 @@ class RedisServer:
         if self._leash is not None:
             self._leash.end(number, STOP_WITHIN)
             self._leash = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else "no log"
