@@ -1,0 +1,63 @@
+-- Put before every script.
+--
+-- A shard's keys, all with one hash tag, so that a script stays in one slot of a cluster:
+--   pending  sorted set   key -> when it may be handed out, ms since 1970
+--   leased   sorted set   key -> when its lease ends
+--   lease    hash         key -> "token:ends:attempt:due"
+--   retry    hash         key -> "attempt:due", only for pending ones that were handed out before
+--   graves   sorted set   key -> when it was buried
+--   buried   hash         key -> "attempt:due:reason"
+--   token    string       the highest token handed out
+--   epoch    string       a name for this memory: it is gone when the memory is gone
+
+-- The server's time in whole milliseconds, rounded down, against deadlines that were rounded up: never early.
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Numbers as Redis must see them: Lua would write large ones as 1.7e+12.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- The keys ARGV[first..] whose lease has this token and has not ended: {{key, attempt, due}, ...}.
+local function held(lease, token, now, first)
+  local owned = {}
+  if #ARGV < first then
+    return owned
+  end
+  local leases = redis.call('HMGET', lease, unpack(ARGV, first))
+  for i, value in ipairs(leases) do
+    if value then
+      local holder, ends, attempt, due = string.match(value, '^(%d+):(%d+):(%d+):(-?%d+)$')
+      if holder == token and tonumber(ends) > now then
+        owned[#owned + 1] = { ARGV[first + i - 1], attempt, due }
+      end
+    end
+  end
+  return owned
+end
+
+-- Give up the leases on the owned keys.
+local function end_leases(leased, lease, owned)
+  local keys = {}
+  for i, item in ipairs(owned) do
+    keys[i] = item[1]
+  end
+  redis.call('ZREM', leased, unpack(keys))
+  redis.call('HDEL', lease, unpack(keys))
+end
+
+-- When the first pending one may be handed out, or nil.
+local function head(pending)
+  return tonumber(redis.call('ZRANGE', pending, 0, 0, 'WITHSCORES')[2])
+end
+
+-- Wake the claimants that sleep until `before`, if something is due earlier now.
+local function wake(channel, pending, before)
+  local after = head(pending)
+  if after and (not before or after < before) then
+    redis.call('PUBLISH', channel, whole(after))
+  end
+end

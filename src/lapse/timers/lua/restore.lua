@@ -1,0 +1,24 @@
+-- Arm those deadlines whose keys are not pending, leased or buried.
+-- KEYS    pending leased graves
+-- ARGV    channel, then due and key for each
+-- Output  how many were armed
+local pending, leased, graves = unpack(KEYS)
+local before = head(pending)
+local keys, new = {}, {}
+for i = 3, #ARGV, 2 do
+  keys[#keys + 1] = ARGV[i]
+end
+local under_lease = redis.call('ZMSCORE', leased, unpack(keys))
+local in_grave = redis.call('ZMSCORE', graves, unpack(keys))
+for i, key in ipairs(keys) do
+  if not under_lease[i] and not in_grave[i] then
+    new[#new + 1] = ARGV[2 * i]
+    new[#new + 1] = key
+  end
+end
+if #new == 0 then
+  return 0
+end
+local added = redis.call('ZADD', pending, 'NX', unpack(new))
+wake(ARGV[1], pending, before)
+return added

@@ -1,0 +1,271 @@
+"""The delay queue on Redis: sorted sets and one Lua script per command. The default in production."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from itertools import count
+from types import TracebackType
+from typing import Any, Self, cast
+from uuid import uuid4
+from zlib import crc32
+
+from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
+from lapse.engine.errors import TimerRefused
+from lapse.engine.timer import FRESH_SHARE, LEASE, Stats, Traits
+from lapse.engine.waiting import claim_when_due
+from lapse.engine.waker import Waker
+from lapse.timers.redis_listener import RedisListener
+from lapse.timers.redis_server import Address, Client, identity, primaries, script, translated
+
+SCRIPT_MEMBERS = 1000
+"""No script touches more members, so that none holds the server up for more than a few milliseconds."""
+
+SCRIPT_BYTES = 64 * 1024
+"""No script is sent more bytes of keys."""
+
+MOST_SHARDS = 64
+
+
+class RedisQueue:
+    """Deadlines in sorted sets, claimed under leases, by the Redis server's clock.
+
+    `shards` spreads one timer over so many hash slots; every process must name the same number, which is checked.
+    """
+
+    traits = Traits(
+        mechanism="redis_queue",
+        durable=True,
+        shared=True,
+        can_disarm=True,
+        transactional=False,
+        precision=timedelta(milliseconds=1),
+    )
+
+    def __init__(self, client: Client, name: str, *, shards: int = 1) -> None:
+        self.name = name
+        self._client = client
+        self._channel = f"lapse:{name}:wake"
+        self._shards = [Shard(f"lapse:{{{name}:{number}}}:") for number in range(shards)]
+        self._shards_key = f"lapse:{{{name}:0}}:shards"
+        self._turn = count()
+        self._waker = Waker()
+        self._lock = threading.Lock()
+        self._epochs = [""] * shards
+        self._servers: str | None = None
+        self._listener = RedisListener(
+            lambda: primaries(self._client)[0], [self._channel], self._waker.wake, self._on_connect
+        )
+
+    def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
+        """Arm many at once."""
+        self._ready()
+        command = "restore" if only_unknown else "arm"
+        latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
+        for shard, part in self._by_shard(latest):
+            args: list[bytes | str | int] = [self._channel]
+            for key in part:
+                args += (latest[key], key)
+            self._run(command, shard, args)
+
+    def disarm(self, keys: Iterable[str]) -> None:
+        """Forget many at once."""
+        self._ready()
+        for shard, part in self._by_shard(dict.fromkeys(keys)):
+            self._run("disarm", shard, part)
+
+    def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
+        """Take what is due, or wait for it."""
+        self._ready()
+        if wait > timedelta(0):
+            self._listener.ensure()
+        lease_ms = max(lease // MILLISECOND, 1)
+        return claim_when_due(lambda: self._take(limit, lease_ms), self._waker, wait.total_seconds())
+
+    def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
+        """Let the leases run from now again."""
+        renewed = []
+        for shard, token, part in self._by_token(claims):
+            keys = [claim.key for claim in part]
+            ends, *kept = self._run("renew", shard, [token, lease // MILLISECOND, *keys])
+            leased_until = from_milliseconds(int(ends))
+            still = {key.decode() for key in kept}
+            renewed += [
+                Claim(claim.key, claim.due_at, claim.attempt, claim.token, claim.claimed_at, leased_until)
+                for claim in part
+                if claim.key in still
+            ]
+        return renewed
+
+    def settle(self, claims: Sequence[Claim]) -> int:
+        """Forget what is done."""
+        return self._for_held("settle", claims)
+
+    def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
+        """Give back, for after the delay."""
+        delay_ms = -(-delay // MILLISECOND)
+        return self._for_held("release", claims, delay_ms, int(forgive), self._channel)
+
+    def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
+        """Give up on these."""
+        return self._for_held("bury", claims, reason.encode(errors="replace"))
+
+    def buried(self, limit: int = 100) -> list[Buried]:
+        """List what was given up on."""
+        found: list[Buried] = []
+        for shard in self._shards:
+            flat = self._run("buried", shard, [limit])
+            for key, buried_at, grave in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+                attempt, due, reason = grave.split(b":", 2)
+                at = from_milliseconds(int(buried_at))
+                text = reason.decode(errors="replace")
+                found.append(Buried(key.decode(), from_milliseconds(int(due)), int(attempt), text, at))
+        return sorted(found, key=lambda buried: buried.buried_at)[:limit]
+
+    def revive(self, keys: Iterable[str]) -> int:
+        """Bring back what was buried, due at once."""
+        parts = self._by_shard(dict.fromkeys(keys))
+        return sum(int(self._run("revive", shard, [self._channel, *part])) for shard, part in parts)
+
+    def stats(self) -> Stats:
+        """Count."""
+        self._ready()
+        rows = [self._run("stats", shard, []) for shard in self._shards]
+        oldest = [int(row[5]) for row in rows if row[5]]
+        upcoming = [int(row[6]) for row in rows if row[6]]
+        return Stats(
+            pending=sum(row[1] for row in rows),
+            due=sum(row[2] for row in rows),
+            claimed=sum(row[3] for row in rows),
+            buried=sum(row[4] for row in rows),
+            oldest_due=from_milliseconds(min(oldest)) if oldest else None,
+            next_due=from_milliseconds(min(upcoming)) if upcoming else None,
+            now=from_milliseconds(max(row[0] for row in rows)),
+        )
+
+    def generation(self) -> str:
+        """Name the servers' processes and the memory they hold: either changes when deadlines may be lost."""
+        return f"{self._ready()}/{'+'.join(self._epochs)}"
+
+    def wake(self) -> None:
+        """End a wait."""
+        self._waker.interrupt()
+
+    def close(self) -> None:
+        """Stop listening and give up the connections."""
+        self._waker.interrupt()
+        self._listener.close()
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
+        """Claim from each shard in turn, another one first each time."""
+        claims: list[Claim] = []
+        due_in: float | None = None
+        first = next(self._turn)
+        for step in range(len(self._shards)):
+            number = (first + step) % len(self._shards)
+            while len(claims) < limit:
+                part = min(limit - len(claims), SCRIPT_MEMBERS)
+                now, look_at, token, ends, epoch, *flat = self._run(
+                    "claim", self._shards[number], [part, lease_ms, FRESH_SHARE, uuid4().hex]
+                )
+                self._epochs[number] = epoch.decode()
+                claims += _claims(now, int(token), int(ends), flat)
+                if int(look_at) >= 0:
+                    pause = max(int(look_at) - now, 0) / 1000
+                    due_in = pause if due_in is None else min(due_in, pause)
+                if len(flat) < 3 * part:
+                    break
+        if len(self._shards) > 1:
+            claims.sort(key=lambda claim: claim.due_at)
+        return claims, due_in
+
+    def _for_held(self, command: str, claims: Sequence[Claim], *settings: bytes | str | int) -> int:
+        parts = self._by_token(claims)
+        return sum(
+            int(self._run(command, shard, [token, *settings, *(claim.key for claim in part)]))
+            for shard, token, part in parts
+        )
+
+    def _run(self, command: str, shard: "Shard", args: Iterable[bytes | str | int]) -> Any:  # noqa: ANN401 - as the script
+        return script(command).run(self._client, shard.prefix, args)
+
+    def _by_shard(self, keys: Iterable[str]) -> Iterator[tuple["Shard", list[str]]]:
+        """Group by shard, in parts that a script may take."""
+        parts: dict[Shard, list[str]] = {}
+        sizes = dict.fromkeys(self._shards, 0)
+        for key in keys:
+            shard = self._shard(key)
+            part = parts.setdefault(shard, [])
+            part.append(key)
+            sizes[shard] += len(key)
+            if len(part) == SCRIPT_MEMBERS or sizes[shard] >= SCRIPT_BYTES:
+                yield shard, parts.pop(shard)
+                sizes[shard] = 0
+        yield from parts.items()
+
+    def _by_token(self, claims: Sequence[Claim]) -> Iterator[tuple["Shard", int, list[Claim]]]:
+        groups: dict[tuple[Shard, int], list[Claim]] = {}
+        for claim in claims:
+            groups.setdefault((self._shard(claim.key), claim.token), []).append(claim)
+        for (shard, token), group in groups.items():
+            for start in range(0, len(group), SCRIPT_MEMBERS):
+                yield shard, token, group[start : start + SCRIPT_MEMBERS]
+
+    def _shard(self, key: str) -> "Shard":
+        return self._shards[crc32(key.encode()) % len(self._shards)]
+
+    def _on_connect(self) -> None:
+        """Look at the server again before the next command: it may be another process by now."""
+        self._servers = None
+        self._waker.wake()
+
+    def _ready(self) -> str:
+        """Make sure that the server is fit for this timer. Returns the name of its process."""
+        servers = self._servers
+        if servers is None:
+            with self._lock:
+                servers = identity(self._client)
+                self._check_shards()
+                self._servers = servers
+        return servers
+
+    def _check_shards(self) -> None:
+        wanted = len(self._shards)
+        with translated():
+            self._client.set(self._shards_key, wanted, nx=True)
+            found = int(cast("bytes", self._client.get(self._shards_key) or wanted))
+        if found != wanted:
+            raise TimerRefused(
+                f"the timer {self.name!r} has {found} shards on this server; add ?shards={found} to the URL, "
+                f"or disarm everything and delete {self._shards_key} to begin with {wanted}"
+            )
+
+
+class Shard:
+    """One hash slot's worth of a timer: what its keys begin with."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+
+def open_from_url(url: str, *, name: str) -> RedisQueue:
+    """Open by URL, for example redis://localhost:6379/0?shards=4."""
+    address = Address.parse(url, own=("shards",))
+    shards = address.option("shards", 1, least=1, most=MOST_SHARDS)
+    return RedisQueue(address.connect(), name, shards=shards)
+
+
+def _claims(now: int, token: int, ends: int, flat: Sequence[bytes]) -> list[Claim]:
+    claimed_at, leased_until = from_milliseconds(now), from_milliseconds(ends)
+    return [
+        Claim(key.decode(), from_milliseconds(int(due)), int(attempt), token, claimed_at, leased_until)
+        for key, due, attempt in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    ]
