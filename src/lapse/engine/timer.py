@@ -28,6 +28,8 @@ class Traits:
     """False where a disarmed deadline still fires and has to be ignored."""
     transactional: bool
     """Can be armed in the order's own transaction."""
+    ordered: bool
+    """Oldest first over all that is due; False where that holds within each of its parts only."""
     precision: timedelta
     """How far after its time a deadline may be handed out by a worker that is idle."""
 

@@ -48,6 +48,7 @@ class MemoryTimer:
         shared=False,
         can_disarm=True,
         transactional=False,
+        ordered=True,
         precision=timedelta(milliseconds=1),
     )
 

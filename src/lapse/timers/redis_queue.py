@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from types import TracebackType
@@ -38,11 +39,13 @@ class RedisQueue:
         shared=True,
         can_disarm=True,
         transactional=False,
+        ordered=True,
         precision=timedelta(milliseconds=1),
     )
 
     def __init__(self, client: Client, name: str, *, shards: int = 1) -> None:
         self.name = name
+        self.traits = replace(type(self).traits, ordered=shards == 1)
         self._client = client
         self._channel = f"lapse:{name}:wake"
         self._shards = [Shard(f"lapse:{{{name}:{number}}}:") for number in range(shards)]

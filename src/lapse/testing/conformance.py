@@ -1,0 +1,498 @@
+"""What every timer must do: one suite for all mechanisms. A new one is done when this is green.
+
+Subclass `TimerConformance` in a test module and give it one fixture:
+
+    class TestMyTimer(TimerConformance):
+        @pytest.fixture
+        def handles(self):
+            return lambda: open_timer("my://server", name="some name of its own")
+
+`handles` opens a handle on one and the same store each time it is called; the store is empty at first. No test here
+asserts how fast something is, only that it comes, and never early.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import Claim, Deadline
+from lapse.engine.errors import InvalidDeadline
+from lapse.engine.timer import FRESH_SHARE, Timer
+
+SOON = timedelta(milliseconds=200)
+SHORT_LEASE = timedelta(milliseconds=200)
+LONG = timedelta(minutes=10)
+PATIENCE = timedelta(seconds=30)
+
+ODD_KEYS = [
+    "1001",
+    " ",
+    "订单-1",
+    "ключ",
+    "🧾",
+    "a:b:c",
+    "{tag}",
+    "%",
+    "*?[x]",
+    "'; --",
+    "\\",
+    "\n",
+    "x" * 512,
+    "-1",
+    "nil",
+]
+
+
+def ago(seconds: float) -> datetime:
+    """Some seconds before now."""
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def ahead(delay: timedelta) -> datetime:
+    """Some time after now."""
+    return datetime.now(UTC) + delay
+
+
+def keys_of(claims: Sequence[Claim]) -> list[str]:
+    """The keys, in order."""
+    return [claim.key for claim in claims]
+
+
+class TimerConformance:
+    """The suite. `timer` is the first handle; tests that need another one call `handles`."""
+
+    @pytest.fixture
+    def handles(self) -> Callable[[], Timer]:
+        """Open a handle on this test's own store."""
+        raise NotImplementedError("a subclass says how its timer is opened")
+
+    @pytest.fixture
+    def timer(self, handles: Callable[[], Timer]) -> Iterator[Timer]:
+        """Open the first handle."""
+        with handles() as timer:
+            yield timer
+
+    def claim_all(self, timer: Timer, count: int, *, lease: timedelta = LONG) -> list[Claim]:
+        """Claim until there are `count`, patiently."""
+        claims: list[Claim] = []
+        end = SYSTEM_CLOCK.monotonic() + PATIENCE.total_seconds()
+        while len(claims) < count and SYSTEM_CLOCK.monotonic() < end:
+            claims += timer.claim(count - len(claims), wait=timedelta(seconds=1), lease=lease)
+        assert len(claims) == count
+        return claims
+
+    # --- arming, and when something is due ---
+
+    def test_a_deadline_is_handed_out_after_its_time_and_never_before(self, timer: Timer) -> None:
+        """Given a deadline soon, when it is claimed, then the timer's clock has passed it."""
+        due_at = ahead(SOON)
+        timer.arm([Deadline("1", due_at)])
+        (claim,) = self.claim_all(timer, 1)
+        assert claim.key == "1"
+        assert claim.attempt == 1
+        assert claim.due_at >= due_at
+        assert claim.late_by >= timedelta(0)
+
+    def test_nothing_is_due_yet(self, timer: Timer) -> None:
+        """Given only far deadlines, claims come back empty."""
+        timer.arm([Deadline("1", ahead(LONG)), Deadline("2", datetime(9999, 12, 31, tzinfo=UTC))])
+        assert timer.claim() == []
+        assert timer.claim(wait=timedelta(milliseconds=50)) == []
+
+    def test_past_deadlines_are_due_at_once(self, timer: Timer) -> None:
+        """Deadlines of long ago are handed out, oldest first, as old as they are."""
+        long_ago = datetime(1969, 7, 20, 20, 17, tzinfo=UTC)
+        timer.arm([Deadline("past", ago(1)), Deadline("older", long_ago)])
+        claims = self.claim_all(timer, 2)
+        assert keys_of(claims) == ["older", "past"]
+        assert claims[0].due_at == long_ago
+
+    def test_fractions_of_a_millisecond_are_rounded_up(self, timer: Timer) -> None:
+        """A deadline is never moved to an earlier moment."""
+        due_at = datetime(2024, 2, 29, 12, 0, 0, 1, tzinfo=UTC)
+        timer.arm([Deadline("1", due_at)])
+        (claim,) = self.claim_all(timer, 1)
+        assert claim.due_at >= due_at
+
+    def test_the_zone_does_not_matter(self, timer: Timer) -> None:
+        """The same moment in another zone is the same deadline."""
+        moment = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
+        timer.arm([Deadline("1", moment.astimezone(timezone(timedelta(hours=8))))])
+        assert self.claim_all(timer, 1)[0].due_at == moment
+
+    def test_arming_again_moves(self, timer: Timer) -> None:
+        """A key has one deadline, the one armed last, earlier or later."""
+        timer.arm([Deadline("later", ago(5)), Deadline("earlier", ahead(LONG))])
+        timer.arm([Deadline("later", ahead(LONG)), Deadline("earlier", ago(5))])
+        assert keys_of(timer.claim()) == ["earlier"]
+
+    def test_of_one_key_twice_the_last_counts(self, timer: Timer) -> None:
+        """Within one call, too."""
+        timer.arm([Deadline("1", ago(5)), Deadline("1", ahead(LONG))])
+        assert timer.claim() == []
+        assert timer.stats().pending == 1
+
+    def test_nothing_to_arm_is_fine(self, timer: Timer) -> None:
+        """Empty calls do nothing."""
+        timer.arm([])
+        timer.disarm([])
+        assert timer.settle([]) == timer.release([]) == timer.bury([], reason="") == timer.revive([]) == 0
+        assert timer.renew([]) == []
+
+    def test_disarmed_is_not_handed_out(self, timer: Timer) -> None:
+        """What was disarmed does not fire; unknown keys are fine; it can be armed again."""
+        timer.arm([Deadline("1", ago(1)), Deadline("2", ago(1))])
+        timer.disarm(["1", "unknown"])
+        assert keys_of(self.claim_all(timer, 1)) == ["2"]
+        assert timer.claim() == []
+        timer.arm([Deadline("1", ago(1))])
+        assert keys_of(self.claim_all(timer, 1)) == ["1"]
+
+    def test_odd_keys(self, timer: Timer) -> None:
+        """Whatever is valid Unicode is a key, and comes back as it went in."""
+        timer.arm([Deadline(key, ago(10)) for key in ODD_KEYS])
+        claims = self.claim_all(timer, len(ODD_KEYS))
+        assert sorted(keys_of(claims)) == sorted(ODD_KEYS)
+        assert len(timer.renew(claims)) == len(ODD_KEYS)
+        assert timer.settle(claims) == len(ODD_KEYS)
+        assert timer.stats().pending == 0
+
+    @pytest.mark.parametrize("key", ["", "a\0b", "x" * 513, "\ud800", None, 7])
+    def test_impossible_keys_are_refused(self, key: str) -> None:
+        """A key that some mechanism could not store is refused by all."""
+        with pytest.raises(InvalidDeadline):
+            Deadline(key, ago(1))
+
+    def test_naive_times_are_refused(self) -> None:
+        """A time without a zone could be any of 38 moments."""
+        with pytest.raises(InvalidDeadline, match="aware"):
+            Deadline("1", datetime(2024, 1, 1))  # noqa: DTZ001 - the very thing that is refused
+
+    def test_only_unknown_restores_and_disturbs_nothing(self, timer: Timer) -> None:
+        """Arming what was lost leaves pending, claimed and buried ones as they are."""
+        timer.arm([Deadline("pending", ahead(LONG)), Deadline("claimed", ago(9)), Deadline("buried", ago(8))])
+        claimed, to_bury = self.claim_all(timer, 2)
+        timer.bury([to_bury], reason="bad")
+        names = ["pending", "claimed", "buried", "lost"]
+        timer.arm([Deadline(name, ago(1)) for name in names], only_unknown=True)
+        assert keys_of(timer.claim()) == ["lost"]
+        assert timer.settle([claimed]) == 1
+        assert [buried.key for buried in timer.buried()] == ["buried"]
+
+    def test_ten_thousand_at_once(self, timer: Timer) -> None:
+        """Many at once are armed, claimed in bounded batches and settled, each once."""
+        timer.arm([Deadline(f"{number:05}", ago(100 - number / 200)) for number in range(10_000)])
+        seen: list[str] = []
+        while claims := timer.claim(1500, lease=LONG):
+            seen += keys_of(claims)
+            assert len(claims) <= 1500
+            assert timer.settle(claims) == len(claims)
+        assert len(seen) == 10_000
+        assert len(set(seen)) == 10_000
+
+    # --- order ---
+
+    def test_oldest_first(self, timer: Timer) -> None:
+        """Whatever the order of arming, the oldest come first, over several claims too."""
+        names = [f"{number:02}" for number in range(20)]
+        shuffled = random.Random(7).sample(names, len(names))  # noqa: S311 - a fixed shuffle
+        timer.arm([Deadline(name, ago(100 - int(name))) for name in shuffled])
+        claims = [claim for _ in range(10) for claim in timer.claim(2, lease=LONG)]
+        if timer.traits.ordered:
+            assert keys_of(claims) == names
+        else:
+            assert sorted(keys_of(claims)) == names
+
+    def test_one_claim_of_all_is_in_order(self, timer: Timer) -> None:
+        """Even where a timer has several parts."""
+        timer.arm([Deadline(f"{number:02}", ago(100 - number)) for number in reversed(range(30))])
+        assert keys_of(timer.claim(500, lease=LONG)) == [f"{number:02}" for number in range(30)]
+
+    def test_a_backlog_does_not_starve_those_due_now(self, timer: Timer) -> None:
+        """Of a backlog, most of a claim are the oldest; at most a fifth are the youngest."""
+        timer.arm([Deadline(f"{number:03}", ago(1000 - number)) for number in range(100)])
+        claims = timer.claim(20, lease=LONG)
+        oldest = [f"{number:03}" for number in range(20)]
+        few = 20 // FRESH_SHARE
+        assert len(set(keys_of(claims))) == 20
+        if not timer.traits.ordered:
+            return  # each part has a backlog of its own
+        assert keys_of(claims)[: 20 - few] == oldest[: 20 - few]
+        assert set(keys_of(claims)[20 - few :]) <= {*oldest, *(f"{number:03}" for number in range(100 - few, 100))}
+
+    # --- leases ---
+
+    def test_what_is_claimed_is_not_handed_out_again_while_its_lease_lasts(
+        self, timer: Timer, handles: Callable[[], Timer]
+    ) -> None:
+        """Another claimant gets nothing of it."""
+        timer.arm([Deadline("1", ago(1))])
+        (claim,) = self.claim_all(timer, 1)
+        assert claim.leased_until > claim.claimed_at
+        with handles() as other:
+            assert other.claim() == []
+            assert other.stats().claimed == 1
+
+    def test_a_lease_that_ends_gives_back(self, timer: Timer) -> None:
+        """It is handed out again, as old as it was, as another attempt, under a higher token."""
+        timer.arm([Deadline("1", ago(5))])
+        (first,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
+        (second,) = self.claim_all(timer, 1)
+        assert second.claimed_at >= first.leased_until
+        assert second.due_at == first.due_at
+        assert second.attempt == 2
+        assert second.token > first.token
+
+    def test_whoever_lost_the_lease_changes_nothing(self, timer: Timer) -> None:
+        """A worker that was frozen comes back with an old token: all it says is ignored."""
+        timer.arm([Deadline("1", ago(5))])
+        (stale,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
+        (current,) = self.claim_all(timer, 1)
+        assert timer.settle([stale]) == 0
+        assert timer.release([stale]) == 0
+        assert timer.bury([stale], reason="late") == 0
+        assert timer.renew([stale]) == []
+        assert timer.settle([current]) == 1
+        assert timer.stats().pending == 0
+
+    def test_an_ended_lease_is_lost_even_if_nobody_else_claimed(self, timer: Timer) -> None:
+        """The token is good for as long as the lease, no longer."""
+        timer.arm([Deadline("1", ago(5))])
+        (claim,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
+        wait_until(lambda: timer.stats().claimed == 0)
+        assert timer.settle([claim]) == 0
+        assert timer.stats().due == 1
+
+    def test_renewing_keeps(self, timer: Timer) -> None:
+        """A lease that was renewed lasts from the renewal on."""
+        timer.arm([Deadline("1", ago(5))])
+        (claim,) = self.claim_all(timer, 1, lease=timedelta(seconds=5))
+        (renewed,) = timer.renew([claim], lease=LONG)
+        assert renewed.leased_until > claim.leased_until
+        assert (renewed.key, renewed.token, renewed.attempt) == (claim.key, claim.token, claim.attempt)
+        assert timer.claim() == []
+        assert timer.settle([claim]) == 1
+
+    def test_many_claimants_never_get_the_same(self, timer: Timer, handles: Callable[[], Timer]) -> None:
+        """However many claim at once, each deadline goes to one."""
+        total = 2000
+        timer.arm([Deadline(str(number), ago(5)) for number in range(total)])
+        taken: list[str] = []
+        with_lock = threading.Lock()
+
+        def work() -> None:
+            with handles() as mine:
+                while claims := mine.claim(17, lease=LONG):
+                    with with_lock:
+                        taken.extend(keys_of(claims))
+                    mine.settle(claims)
+
+        run_together([work] * 6)
+        assert len(taken) == total
+        assert len(set(taken)) == total
+
+    # --- what becomes of a claim ---
+
+    def test_settled_is_gone(self, timer: Timer) -> None:
+        """What is settled is known no more, and cannot be settled twice."""
+        timer.arm([Deadline("1", ago(1))])
+        claims = self.claim_all(timer, 1)
+        assert timer.settle(claims) == 1
+        assert timer.settle(claims) == 0
+        assert timer.claim() == []
+
+    def test_released_comes_back(self, timer: Timer) -> None:
+        """At once, as old as it was, and counted."""
+        timer.arm([Deadline("1", ago(5))])
+        claims = self.claim_all(timer, 1)
+        assert timer.release(claims) == 1
+        (again,) = self.claim_all(timer, 1)
+        assert (again.attempt, again.due_at) == (2, claims[0].due_at)
+
+    def test_released_with_a_delay_comes_back_after_it(self, timer: Timer) -> None:
+        """Not before, with its first deadline still known."""
+        timer.arm([Deadline("1", ago(5))])
+        (claim,) = self.claim_all(timer, 1)
+        assert timer.release([claim], delay=SOON) == 1
+        (again,) = self.claim_all(timer, 1)
+        assert again.claimed_at >= claim.claimed_at + SOON
+        assert (again.attempt, again.due_at) == (2, claim.due_at)
+
+    def test_a_long_delay_is_kept(self, timer: Timer) -> None:
+        """Until then it is pending."""
+        timer.arm([Deadline("1", ago(5))])
+        timer.release(self.claim_all(timer, 1), delay=LONG)
+        assert timer.claim() == []
+        stats = timer.stats()
+        assert (stats.pending, stats.due, stats.claimed) == (1, 0, 0)
+
+    def test_a_forgiven_attempt_is_not_counted(self, timer: Timer) -> None:
+        """It never happened."""
+        timer.arm([Deadline("1", ago(5))])
+        timer.release(self.claim_all(timer, 1), forgive=True)
+        assert self.claim_all(timer, 1)[0].attempt == 1
+
+    def test_attempts_add_up(self, timer: Timer) -> None:
+        """Over releases and lost leases alike; arming begins anew."""
+        timer.arm([Deadline("1", ago(5))])
+        timer.release(self.claim_all(timer, 1))
+        self.claim_all(timer, 1, lease=SHORT_LEASE)
+        claims = self.claim_all(timer, 1)
+        assert claims[0].attempt == 3
+        timer.arm([Deadline("1", ago(5))])
+        assert self.claim_all(timer, 1)[0].attempt == 1
+
+    def test_arming_ends_a_claim(self, timer: Timer) -> None:
+        """The order's deadline was moved while it fired: the claim is void and the new time counts."""
+        timer.arm([Deadline("1", ago(5))])
+        claims = self.claim_all(timer, 1)
+        timer.arm([Deadline("1", ahead(LONG))])
+        assert timer.settle(claims) == 0
+        stats = timer.stats()
+        assert (stats.pending, stats.due, stats.claimed) == (1, 0, 0)
+
+    def test_disarming_ends_a_claim(self, timer: Timer) -> None:
+        """The order was paid while it fired."""
+        timer.arm([Deadline("1", ago(5))])
+        claims = self.claim_all(timer, 1)
+        timer.disarm(["1"])
+        assert timer.release(claims) == 0
+        assert timer.stats().pending == timer.stats().claimed == 0
+
+    def test_buried_rests_until_it_is_revived(self, timer: Timer) -> None:
+        """It is listed with its reason, fires no more, and can be brought back, once."""
+        timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
+        first, second = self.claim_all(timer, 2)
+        assert timer.bury([first], reason="no such: 订单") == 1
+        assert timer.bury([second], reason="other") == 1
+        listed = {buried.key: buried for buried in timer.buried()}
+        assert (listed["1"].reason, listed["1"].attempt, listed["1"].due_at) == ("no such: 订单", 1, first.due_at)
+        assert listed["1"].buried_at >= first.claimed_at
+        assert timer.claim() == []
+        assert timer.stats().buried == 2
+        assert len(timer.buried(limit=1)) == 1
+        assert timer.revive(["1", "unknown"]) == 1
+        assert timer.revive(["1"]) == 0
+        (again,) = self.claim_all(timer, 1)
+        assert (again.key, again.attempt, again.due_at) == ("1", 1, first.due_at)
+
+    def test_buried_can_be_armed_or_disarmed(self, timer: Timer) -> None:
+        """Either takes it out of its grave."""
+        timer.arm([Deadline("1", ago(5)), Deadline("2", ago(5))])
+        timer.bury(self.claim_all(timer, 2), reason="bad")
+        timer.arm([Deadline("1", ago(5))])
+        timer.disarm(["2"])
+        assert timer.buried() == []
+        assert keys_of(self.claim_all(timer, 1)) == ["1"]
+
+    def test_large_batches_of_every_kind(self, timer: Timer) -> None:
+        """More than one message's worth is renewed, released, buried, revived, disarmed."""
+        total = 2500
+        timer.arm([Deadline(f"{number}", ago(5)) for number in range(total)])
+        claims = self.claim_all(timer, total)
+        assert len(timer.renew(claims, lease=LONG)) == total
+        assert timer.release(claims) == total
+        claims = self.claim_all(timer, total)
+        assert timer.bury(claims, reason="all") == total
+        assert len(timer.buried(limit=total + 1)) == total
+        assert timer.revive(keys_of(claims)) == total
+        timer.disarm(keys_of(claims))
+        stats = timer.stats()
+        assert (stats.pending, stats.claimed, stats.buried) == (0, 0, 0)
+
+    # --- waiting ---
+
+    def test_a_waiting_claim_is_woken_by_an_earlier_arrival(self, timer: Timer, handles: Callable[[], Timer]) -> None:
+        """It does not sleep until what was known when it began."""
+        timer.arm([Deadline("far", ahead(LONG))])
+        found: list[Claim] = []
+
+        def wait() -> None:
+            found.extend(timer.claim(wait=PATIENCE, lease=LONG))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        with handles() as other:
+            other.arm([Deadline("near", ahead(SOON))])
+            waiting.join(PATIENCE.total_seconds() * 2)
+        assert keys_of(found) == ["near"]
+        assert found[0].late_by >= timedelta(0)
+
+    def test_waiting_ends_when_it_is_over(self, timer: Timer) -> None:
+        """Nothing comes, nothing is returned, and not before the wait is over."""
+        begun = SYSTEM_CLOCK.monotonic()
+        assert timer.claim(wait=SOON) == []
+        assert SYSTEM_CLOCK.monotonic() - begun >= SOON.total_seconds()
+
+    def test_wake_ends_a_wait(self, timer: Timer) -> None:
+        """One under way, or the next."""
+        timer.wake()
+        assert timer.claim(wait=timedelta(hours=1)) == []
+        waiting = threading.Thread(target=timer.claim, kwargs={"wait": timedelta(hours=1)})
+        waiting.start()
+        timer.wake()
+        waiting.join(PATIENCE.total_seconds())
+        assert not waiting.is_alive()
+
+    # --- figures ---
+
+    def test_stats_count(self, timer: Timer) -> None:
+        """Each state has its figure, and the times are those that were armed."""
+        empty = timer.stats()
+        assert (empty.pending, empty.due, empty.claimed, empty.buried) == (0, 0, 0, 0)
+        assert empty.oldest_due is empty.next_due is None
+        oldest, upcoming = ago(50).replace(microsecond=0), ahead(LONG).replace(microsecond=0)
+        timer.arm([Deadline(name, ago(100)) for name in ("claimed", "buried")])
+        for claim in self.claim_all(timer, 2):
+            if claim.key == "buried":
+                timer.bury([claim], reason="bad")
+        timer.arm([Deadline("old", oldest), Deadline("due", ago(1)), Deadline("next", upcoming)])
+        timer.arm([Deadline("last", ahead(2 * LONG))])
+        stats = timer.stats()
+        assert (stats.pending, stats.due, stats.claimed, stats.buried) == (4, 2, 1, 1)
+        assert (stats.oldest_due, stats.next_due) == (oldest, upcoming)
+
+    def test_the_generation_is_stable(self, timer: Timer, handles: Callable[[], Timer]) -> None:
+        """While nothing is lost, nobody is told to arm again."""
+        timer.claim()
+        before = timer.generation()
+        timer.arm([Deadline("1", ago(1))])
+        self.claim_all(timer, 1)
+        assert timer.generation() == before
+        with handles() as other:
+            other.claim()
+            assert other.generation() == before
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look until it is so, patiently."""
+    end = SYSTEM_CLOCK.monotonic() + PATIENCE.total_seconds()
+    pause = threading.Event()
+    while not condition():
+        assert SYSTEM_CLOCK.monotonic() < end, "it did not come true"
+        pause.wait(0.01)
+
+
+def run_together(jobs: Sequence[Callable[[], None]]) -> None:
+    """Run the jobs in threads of their own, at once, and raise the first error of any."""
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], None]) -> None:
+        try:
+            barrier.wait()
+            job()
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

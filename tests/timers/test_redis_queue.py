@@ -1,0 +1,34 @@
+"""The delay queue on Redis keeps the contract, on every Redis there is."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from lapse import Timer, open_timer
+from lapse.testing.conformance import TimerConformance
+from lapse.testing.model import timer_machine
+from lapse.testing.servers import RedisServer
+
+
+class TestRedisQueue(TimerConformance):
+    @pytest.fixture
+    def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
+        """Open a timer of this test's own on the server."""
+        return lambda: open_timer(redis_server.url, name=timer_name)
+
+
+class TestThreeShards(TimerConformance):
+    @pytest.fixture
+    def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
+        """Spread it over three shards."""
+        return lambda: open_timer(f"{redis_server.url}?shards=3", name=timer_name)
+
+
+def test_model(redis_server: RedisServer) -> None:
+    """Any sequence of calls leaves the states that a plain dictionary has."""
+    names = count()
+    machine = timer_machine(lambda: open_timer(redis_server.url, name=f"model{next(names)}"))
+    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
