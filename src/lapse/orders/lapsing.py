@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from lapse.engine.deadline import Claim
+from lapse.engine.deadline import Claim, to_milliseconds
 from lapse.engine.decision import Decision, Move, Release
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
 from lapse.orders.port import Orders, Outcome, Result
@@ -46,10 +46,13 @@ class Lapsing:
     def handle(self, claims: list[Claim]) -> dict[str, Decision]:
         """Lapse what a worker has claimed: the handler to give to `Worker`."""
         decisions: dict[str, Decision] = {}
-        for key, result in self.lapse([claim.key for claim in claims]).items():
+        armed_for = {claim.key: claim.due_at for claim in claims}
+        for key, result in self.lapse(list(armed_for)).items():
             match result.outcome:
-                case Outcome.NOT_DUE if result.due_at is not None:
-                    decisions[key] = Move(result.due_at)
+                case Outcome.NOT_DUE if result.due_at is not None and result.due_in is not None:
+                    # Both sides agree on the time, so the timer's clock is ahead; armed again, it would fire at once.
+                    same = to_milliseconds(result.due_at) == to_milliseconds(armed_for[key])
+                    decisions[key] = Release(result.due_in, forgive=True) if same else Move(result.due_at)
                 case Outcome.LOCKED:
                     decisions[key] = Release(LOCKED_DELAY, forgive=True)
                 case Outcome.UNANSWERED:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -31,10 +31,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one order; `due_at` is its stored deadline where the outcome is NOT_DUE."""
+    """What became of one order.
+
+    Where the outcome is NOT_DUE, `due_at` is its stored deadline and `due_in` how far off that is by the clock that
+    decides, the database's; both are None for an order that has no deadline.
+    """
 
     outcome: Outcome
     due_at: datetime | None = None
+    due_in: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,20 @@ class Orders(Protocol):
     """A shop's orders, as far as lapsing needs them. Each call is one transaction of its own, or a read.
 
     Every time is compared with the database's clock. Every call may be repeated, by several processes at once:
-    effects come from conditional updates, so each order lapses once.
+    effects come from conditional updates, so each order lapses once. Each may raise TryLater where the database is
+    away.
     """
 
-    def overdue(self, limit: int) -> Sequence[str]:
-        """Keys of unpaid orders past their deadline, oldest first, at most `limit`."""
+    def overdue(
+        self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
+    ) -> Sequence[Deadline]:
+        """List unpaid orders whose deadline passed `grace` ago or earlier: oldest first, at most `limit`.
+
+        With `after`, only those that come after that one in this order: so a sweep pages past what will not lapse.
+        """
         ...
 
-    def unpaid(self) -> Iterable[Deadline]:
+    def deadlines(self) -> Iterable[Deadline]:
         """Every unpaid order's deadline, streamed: to arm a timer that has lost its memory."""
         ...
 

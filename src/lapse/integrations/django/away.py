@@ -1,0 +1,38 @@
+"""Tells a database that is away from an order that makes trouble."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import InterfaceError, OperationalError, connections
+
+from lapse.engine.errors import TryLater
+
+
+@contextmanager
+def away_is_try_later(using: str) -> Iterator[None]:
+    """Raise TryLater where a statement failed because the database `using` does not answer.
+
+    Every other failure is passed on: a deadlock, or a statement that ran into its time limit, is an OperationalError
+    too, but may be one order's doing, and must not hold up all of them for ever.
+    """
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        connection = connections[using]
+        # Django gives up a connection whose rollback failed, and has none where connecting failed.
+        if connection.connection is not None and connection.is_usable():
+            raise
+        if not connection.in_atomic_block:
+            connection.close()  # the next call makes a new one
+        raise TryLater(f"the database is away: {error}") from error
+
+
+def drop_outlived_connection(using: str) -> None:
+    """Close this thread's connection if it has outlived CONN_MAX_AGE, as the end of a request would.
+
+    An age of nought means one connection per request. A worker has no requests and keeps its connection, because
+    making one takes longer than lapsing an order.
+    """
+    connection = connections[using]
+    if connection.settings_dict["CONN_MAX_AGE"] and not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()

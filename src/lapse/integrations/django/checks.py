@@ -1,0 +1,163 @@
+"""System checks: a wrong set-up is found when Django starts, not when the first order does not lapse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.db.models import DateTimeField, F, Field, Model, Q, UniqueConstraint
+from django.db.models.expressions import OrderBy
+
+from lapse.config import MECHANISMS
+from lapse.engine.errors import ConfigError
+from lapse.integrations.django.configured import orders_class, timer_url
+from lapse.integrations.django.still_unpaid import matches
+from lapse.integrations.django.unpaid_orders import UnpaidOrders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from django.apps.config import AppConfig
+
+    Orders = type[UnpaidOrders[Any]]
+
+
+def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[checks.CheckMessage]:
+    """Check the settings and the class that LAPSE_ORDERS names. No database is asked."""
+    del app_configs
+    found: list[checks.CheckMessage] = list(_check_settings())
+    try:
+        orders = orders_class()
+    except ConfigError as error:
+        return [checks.Error(str(error), id="lapse.E001"), *found]
+    if not (isinstance(getattr(orders, "model", None), type) and issubclass(orders.model, Model)):
+        return [checks.Error("`model` must be the order model.", obj=orders, id="lapse.E001"), *found]
+    if not isinstance(getattr(orders, "deadline", None), str):
+        return [checks.Error("`deadline` must name the deadline field.", obj=orders, id="lapse.E002"), *found]
+    return [*found, *_check_deadline(orders), *_check_condition(orders), *_check_writes(orders), *_check_key(orders)]
+
+
+def _check_settings() -> Iterator[checks.CheckMessage]:
+    if not settings.USE_TZ:
+        yield checks.Error(
+            "Deadlines would be naive times, which mean another moment on another machine.",
+            hint="Set USE_TZ = True.",
+            id="lapse.E004",
+        )
+    url = timer_url()
+    if url is not None and urlsplit(url).scheme not in MECHANISMS:
+        yield checks.Error(
+            f"LAPSE_TIMER is {url!r}, and no timer understands that.",
+            hint=f"Use {', '.join(f'{scheme}://' for scheme in sorted(MECHANISMS))}, or None for the sweep alone.",
+            id="lapse.E006",
+        )
+
+
+def _check_deadline(orders: Orders) -> Iterator[checks.CheckMessage]:
+    field = _field(orders.model, orders.deadline)
+    if not isinstance(field, DateTimeField):
+        what = "is no field of it" if field is None else f"is a {type(field).__name__}"
+        yield checks.Error(
+            f"The deadline of {orders.model.__name__} must be a DateTimeField, and {orders.deadline!r} {what}.",
+            obj=orders,
+            id="lapse.E002",
+        )
+    elif not _is_indexed(orders.model, field):
+        yield checks.Error(
+            f"No index of {orders.model.__name__} begins with {field.name!r}, so each sweep would read every order.",
+            hint=f"Add models.Index(fields=[{field.name!r}], condition=<the unpaid condition>, name=…) to its Meta.",
+            obj=orders,
+            id="lapse.E003",
+        )
+
+
+def _check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
+    unpaid = getattr(orders, "unpaid", None)
+    if not (isinstance(unpaid, Q) and unpaid):
+        yield checks.Error(
+            "`unpaid` must be a Q that is not empty: an empty one would match paid orders as well.",
+            obj=orders,
+            id="lapse.E007",
+        )
+        return
+    try:
+        orders.model._base_manager.filter(unpaid)  # noqa: SLF001 - Django's public API; builds a query, asks nothing
+    except (FieldError, ValueError, TypeError) as error:
+        yield checks.Error(f"`unpaid` does not fit {orders.model.__name__}: {error}", obj=orders, id="lapse.E007")
+
+
+def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
+    if orders.on_lapse is UnpaidOrders.on_lapse:
+        yield checks.Error(
+            "on_lapse() is missing, so nothing would give back what an order holds.",
+            hint="Define on_lapse(self, orders); it runs in the same transaction.",
+            obj=orders,
+            id="lapse.E005",
+        )
+    unpaid = getattr(orders, "unpaid", None)
+    condition = unpaid if isinstance(unpaid, Q) else Q()
+    lapsed: Mapping[str, object] = getattr(orders, "lapsed", {})
+    for name in [*lapsed, *(orders.closing or {})]:
+        if _field(orders.model, name) is None:
+            yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
+    if not lapsed:
+        yield checks.Warning("`lapsed` is empty: an order would lapse again and again.", obj=orders, id="lapse.W001")
+    elif condition and matches(condition, lapsed) is True:
+        yield checks.Warning(
+            "A row with the values of `lapsed` would still match `unpaid`: it would lapse again and again.",
+            obj=orders,
+            id="lapse.W002",
+        )
+    if orders.closing and condition and matches(condition, orders.closing) is False:
+        yield checks.Error(
+            "A row with the values of `closing` would not match `unpaid`: after a crash nobody would go on with it.",
+            hint="Let `unpaid` cover both states, as Q(status__in=['awaiting_payment', 'closing']).",
+            obj=orders,
+            id="lapse.E009",
+        )
+
+
+def _check_key(orders: Orders) -> Iterator[checks.CheckMessage]:
+    field = orders.model._meta.pk if orders.key == "pk" else _field(orders.model, orders.key)  # noqa: SLF001 - public API
+    if field is None or field.null or not (field.unique or _has_unique_constraint(orders.model, field)):
+        yield checks.Error(
+            f"`key` is {orders.key!r}, which is not a unique, non-null field of {orders.model.__name__}.",
+            obj=orders,
+            id="lapse.E010",
+        )
+
+
+def _field(model: type[Model], name: str) -> Field[Any, Any] | None:
+    """Return the model's own column of that name, also by its `…_id`, or None."""
+    try:
+        found = model._meta.get_field(name)  # noqa: SLF001 - Django's public API
+    except FieldDoesNotExist:
+        by_column = [field for field in model._meta.concrete_fields if field.attname == name]  # noqa: SLF001 - as above
+        return by_column[0] if by_column else None
+    return found if isinstance(found, Field) and found.concrete else None
+
+
+def _is_indexed(model: type[Model], field: Field[Any, Any]) -> bool:
+    """Whether some index begins with the field, so that a range of it is read without the rest of the table."""
+    if getattr(field, "db_index", False) or field.unique:
+        return True
+    meta = model._meta  # noqa: SLF001 - Django's public API
+    firsts: list[object] = [tuple(names)[:1] for names in meta.unique_together]
+    for index in [*meta.indexes, *(c for c in meta.constraints if isinstance(c, UniqueConstraint))]:
+        firsts.append(tuple(name.removeprefix("-") for name in list(index.fields)[:1]))
+        firsts += [(_named(expression),) for expression in list(getattr(index, "expressions", ()))[:1]]
+    return (field.name,) in firsts
+
+
+def _named(expression: object) -> str | None:
+    if isinstance(expression, OrderBy):
+        expression = expression.expression
+    return getattr(expression, "name", None) if isinstance(expression, F) else None
+
+
+def _has_unique_constraint(model: type[Model], field: Field[Any, Any]) -> bool:
+    constraints = model._meta.total_unique_constraints  # noqa: SLF001 - Django's public API
+    return any(tuple(constraint.fields) == (field.name,) for constraint in constraints)

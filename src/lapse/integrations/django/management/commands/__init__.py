@@ -1,0 +1,1 @@
+"""`lapse_worker`, `lapse_sweep` and `lapse_arm`."""

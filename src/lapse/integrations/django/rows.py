@@ -1,0 +1,143 @@
+"""The queries: which rows are due, which are locked, and what the others are. The database's clock decides."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import connections, router
+from django.db.models import BooleanField, Case, DateTimeField, ExpressionWrapper, Model, Q, QuerySet, Value, When
+from django.db.models.functions import Now
+
+from lapse.engine.deadline import Deadline, check_key
+from lapse.engine.errors import InvalidDeadline, TryLater
+from lapse.orders.port import Outcome, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+M = TypeVar("M", bound=Model)
+
+STREAM_ROWS = 2000
+"""How many rows a long read takes from the database at a time."""
+
+
+class Rows(Generic[M]):
+    """The orders' table, as lapsing sees it.
+
+    `unpaid` is the condition, `deadline` and `key` are names of fields; a key is `str()` of its field's value.
+    """
+
+    def __init__(self, model: type[M], *, unpaid: Q, deadline: str, key: str) -> None:
+        self._model = model
+        self._unpaid = unpaid
+        self._deadline = deadline
+        self._key = key
+        field = model._meta.pk if key == "pk" else model._meta.get_field(key)  # noqa: SLF001 - Django's public API
+        self._key_field: Any = field
+
+    @property
+    def using(self) -> str:
+        """The alias of the database that decides."""
+        return router.db_for_write(self._model)
+
+    def key_of(self, order: Model) -> str:
+        """Return the order's name in the timer."""
+        return str(getattr(order, self._key_field.attname))
+
+    def due_at(self, order: Model) -> object:
+        """Return the order's deadline as the instance has it: perhaps None, or an expression that was just saved."""
+        return getattr(order, self._deadline)
+
+    def values_of(self, keys: Iterable[str]) -> list[Any]:
+        """Return the field's values that the keys name, without those that can name no order."""
+        found = []
+        for key in dict.fromkeys(keys):
+            try:
+                value = self._key_field.to_python(check_key(key))
+                self._key_field.run_validators(value)  # a number too big for its column, for one
+            except (ValidationError, InvalidDeadline):
+                continue
+            if str(value) == key:
+                found.append(value)
+        return found
+
+    def lock_due(self, keys: Collection[str]) -> list[M]:
+        """Lock and return those that are unpaid and due; rows that are locked by others are skipped."""
+        due = self._locking().filter(self._unpaid, **{f"{self._deadline}__lte": Now()})
+        return list(self._named(due, keys).order_by("pk"))
+
+    def lock(self, keys: Collection[str]) -> list[M]:
+        """Lock and return these, whatever their state; rows that are locked by others are skipped."""
+        return list(self._named(self._locking(), keys).order_by("pk"))
+
+    def change(self, orders: Sequence[M], values: Mapping[str, Any]) -> list[M]:
+        """Write the values into these unpaid rows and return them as they are now.
+
+        Raises TryLater where a row is unpaid no more: only on a database without row locks can that be.
+        """
+        keys = [order.pk for order in orders]
+        changed = self._table().filter(self._unpaid, pk__in=keys).update(**values)
+        if changed != len(keys):
+            raise TryLater(f"{len(keys) - changed} of {len(keys)} orders were changed meanwhile")
+        if any(hasattr(value, "resolve_expression") for value in values.values()):
+            by_pk = self._table().in_bulk(keys)
+            return [by_pk[key] for key in keys]
+        for order in orders:
+            for name, value in values.items():
+                setattr(order, name, value)
+        return list(orders)
+
+    def states(self, keys: Collection[str]) -> dict[str, Result]:
+        """Say why these were not lapsed, in one query; an order that is unpaid and due is LOCKED."""
+        is_unpaid = Case(When(self._unpaid, then=Value(value=True)), default=False, output_field=BooleanField())
+        rows = self._named(self._table(), keys).values_list(self._key_field.attname, self._deadline, is_unpaid, Now())
+        found = {str(key): _state(due_at, now, unpaid=unpaid) for key, due_at, unpaid, now in rows}
+        return {key: found.get(key, Result(Outcome.UNKNOWN)) for key in keys}
+
+    def overdue(
+        self, limit: int, *, where: Q, grace: timedelta = timedelta(0), after: Deadline | None = None
+    ) -> list[Deadline]:
+        """List the unpaid orders that match and whose deadline passed `grace` ago, oldest first, after that one."""
+        then = ExpressionWrapper(Now() - Value(grace), DateTimeField()) if grace else Now()
+        rows = self._table().filter(self._unpaid, where, **{f"{self._deadline}__lte": then})
+        if after is not None:
+            key = self._key_field.to_python(after.key)
+            beyond = Q(**{f"{self._deadline}__gt": after.due_at}) | Q(**{f"{self._key}__gt": key})
+            # The first condition says nothing new, but an index can begin there.
+            rows = rows.filter(beyond, **{f"{self._deadline}__gte": after.due_at})
+        found = rows.order_by(self._deadline, self._key).values_list(self._key_field.attname, self._deadline)
+        return [Deadline(str(key), due_at) for key, due_at in found[:limit]]
+
+    def deadlines(self, where: Q | None = None) -> Iterator[Deadline]:
+        """Stream the deadlines of the unpaid orders; with `where`, of the orders that match, unpaid or not."""
+        rows = self._table().filter(self._unpaid if where is None else where, **{f"{self._deadline}__isnull": False})
+        found = rows.values_list(self._key_field.attname, self._deadline)
+        for key, due_at in found.iterator(chunk_size=STREAM_ROWS):
+            yield Deadline(str(key), due_at)
+
+    def _table(self) -> QuerySet[M]:
+        # The base manager: an order that some default manager hides from shoppers lapses as well.
+        return self._model._base_manager.using(self.using)  # noqa: SLF001 - Django's public API
+
+    def _locking(self) -> QuerySet[M]:
+        features = connections[self.using].features
+        # Rows that the condition joins are not locked; a parent table's row is part of the order and is.
+        joins_only = features.has_select_for_update_of and not self._model._meta.parents  # noqa: SLF001 - public API
+        return self._table().select_for_update(
+            skip_locked=features.has_select_for_update_skip_locked, of=("self",) if joins_only else ()
+        )
+
+    def _named(self, rows: QuerySet[M], keys: Collection[str]) -> QuerySet[M]:
+        return rows.filter(**{f"{self._key}__in": self.values_of(keys)})
+
+
+def _state(due_at: datetime | None, now: datetime, *, unpaid: bool) -> Result:
+    if not unpaid:
+        return Result(Outcome.NOT_UNPAID)
+    if due_at is None:
+        return Result(Outcome.NOT_DUE)
+    if due_at > now:
+        return Result(Outcome.NOT_DUE, due_at, due_at - now)
+    return Result(Outcome.LOCKED)

@@ -1,0 +1,141 @@
+"""The sweep: looks for overdue orders beside any timer, so that none is lost with a wake-up."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from lapse.engine.backoff import Backoff
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import Deadline
+from lapse.engine.events import Event, Hook, Kind, emit, log_event
+from lapse.engine.waker import Waker
+from lapse.orders.halving import lapse_apart
+from lapse.orders.lapsing import Lapsing
+from lapse.orders.patience import Patience
+from lapse.orders.port import Outcome
+
+NAMED = 5
+"""How many keys an event names."""
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one sweep did: how many orders had each outcome, and the keys of those whose lapse raised."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def lapsed(self) -> int:
+        """How many orders this sweep lapsed."""
+        return self.outcomes[Outcome.LAPSED]
+
+
+class Sweep:
+    """Lapses every overdue order, whether or not a timer ever knew of it; again and again.
+
+    * A sweep begins every `every`, or a little earlier by chance, so that many workers do not sweep at one moment.
+      Each starts from the orders alone: whether the last one succeeded, or was killed, makes no difference.
+    * It takes `batch` orders at a time and pages through them once, so what will not lapse holds up nothing.
+    * `grace` is how long after its deadline an order is left to the timer.
+    * An order whose lapse raises, or whose gateway does not answer, is asked again after `backoff`, longer each time.
+    * `hooks` hear of sweeps that did something and of failures; `timer` is the name in those events.
+
+    Any number of sweeps may run at once; each order lapses once.
+    """
+
+    def __init__(
+        self,
+        lapsing: Lapsing,
+        *,
+        every: timedelta = timedelta(seconds=15),
+        batch: int = 500,
+        grace: timedelta = timedelta(0),
+        timer: str = "orders",
+        backoff: Backoff | None = None,
+        hooks: Iterable[Hook] = (log_event,),
+    ) -> None:
+        if batch < 1 or every <= timedelta(0):
+            raise ValueError("batch is at least 1, and every is longer than nothing")
+        self._lapsing = lapsing
+        self._every = every.total_seconds()
+        self._batch = batch
+        self._grace = grace
+        self._timer = timer
+        self._patience = Patience(backoff or Backoff())
+        self._hooks = tuple(hooks)
+        self._bell = Waker()
+        self._stopping = False
+
+    def run(self) -> None:
+        """Sweep at once and then again and again, until `stop`. No failure ends it; the first of a row is reported."""
+        failures = 0
+        while not self._stopping:
+            begun = SYSTEM_CLOCK.monotonic()
+            try:
+                self.once()
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - the next sweep must not depend on this one
+                failures += 1
+                if failures == 1:
+                    self._emit(Kind.FAILED, error=error, reason="a sweep broke off; it goes on being tried")
+            took = SYSTEM_CLOCK.monotonic() - begun
+            # Chance spreads load and keeps no secret.
+            self._bell.wait(self._every * random.uniform(0.8, 1.0) - took)  # noqa: S311
+
+    def stop(self) -> None:
+        """Finish the batch in hand and return from `run`. May be called from any thread or signal handler."""
+        self._stopping = True
+        self._bell.interrupt()
+
+    def once(self) -> Swept:
+        """Page through the overdue orders once and lapse them. Raises what reading them raises, such as TryLater."""
+        begun = SYSTEM_CLOCK.monotonic()
+        swept = Swept()
+        named: list[str] = []
+        last: Deadline | None = None
+        while not self._stopping:
+            page = self._lapsing.orders.overdue(self._batch, grace=self._grace, after=last)
+            named += self._lapse(page, swept)[: NAMED - len(named)]
+            if len(page) < self._batch:
+                break
+            last = page[-1]
+        self._patience.forget_the_old()
+        if swept.outcomes or swept.failed:
+            seconds = SYSTEM_CLOCK.monotonic() - begun
+            reason = ", ".join(f"{count} {outcome}" for outcome, count in swept.outcomes.items())
+            self._emit(Kind.SWEPT, count=swept.lapsed, keys=tuple(named), seconds=seconds, reason=reason)
+        return swept
+
+    def _lapse(self, page: Sequence[Deadline], swept: Swept) -> list[str]:
+        """Lapse one page, add it to `swept`; answer the keys that lapsed."""
+        keys = [order.key for order in page if self._patience.ready(order.key)]
+        apart = lapse_apart(self._lapsing.lapse, keys)
+        for key, error in apart.failed.items():
+            swept.failed.append(key)
+            self._patience.in_vain(key)
+            self._emit(Kind.FAILED, count=1, keys=(key,), error=error, reason="skipped; the sweep goes on")
+        for key, result in apart.results.items():
+            swept.outcomes[result.outcome] += 1
+            if result.outcome is Outcome.UNANSWERED:
+                self._patience.in_vain(key)
+            else:
+                self._patience.done(key)
+        return [key for key, result in apart.results.items() if result.outcome is Outcome.LAPSED]
+
+    def _emit(
+        self,
+        kind: Kind,
+        *,
+        count: int = 0,
+        keys: tuple[str, ...] = (),
+        seconds: float = 0.0,
+        reason: str = "",
+        error: BaseException | None = None,
+    ) -> None:
+        emit(
+            self._hooks,
+            Event(kind=kind, timer=self._timer, count=count, keys=keys, seconds=seconds, reason=reason, error=error),
+        )

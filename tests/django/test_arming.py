@@ -1,0 +1,103 @@
+"""The timer hears of orders after the commit, and never fails a sale."""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from django.db.models.functions import Now
+from pytest_django import Settings
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order
+from tests.django.adopter.placing import NOT_YET, place
+
+from lapse.engine.deadline import Deadline
+from lapse.engine.errors import TimerUnavailable
+from lapse.engine.timer import Timer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def pending(timer: Timer) -> int:
+    """Count what the timer knows."""
+    return timer.stats().pending
+
+
+def test_arming_waits_for_the_commit(orders: AdopterOrders, memory: Timer) -> None:
+    """Inside the transaction the timer knows nothing yet."""
+    with transaction.atomic():
+        (order,) = place(due=NOT_YET)
+        orders.arm(order)
+        assert pending(memory) == 0
+    assert pending(memory) == 1
+    assert memory.stats().next_due is not None
+
+
+def test_an_order_that_is_rolled_back_leaves_no_deadline(orders: AdopterOrders, memory: Timer) -> None:
+    """What was never sold is never armed."""
+    with transaction.atomic():
+        orders.arm(*place(due=NOT_YET))
+        transaction.set_rollback(True)
+    assert pending(memory) == 0
+
+
+def test_outside_a_transaction_it_is_at_once(orders: AdopterOrders, memory: Timer) -> None:
+    """There is no commit to wait for; disarming takes it back."""
+    (order,) = place(due=NOT_YET)
+    orders.arm(order)
+    assert pending(memory) == 1
+    orders.disarm(order)
+    assert pending(memory) == 0
+
+
+def test_a_deadline_that_the_database_computed_is_read_back(orders: AdopterOrders, memory: Timer) -> None:
+    """An expression was saved, so its value is asked for."""
+    order = Order.objects.create(code="computed", pay_by=Now() + timedelta(hours=1))
+    orders.arm(order)
+    assert pending(memory) == 1
+
+
+def test_an_order_without_a_deadline_is_not_armed(orders: AdopterOrders, memory: Timer) -> None:
+    """There is nothing to wake up for."""
+    orders.arm(Order.objects.create(code="no deadline"))
+    assert pending(memory) == 0
+
+
+def test_a_timer_that_is_away_does_not_fail_the_sale(
+    orders: AdopterOrders, memory: Timer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once, not once per order, and once more when the timer is back; the sweep finds the orders."""
+
+    def refuse(_: Iterable[Deadline], *, only_unknown: bool = False) -> None:
+        raise TimerUnavailable(f"connection refused ({only_unknown=})")
+
+    with monkeypatch.context() as away, caplog.at_level(logging.WARNING, "lapse"):
+        away.setattr(memory, "arm", refuse)
+        for _ in range(3):
+            with transaction.atomic():
+                orders.arm(*place())
+    assert [record.message.startswith("the timer cannot be told") for record in caplog.records] == [True]
+    with caplog.at_level(logging.WARNING, "lapse"):
+        orders.arm(*place())
+    assert caplog.records[-1].message == "the timer can be told again"
+    assert len(orders.lapse_overdue()) == 4
+
+
+@pytest.mark.parametrize("url", [None, "", "none"])
+def test_without_a_timer_there_is_nothing_to_tell(orders: AdopterOrders, settings: Settings, url: str | None) -> None:
+    """The sweep alone does the work."""
+    settings.LAPSE_TIMER = url
+    (order,) = place()
+    orders.arm(order)
+    orders.disarm(order)
+    assert list(orders.lapse_overdue()) == [str(order.pk)]
+
+
+def test_every_unpaid_order_is_armed_again(orders: AdopterOrders, memory: Timer) -> None:
+    """A timer that has lost its memory learns of all unpaid orders, and of no others."""
+    place(5, due=NOT_YET)
+    (paid,) = place(due=NOT_YET)
+    Order.objects.filter(pk=paid.pk).update(status="paid")
+    assert list(orders.rearm(memory)) == [5]
+    assert pending(memory) == 5
