@@ -152,7 +152,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("copies", ["alone", "forked"])
-def test_servers_die_with_their_starter(copies: str) -> None:
+def test_servers_die_with_their_starter(copies: str, tmp_path: Path) -> None:
     """SIGKILL of whoever started the servers ends them, even if a forked copy of it lives on."""
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, copies],
@@ -160,6 +160,7 @@ def test_servers_die_with_their_starter(copies: str) -> None:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert starter.stdout is not None
     assert starter.stdin is not None

@@ -130,6 +130,7 @@ class RedisServer:
                 self.port = free_port()
             self._leash = self._launch()
             if self._is_ready():
+                self._port_is_given = True  # those who know the address shall find it again after a restart
                 return self
             self._leash.end(signal.SIGKILL, STOP_WITHIN)
             if self._port_is_given or "in use" not in self._log_tail():
@@ -152,7 +153,6 @@ class RedisServer:
     def restart(self) -> None:
         """Stop it and start it again on the same port."""
         self.stop()
-        self._port_is_given = True  # those who know the address shall find it again
         self.start()
 
     def freeze(self) -> None:

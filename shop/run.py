@@ -1,0 +1,210 @@
+"""`make run`: the shop with a private PostgreSQL and Redis, its web server and its worker, in one terminal.
+
+PORT                    the web server's port on 127.0.0.1 (8000)
+DATABASE_URL            a PostgreSQL of yours; without it a private one is started
+REDIS_URL               a Redis of yours; without it a private one is started
+LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on the Redis of this run; a URL; or none
+LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (60)
+LAPSE_RUN_DIR           where all data is kept (.run in the checkout)
+"""
+
+import http.client
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from lapse.config import open_timer
+from lapse.engine.errors import LapseError
+from lapse.testing import leash
+from lapse.testing.servers import PostgresServer, RedisServer
+from shop.running import choices, secrets_file
+from shop.running.choices import Choices, WrongChoice
+from shop.running.output import say
+from shop.running.program import Program
+from shop.running.supervision import KeptServers, KeptWorker, Signals, end, ending, watch
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+WORKER_GRACE, WEB_GRACE, SETUP_GRACE = 15.0, 10.0, 5.0
+OPEN_WITHIN = 120.0
+LAST_RUN_ENDS_WITHIN = 60.0
+SERVER_ERROR = 500
+STOPPING = "\nStopping: the worker finishes its batch, then the web server and the databases end. Ctrl-C hurries."
+
+
+class Failed(Exception):
+    """The shop could not be opened. The message says why."""
+
+
+def main() -> int:
+    """Run the shop until it is told to stop. Returns the exit code: 0 stopped, 2 a wrong setting, else what failed."""
+    signals = Signals()
+    lock = None
+    try:
+        chosen = choices.read(os.environ, CHECKOUT)
+        lock = _only_one(chosen.folder)
+        choices.check_port(chosen.port)
+        return _run(chosen, lock, signals)
+    except WrongChoice as error:
+        say(str(error), error=True)
+        return 2
+    except (Failed, LapseError, OSError) as error:
+        say(str(error), error=True)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if lock is not None:
+            os.ftruncate(lock, 0)
+
+
+def _run(chosen: Choices, lock: int, signals: Signals) -> int:
+    with ExitStack() as running:
+        running.callback(_say_when_stopping, signals, "Stopped.")
+        environment, servers = _prepare(chosen, running)
+        for step in ("migrate", "seed"):
+            _finish(_program("setup", step, environment, lock, SETUP_GRACE), running, signals)
+        address = ["--host=127.0.0.1", f"--port={chosen.port}"]
+        quiet = ["--no-access-log", "--log-level=warning", "--lifespan=off", "--timeout-graceful-shutdown=5"]
+        web = Program(
+            "web",
+            [sys.executable, "-m", "uvicorn", "shop.asgi:application", *address, *quiet],
+            directory=CHECKOUT,
+            environment=environment,
+            keep=lock,
+            grace=WEB_GRACE,
+        )
+        running.callback(end, web, signals)
+        worker = KeptWorker(lambda: _program("worker", "lapse_worker", environment, lock, WORKER_GRACE))
+        running.callback(worker.end, signals)
+        running.callback(_say_when_stopping, signals, STOPPING)
+        if _opens(web, chosen.port):
+            _welcome(chosen, environment)
+        return watch(web, worker, KeptServers(servers))
+
+
+def _only_one(folder: Path) -> int:
+    """Lock this checkout's data. Raises WrongChoice where another run has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "pid"
+    try:
+        lock = leash.lock(file, 0)
+    except BlockingIOError:
+        process = file.read_text().strip()
+        taken = WrongChoice(f"make run is already going here (process {process or 'unknown'}). Stop it first.")
+        if not process or _lives(int(process)):
+            raise taken from None
+        say("The last run was killed; waiting for what it started to end.")
+        try:
+            lock = leash.lock(file, LAST_RUN_ENDS_WITHIN)
+        except BlockingIOError:
+            raise taken from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but there
+    return True
+
+
+def _prepare(chosen: Choices, running: ExitStack) -> tuple[dict[str, str], dict[str, PostgresServer | RedisServer]]:
+    """Start the servers that are wanted, and put together what the shop's processes are to know."""
+    servers: dict[str, PostgresServer | RedisServer] = {}
+    database, redis = chosen.database, chosen.redis
+    if not database:
+        postgres = PostgresServer(chosen.folder / "postgres", durable=True)
+        running.callback(postgres.close)
+        database = postgres.start().url
+        servers["PostgreSQL"] = postgres
+    if not redis and chosen.needs_redis:
+        own = RedisServer(chosen.folder / "redis", appendonly=True)
+        running.callback(own.close)
+        redis = own.start().url
+        servers["Redis"] = own
+    timer = choices.timer_on(chosen.timer, redis)
+    if timer != "none":
+        open_timer(timer, name="orders").close()  # an unfit or absent server is said now, not by the worker's logs
+    secrets = secrets_file.load_or_make(chosen.folder / "secrets.json")
+    environment = {
+        **os.environ,
+        **{name: os.environ.get(name) or made for name, made in secrets.items()},
+        "DATABASE_URL": database,
+        "LAPSE_TIMER": timer,
+        "LAPSE_PAYMENT_WINDOW": chosen.window,
+        "DEBUG": "0",
+        "DJANGO_SETTINGS_MODULE": "shop.settings",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return environment, servers
+
+
+def _program(name: str, command: str, environment: dict[str, str], lock: int, grace: float) -> Program:
+    quiet = ["--no-input", "--verbosity=0"] if command == "migrate" else []
+    return Program(
+        name,
+        [sys.executable, "-m", "shop.manage", command, *quiet],
+        directory=CHECKOUT,
+        environment=environment,
+        keep=lock,
+        grace=grace,
+    )
+
+
+def _finish(step: Program, running: ExitStack, signals: Signals) -> None:
+    """Wait for a step of the set-up. Raises Failed."""
+    running.callback(end, step, signals)
+    code = step.leash.wait()
+    step.collect()
+    if code:
+        raise Failed(f"The set-up failed ({ending(code)}); its lines are above.")
+
+
+def _opens(web: Program, port: int) -> bool:
+    """Wait until the shop answers. False where the web server ended instead. Raises Failed."""
+    give_up_at = time.monotonic() + OPEN_WITHIN
+    while web.exit_code is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/")
+            if (status := connection.getresponse().status) >= SERVER_ERROR:
+                raise Failed(f"The shop answers with error {status}; the lines above say why.")
+            return True
+        except (OSError, http.client.HTTPException):
+            pass  # not yet
+        finally:
+            connection.close()
+        if time.monotonic() > give_up_at:
+            raise Failed(f"The shop did not answer within {OPEN_WITHIN:.0f} s; the lines above may say why.")
+        time.sleep(0.1)
+    return False
+
+
+def _welcome(chosen: Choices, environment: dict[str, str]) -> None:
+    given = os.environ.get("MERCHANT_PASSWORD")
+    password = "the one in MERCHANT_PASSWORD" if given else environment["MERCHANT_PASSWORD"]
+    timer = choices.without_password(environment["LAPSE_TIMER"])
+    say(
+        f"\n  The shop is open   http://127.0.0.1:{chosen.port}/"
+        f"\n  Merchant           {environment['MERCHANT_EMAIL']}   password: {password}"
+        f"\n  Payment window     {chosen.window} s"
+        f"\n  Timer              {'none: the sweep alone' if timer == 'none' else timer}"
+        f"\n  Data               {chosen.folder}"
+        f"\n  To stop            Ctrl-C\n"
+    )
+
+
+def _say_when_stopping(signals: Signals, text: str) -> None:
+    if signals.stopping:
+        say(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""What `make run` is told by its environment, checked before anything is started."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from lapse.config import MECHANISMS
+
+DEFAULT_PORT = 8000
+DEFAULT_WINDOW = "60"
+LONGEST_WINDOW = 366 * 86_400
+HIGHEST_PORT = 65_535
+
+
+class WrongChoice(Exception):
+    """A setting that cannot be. The message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The settings of one run.
+
+    `folder` keeps all data; `port` is the web server's; `window` is in seconds, as it was written; `timer` is a URL,
+    a bare scheme such as "redis+expiry://", or "none"; `database` and `redis` are URLs of others' servers, or "".
+    """
+
+    folder: Path
+    port: int
+    window: str
+    timer: str
+    database: str
+    redis: str
+
+    @property
+    def needs_redis(self) -> bool:
+        """Whether the timer wants the Redis of this run."""
+        return is_bare(self.timer)
+
+
+def read(environment: Mapping[str, str], checkout: Path) -> Choices:
+    """Read and check them. Raises WrongChoice."""
+
+    def given(name: str, default: str = "") -> str:
+        return environment.get(name, "").strip() or default
+
+    redis = given("REDIS_URL")
+    if redis and (not _scheme(redis).startswith("redis") or is_bare(redis)):
+        raise WrongChoice("REDIS_URL must be an address such as redis://localhost:6379/0.")
+    return Choices(
+        folder=Path(given("LAPSE_RUN_DIR", str(checkout / ".run"))).resolve(),
+        port=_port(given("PORT", str(DEFAULT_PORT))),
+        window=_window(given("LAPSE_PAYMENT_WINDOW", DEFAULT_WINDOW)),
+        timer=_timer(given("LAPSE_TIMER", "redis://")),
+        database=given("DATABASE_URL"),
+        redis=redis,
+    )
+
+
+def is_bare(url: str) -> bool:
+    """Whether this is a scheme and nothing else."""
+    return url.endswith("://")
+
+
+def timer_on(timer: str, redis: str) -> str:
+    """Give the mechanism that a bare scheme names the address of a server: its password, TLS and database.
+
+    >>> timer_on("redis+expiry://", "rediss://:secret@example.org:6379/0")
+    'rediss+expiry://:secret@example.org:6379/0'
+    """
+    if not is_bare(timer):
+        return timer
+    server = urlsplit(redis)
+    protocol, *topology = server.scheme.split("+")
+    expiry = ["expiry"] if "expiry" in _scheme(timer).split("+") else []
+    return urlunsplit(server._replace(scheme="+".join([protocol, *expiry, *topology])))
+
+
+def without_password(url: str) -> str:
+    """Show the address only."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+def check_port(port: int) -> None:
+    """Raise WrongChoice where somebody listens there already, or where we may not."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web server does
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except PermissionError as error:
+            raise WrongChoice(f"Port {port} is not ours to take. Choose one above 1023: make run PORT=8001") from error
+        except OSError as error:
+            raise WrongChoice(f"Port {port} is taken. Choose another one: make run PORT={_neighbour(port)}") from error
+
+
+def _neighbour(port: int) -> int:
+    return port + 1 if port < HIGHEST_PORT else port - 1
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT):
+        raise WrongChoice(f"PORT must be a number from 1 to {HIGHEST_PORT}, not {text!r}.")
+    return int(text)
+
+
+def _window(text: str) -> str:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_WINDOW:
+        raise WrongChoice(
+            f"LAPSE_PAYMENT_WINDOW must be a number of seconds above 0 and up to {LONGEST_WINDOW:,}, not {text!r}."
+        )
+    return text
+
+
+def _timer(text: str) -> str:
+    scheme = _scheme(text)
+    if text == "none" or (scheme in MECHANISMS and not (is_bare(text) and not scheme.startswith("redis"))):
+        return text
+    if scheme == "memory":
+        raise WrongChoice("LAPSE_TIMER cannot be memory://: the web server and the worker are two processes.")
+    known = ", ".join(f"{name}://" for name in sorted(MECHANISMS) if name != "memory")
+    raise WrongChoice(
+        f"LAPSE_TIMER is {without_password(text)!r}. Write none, a bare scheme such as redis:// or redis+expiry://, "
+        f"or a URL with one of {known}."
+    )
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower() if "://" in url else ""

@@ -1,0 +1,60 @@
+"""One program that `make run` keeps: started on a leash, its output relayed, its end known."""
+
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lapse.testing import leash
+from shop.running.output import relay
+
+LAST_LINES = 20
+
+
+class Program:
+    """A child process. `grace` is how many seconds it has to end in good order."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        directory: Path,
+        environment: Mapping[str, str],
+        keep: int,
+        grace: float,
+    ) -> None:
+        self.name = name
+        self.grace = grace
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self.leash = leash.start(
+            command,
+            output=subprocess.PIPE,
+            directory=directory,
+            environment=environment,
+            keep=keep,
+            grace=grace,
+        )
+        self._reader = threading.Thread(target=self._relay, name=f"output-{name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended, 128 and more for a signal; None while it lives."""
+        return self.leash.poll()
+
+    def collect(self) -> int:
+        """Wait for the end of the program and of its output, and return the exit code."""
+        code = self.leash.close()
+        self._reader.join(5)
+        return code
+
+    def _relay(self) -> None:
+        if self.leash.stdout is None:
+            return
+        with self.leash.stdout:
+            for line in self.leash.stdout:
+                text = line.decode(errors="replace").rstrip("\r\n")
+                self.last_lines.append(text)
+                relay(self.name, text)
