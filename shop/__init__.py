@@ -1,0 +1,1 @@
+"""The reference shop: a Django project that uses the installed package `lapse` as any shop would."""

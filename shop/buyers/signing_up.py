@@ -1,0 +1,48 @@
+"""Signing up and signing in with an e-mail address, whose case does not matter."""
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+LONGEST_EMAIL = 150
+
+
+class EmailTaken(Exception):
+    """Somebody has signed up with this address before."""
+
+
+def normal(email: str) -> str:
+    """Give the one spelling under which an address is kept."""
+    return email.strip().lower()
+
+
+def sign_up(email: str, password: str) -> User:
+    """Make a buyer. Raises ValidationError (keys `email`, `password`) or EmailTaken."""
+    email = normal(email)
+    problems: dict[str, list[str]] = {}
+    try:
+        validate_email(email)
+    except ValidationError as error:
+        problems["email"] = error.messages
+    if len(email) > LONGEST_EMAIL:
+        problems["email"] = [f"An address may have {LONGEST_EMAIL} characters at most."]
+    try:
+        validate_password(password, User(username=email, email=email))
+    except ValidationError as error:
+        problems["password"] = error.messages
+    if problems:
+        raise ValidationError(problems)
+    try:
+        with transaction.atomic():
+            return User.objects.create_user(username=email, email=email, password=password)
+    except IntegrityError as error:
+        raise EmailTaken(email) from error
+
+
+def sign_in(email: str, password: str) -> User | None:
+    """Give the user whose address and password these are, or None."""
+    user = authenticate(username=normal(email), password=password)
+    return user if isinstance(user, User) else None

@@ -1,0 +1,100 @@
+"""The settings that come from the environment. A wrong value is an error that names the variable."""
+
+import base64
+import binascii
+import os
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"", "0", "false", "no", "off"}
+
+
+def flag(name: str) -> bool:
+    """Read a yes or no, no by default. Raises ImproperlyConfigured for anything else."""
+    value = os.environ.get(name, "").strip().lower()
+    if value not in TRUE | FALSE:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
+    return value in TRUE
+
+
+def whole(name: str, default: int) -> int:
+    """Read a whole number of at least 1. Raises ImproperlyConfigured for anything else."""
+    value = os.environ.get(name, "").strip() or str(default)
+    if not (value.isascii() and value.isdigit()) or int(value) < 1:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least 1, not {value!r}.")
+    return int(value)
+
+
+def seconds(name: str, default: float, longest: float) -> float:
+    """Read a number of seconds above 0 and up to `longest`. Raises ImproperlyConfigured for anything else."""
+    value = os.environ.get(name, "").strip() or str(default)
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= longest:
+        raise ImproperlyConfigured(
+            f"{name} must be a number of seconds above 0 and up to {longest:,.0f}, not {value!r}."
+        )
+    return number
+
+
+def names(name: str) -> list[str]:
+    """Read a list separated by commas, empty by default."""
+    return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+def secret_key(*, debug: bool) -> str:
+    """Read SECRET_KEY. While debugging it may be missing. Raises ImproperlyConfigured where it must not be."""
+    value = os.environ.get("SECRET_KEY", "")
+    if not value and not debug:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. Set it to a long random text and keep it secret; on your own machine, DEBUG=1 does."
+        )
+    return value or "only-for-debugging"
+
+
+def webhook_secret(name: str) -> str:
+    """Read a Standard Webhooks secret, base64 with or without `whsec_`; "" when unset.
+
+    Raises ImproperlyConfigured when it is not base64 or has fewer than 24 bytes, as that standard asks.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return ""
+    try:
+        secret = base64.b64decode(value.removeprefix("whsec_") + "==", validate=False)
+    except binascii.Error:
+        secret = b""
+    if len(secret) < 24:  # noqa: PLR2004  # bytes, the least that Standard Webhooks allows
+        raise ImproperlyConfigured(f"{name} must be whsec_ and base64 of at least 24 random bytes.")
+    return value
+
+
+def database(*, pooled: bool) -> dict[str, Any]:
+    """Read DATABASE_URL, a PostgreSQL address; a Unix socket goes in `?host=/folder`.
+
+    Pooled connections are for a web server of many threads; a command or worker keeps its own.
+    Raises ImproperlyConfigured when it is not PostgreSQL.
+    """
+    url = os.environ.get("DATABASE_URL", "").strip() or "postgresql:///shop"
+    try:
+        parsed: dict[str, Any] = dict(dj_database_url.parse(url, conn_health_checks=True))
+    except (dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as error:
+        raise ImproperlyConfigured(
+            "DATABASE_URL is not a database address such as postgresql://user@host/name."
+        ) from error
+    if parsed["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user@host/name.")
+    options = parsed.setdefault("OPTIONS", {})
+    if not parsed["HOST"] and "host" in options:
+        parsed["HOST"] = options.pop("host")
+    if pooled:
+        parsed["CONN_MAX_AGE"] = 0
+        options["pool"] = {"min_size": 1, "max_size": whole("DATABASE_POOL_SIZE", 20), "timeout": 10}
+    else:
+        parsed["CONN_MAX_AGE"] = 60
+    return parsed

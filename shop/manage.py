@@ -1,0 +1,19 @@
+"""Django's command line for the shop: `python shop/manage.py <command>` or `python -m shop.manage <command>`."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Run one management command."""
+    # Started as a file, Python puts this folder first on the path; the package `shop` lies one folder higher.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+    from django.core.management import execute_from_command_line  # noqa: PLC0415  # only with the path set right
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The order, its lines, the stock that it holds, and the trail of what became of it."""
+
+import secrets
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from shop.catalogue.models import Product
+
+
+class Status(models.TextChoices):
+    """Where an order stands."""
+
+    AWAITING_PAYMENT = "awaiting_payment"
+    CLOSING = "closing"
+    """Being cancelled: its attempt to pay is being closed first. Money that comes now still wins."""
+    PAID = "paid"
+    CANCELLED = "cancelled"
+
+
+UNPAID = Q(status__in=[Status.AWAITING_PAYMENT, Status.CLOSING])
+"""The condition under which an order holds stock and may lapse."""
+
+
+class Reason(models.TextChoices):
+    """Why an order was cancelled."""
+
+    EXPIRED = "expired"
+    BUYER = "buyer"
+    MERCHANT = "merchant"
+
+
+def new_public_id() -> str:
+    """Give an order its public name: 32 hexadecimal digits that nobody can guess."""
+    return secrets.token_hex(16)
+
+
+class Order(models.Model):
+    """One order of one buyer. All its times are the database's."""
+
+    public_id = models.CharField(max_length=32, unique=True, default=new_public_id, editable=False)
+    buyer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="orders", db_index=False)
+    status = models.CharField(max_length=20, choices=Status)
+    cancel_reason = models.CharField(max_length=10, choices=Reason, blank=True, default="")
+    total = models.DecimalField(max_digits=12, decimal_places=2)
+    placed_at = models.DateTimeField()
+    pay_by = models.DateTimeField()
+    paid_at = models.DateTimeField(null=True)
+    cancelled_at = models.DateTimeField(null=True)
+    idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001  # null: any number of orders without
+    fingerprint = models.CharField(max_length=64, blank=True, default="")
+
+    class Meta:
+        """The index that finds overdue orders has unpaid rows only, so it stays small for ever."""
+
+        indexes: ClassVar = [
+            models.Index(fields=["pay_by", "public_id"], name="order_unpaid_by_deadline", condition=UNPAID),
+            models.Index(fields=["buyer", "-id"], name="order_by_buyer"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["buyer", "idempotency_key"], name="order_once_per_idempotency_key"),
+            models.CheckConstraint(condition=Q(status__in=list(Status)), name="order_status_known"),
+            models.CheckConstraint(condition=Q(total__gte=0), name="order_total_not_negative"),
+            models.CheckConstraint(
+                condition=~Q(status=Status.PAID) | Q(paid_at__isnull=False), name="order_paid_has_its_time"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.CANCELLED)
+                | (Q(cancelled_at__isnull=False) & Q(cancel_reason__in=list(Reason))),
+                name="order_cancelled_has_time_and_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class Line(models.Model):
+    """So many of one product at the price that the buyer saw."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="lines")
+    quantity = models.PositiveIntegerField()
+    unit_price = models.DecimalField(max_digits=10, decimal_places=2)
+
+    class Meta:
+        """A product is in an order once."""
+
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["order", "product"], name="line_once_per_product"),
+            models.CheckConstraint(condition=Q(quantity__gte=1), name="line_of_something"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} of product {self.product_id}"
+
+
+class Hold(models.TextChoices):
+    """What became of the stock that a line held."""
+
+    HELD = "held"
+    CONSUMED = "consumed"
+    RELEASED = "released"
+
+
+class Reservation(models.Model):
+    """The stock of one line. It leaves `held` exactly once, so nothing can be given back twice."""
+
+    line = models.ForeignKey(Line, on_delete=models.CASCADE, related_name="reservations")
+    state = models.CharField(max_length=10, choices=Hold, default=Hold.HELD)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """A line has one reservation that counts; released ones may lie beside it."""
+
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["line"], condition=~Q(state=Hold.RELEASED), name="reservation_one_that_counts"
+            ),
+            models.CheckConstraint(condition=Q(state__in=list(Hold)), name="reservation_state_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} for line {self.line_id}"
+
+
+class AuditEntry(models.Model):
+    """One thing that happened to an order, and who did it. Written in the transaction that did it, never changed."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="trail")
+    at = models.DateTimeField(db_default=Now())
+    what = models.CharField(max_length=100)
+    who = models.CharField(max_length=100)
+
+    class Meta:
+        """In the order of happening."""
+
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.what} by {self.who}"

@@ -1,0 +1,153 @@
+"""Placing an order: prices compared, stock held, everything committed in one transaction, then its timer armed."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+
+from lapse.integrations.django import unpaid_orders
+from lapse.orders.port import Outcome
+from shop.figures.counting import count
+from shop.figures.models import Event
+from shop.orders import stock, trail
+from shop.orders.clock import database_now
+from shop.orders.models import UNPAID, Line, Order, Reservation, Status
+from shop.orders.paying import pay
+from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
+
+MOST_LINES = 50
+MOST_PIECES = 999
+"""The most of one product in one order."""
+TRIES = 20
+PAUSE = 0.05
+"""Seconds to wait for another process that is lapsing the very holds that a buyer needs; at most TRIES times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One line as the buyer asks for it; `unit_price` is the price that the buyer saw."""
+
+    sku: str
+    quantity: int
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The order, and whether this call made it; False when its idempotency key had made it before."""
+
+    order: Order
+    new: bool
+
+
+def place(buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None = None) -> Placed:
+    """Place an order for all of the lines or for none.
+
+    A sale that would fail for want of stock first lapses the overdue holds on these products, so a worker that is
+    behind costs no sale. Not to be called in a transaction. Raises a Refused.
+    """
+    _check(wanted)
+    skus = [line.sku for line in wanted]
+    overdue_holds = True
+    for _ in range(TRIES):
+        try:
+            return _place(buyer, wanted, idempotency_key)
+        except SoldOut:
+            # Sold out only if it still is after a look that found no overdue hold.
+            if not overdue_holds:
+                raise
+        overdue_holds = _lapse_holds_on(skus)
+    return _place(buyer, wanted, idempotency_key)
+
+
+def _lapse_holds_on(skus: Sequence[str]) -> bool:
+    """Lapse overdue orders that hold these SKUs; True if there were any."""
+    holding = Line.objects.filter(product__sku__in=skus).values("order_id")
+    results = unpaid_orders().lapse_overdue(Q(pk__in=holding))
+    if results and all(result.outcome in (Outcome.LOCKED, Outcome.UNANSWERED) for result in results.values()):
+        time.sleep(PAUSE)
+    return bool(results)
+
+
+def _check(wanted: Sequence[Wanted]) -> None:
+    if not 1 <= len(wanted) <= MOST_LINES:
+        raise BadOrder(f"An order has 1 to {MOST_LINES} lines.")
+    skus = [line.sku for line in wanted]
+    twice = sorted({sku for sku in skus if skus.count(sku) > 1})
+    if twice:
+        raise BadOrder(f"Each SKU may stand in one line only: {', '.join(twice)}.", skus=twice)
+    for line in wanted:
+        if not 1 <= line.quantity <= MOST_PIECES:
+            raise BadOrder(f"The quantity of {line.sku} must be from 1 to {MOST_PIECES}.", skus=[line.sku])
+
+
+def _fingerprint(wanted: Sequence[Wanted]) -> str:
+    lines = sorted(f"{line.sku}\n{line.quantity}\n{line.unit_price:.2f}" for line in wanted)
+    return hashlib.sha256("\n\n".join(lines).encode()).hexdigest()
+
+
+@transaction.atomic(durable=True)
+def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
+    # One placement per buyer at a time: makes the idempotency key and the limit on open orders exact.
+    User.objects.select_for_update(no_key=True).get(pk=buyer.pk)
+    if key is not None:
+        before = Order.objects.filter(buyer=buyer, idempotency_key=key).first()
+        if before is not None:
+            if before.fingerprint != _fingerprint(wanted):
+                raise KeyReused("This Idempotency-Key was used for an order with other lines.")
+            return Placed(before, new=False)
+    at = database_now()
+    open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at).count()
+    if open_orders >= settings.LAPSE_OPEN_ORDERS:
+        raise TooManyOpen(f"{open_orders} orders are waiting to be paid. Pay or cancel one first.", open=open_orders)
+    order = Order.objects.create(
+        buyer=buyer,
+        status=Status.AWAITING_PAYMENT,
+        total=sum((line.quantity * line.unit_price for line in wanted), Decimal()),
+        placed_at=at,
+        pay_by=at + settings.LAPSE_PAYMENT_WINDOW,
+        idempotency_key=key,
+        fingerprint=_fingerprint(wanted),
+    )
+    products = _reserve(wanted)
+    lines = Line.objects.bulk_create(
+        Line(order=order, product_id=products[one.sku], quantity=one.quantity, unit_price=one.unit_price)
+        for one in wanted
+    )
+    Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
+    trail.note([order], "placed", f"buyer {buyer.pk}")
+    if order.total == 0:
+        pay(order, who="nothing to pay")
+    else:
+        unpaid_orders().arm(order)
+    count([(at, Event.PLACED, order.total)])
+    return Placed(order, new=True)
+
+
+def _reserve(wanted: Sequence[Wanted]) -> dict[str, int]:
+    """Hold the stock and compare the prices on the locked rows; give each SKU's product."""
+    found = stock.reserve({line.sku: line.quantity for line in wanted})
+    unknown = [line.sku for line in wanted if line.sku not in found]
+    if unknown:
+        raise BadOrder(f"There is no product {', '.join(unknown)}.", skus=unknown)
+    changes = [
+        {"sku": line.sku, "seen": f"{line.unit_price:.2f}", "now": f"{found[line.sku].price:.2f}"}
+        for line in wanted
+        if line.unit_price != found[line.sku].price
+    ]
+    if changes:
+        raise PriceChanged(changes)
+    short = [
+        {"sku": line.sku, "wanted": line.quantity, "available": found[line.sku].available}
+        for line in wanted
+        if not found[line.sku].held
+    ]
+    if short:
+        raise SoldOut(short)
+    return {sku: reserved.product_id for sku, reserved in found.items()}

@@ -1,0 +1,130 @@
+"""A buyer's orders: placed, watched, paid, cancelled."""
+
+from decimal import Decimal, InvalidOperation
+from http import HTTPStatus
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from shop.orders.cancelling import cancel
+from shop.orders.models import Reason, Status
+from shop.orders.placing import Wanted, place
+from shop.orders.reading import Reading, read, read_all
+from shop.orders.refusals import AlreadyPaid, BadOrder, Refused
+from shop.pages.products import show_shelf
+from shop.payments.linking import payment_link
+
+PAGE = 50
+
+
+@login_required
+@require_POST
+def place_order(request: HttpRequest) -> HttpResponse:
+    """Place an order for every product with a quantity; a refusal is shown above the products."""
+    try:
+        placed = place(_buyer(request), _wanted(request), idempotency_key=request.POST.get("form-key", "")[:64] or None)
+    except Refused as refusal:
+        return show_shelf(request, refusal=refusal.message, status=HTTPStatus.CONFLICT)
+    return redirect("order", placed.order.public_id)
+
+
+@login_required
+@require_safe
+@never_cache
+def mine(request: HttpRequest) -> HttpResponse:
+    """List the buyer's newest orders."""
+    readings, count = read_all(_buyer(request), limit=PAGE, offset=0)
+    return render(request, "shop/orders.html", {"readings": readings, "count": count})
+
+
+@login_required
+@require_safe
+@never_cache
+def one(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Show one order, with its countdown while it is unpaid."""
+    return render(request, "shop/order.html", {"reading": _reading(request, public_id)})
+
+
+@require_safe
+@never_cache
+def status(request: HttpRequest, public_id: str) -> JsonResponse:
+    """Tell the order's page how the order stands: status, cancel_reason, payable, pay_by and now."""
+    if not request.user.is_authenticated:
+        return JsonResponse({"error": "sign in"}, status=HTTPStatus.UNAUTHORIZED)
+    reading = _reading(request, public_id)
+    return JsonResponse(
+        {
+            "status": reading.status,
+            "cancel_reason": reading.order.cancel_reason,
+            "payable": reading.payable,
+            "pay_by": reading.order.pay_by.isoformat(),
+            "now": reading.now.isoformat(),
+        }
+    )
+
+
+@login_required
+@require_POST
+def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Cancel the order and show it."""
+    order = _reading(request, public_id).order
+    try:
+        order = cancel(order.pk, reason=Reason.BUYER, who=f"buyer {order.buyer_id}")
+    except AlreadyPaid as refusal:
+        messages.error(request, refusal.message)
+    else:
+        if order.status == Status.CLOSING:
+            messages.info(request, "The payment service has not answered yet. The order is being closed.")
+    return redirect("order", public_id)
+
+
+@login_required
+@require_POST
+def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Send the buyer to where the order is paid."""
+    try:
+        return redirect(payment_link(_reading(request, public_id).order))
+    except Refused as refusal:
+        messages.error(request, refusal.message)
+        return redirect("order", public_id)
+
+
+def _buyer(request: HttpRequest) -> User:
+    if not isinstance(request.user, User):
+        raise TypeError("this page is for those who have signed in")
+    return request.user
+
+
+def _reading(request: HttpRequest, public_id: str) -> Reading:
+    reading = read(_buyer(request), public_id)
+    if reading is None:
+        raise Http404
+    return reading
+
+
+def _wanted(request: HttpRequest) -> list[Wanted]:
+    """Read the fields `quantity-<sku>` and `price-<sku>`; a price is the one that the page showed."""
+    wanted = []
+    for name, value in request.POST.items():
+        sku = name.removeprefix("quantity-")
+        if sku == name or str(value).strip() in ("", "0"):
+            continue
+        try:
+            wanted.append(Wanted(sku, int(str(value)), _price(request.POST.get(f"price-{sku}", ""))))
+        except (ValueError, InvalidOperation) as error:
+            raise BadOrder("Give every quantity as a whole number.") from error
+    if not wanted:
+        raise BadOrder("Choose at least one thing.")
+    return wanted
+
+
+def _price(text: str) -> Decimal:
+    price = Decimal(text)
+    if not price.is_finite() or not 0 <= price < Decimal("1e8"):
+        raise ValueError(text)
+    return price

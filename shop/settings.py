@@ -1,0 +1,114 @@
+"""Django's settings of the shop, all from the environment.
+
+DATABASE_URL            PostgreSQL; a Unix socket as postgresql://user@/name?host=/folder
+DATABASE_POOL           1: pool connections (the web server sets it); DATABASE_POOL_SIZE connections at most (20)
+SECRET_KEY              needed unless DEBUG=1
+DEBUG                   1 on your own machine only
+ALLOWED_HOSTS           host names, separated by commas; localhost is always allowed
+HTTPS                   1 behind TLS: secure cookies, HSTS, redirects; trusts X-Forwarded-Proto from the proxy
+LAPSE_TIMER             the timer's URL; empty or "none": the sweep alone
+LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (1800)
+LAPSE_OPEN_ORDERS       how many unpaid orders one buyer may have at once (20)
+LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/; unset: every call is refused
+LOG_LEVEL               INFO unless set
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from shop import environment
+from shop.logs import logging_settings
+
+BASE_DIR = Path(__file__).resolve().parent
+
+DEBUG = environment.flag("DEBUG")
+SECRET_KEY = environment.secret_key(debug=DEBUG)
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *environment.names("ALLOWED_HOSTS")]
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "ninja",
+    "lapse.integrations.django",
+    "shop.catalogue",
+    "shop.buyers",
+    "shop.orders",
+    "shop.payments",
+    "shop.figures",
+    "shop.pages",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "shop.security.ContentSecurityPolicy",
+    "shop.static_files.StaticFiles",
+    "shop.api.problems.ProblemDocuments",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "shop.urls"
+ASGI_APPLICATION = "shop.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": environment.database(pooled=environment.flag("DATABASE_POOL"))}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "products"
+LOGOUT_REDIRECT_URL = "products"
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+# Files are found in the packages when the server starts; nothing has to be collected first.
+WHITENOISE_USE_FINDERS = True
+
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+if environment.flag("HTTPS"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = 31_536_000
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+LOGGING = logging_settings(os.environ.get("LOG_LEVEL", "").upper() or "INFO")
+
+LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
+LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
+LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))
+LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
+LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
