@@ -1,7 +1,7 @@
 """Hears what Redis publishes, in a thread, and lives through the server's absence."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -18,21 +18,21 @@ LISTEN = 0.5
 
 
 class RedisListener:
-    """Subscribes to channels on one server.
+    """Subscribes to one channel on one server.
 
-    `on_message` is called for each message, `on_connect` whenever the subscription stands, again or for the first
+    `on_message` is called with the text of each message, `on_connect` whenever the subscription stands, again or for the first
     time: what was published in between is lost, and the server may be another one. Both must be quick.
     """
 
     def __init__(
         self,
         connect: Callable[[], redis.Redis],
-        channels: Sequence[str],
-        on_message: Callable[[], None],
+        channel: str,
+        on_message: Callable[[bytes], None],
         on_connect: Callable[[], None],
     ) -> None:
         self._connect = connect
-        self._channels = channels
+        self._channel = channel
         self._on_message = on_message
         self._on_connect = on_connect
         self._closed = threading.Event()
@@ -55,9 +55,10 @@ class RedisListener:
         while not self._closed.is_set():
             with suppress(TimerError), translated():  # the worker's own claims report an absent server
                 failures += 1
-                subscription = self._connect().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # the library has no types here
+                connection = self._connect()
+                subscription = connection.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # untyped
                 with subscription as pubsub:
-                    pubsub.psubscribe(*self._channels)
+                    pubsub.subscribe(self._channel)
                     pubsub.get_message(timeout=LISTEN)
                     failures = 0
                     self._on_connect()
@@ -68,5 +69,6 @@ class RedisListener:
     def _listen(self, pubsub: redis.client.PubSub) -> None:
         while not self._closed.is_set():
             with suppress(exceptions.TimeoutError):
-                if pubsub.get_message(timeout=LISTEN) is not None:
-                    self._on_message()
+                message = pubsub.get_message(timeout=LISTEN)
+                if message is not None and message["type"] == "message":
+                    self._on_message(message["data"])

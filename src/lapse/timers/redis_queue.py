@@ -1,7 +1,7 @@
 """The delay queue on Redis: sorted sets and one Lua script per command. The default in production."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -55,8 +55,8 @@ class RedisQueue:
         self._lock = threading.Lock()
         self._epochs = [""] * shards
         self._servers: str | None = None
-        self._listener = RedisListener(
-            lambda: primaries(self._client)[0], [self._channel], self._waker.wake, self._on_connect
+        self._wakes = RedisListener(
+            lambda: primaries(self._client)[0], self._channel, lambda _: self._waker.wake(), self._on_connect
         )
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
@@ -68,19 +68,22 @@ class RedisQueue:
             args: list[bytes | str | int] = [self._channel]
             for key in part:
                 args += (latest[key], key)
-            self._run(command, shard, args)
+            now = int(self._run(command, shard, args))
+            self._armed({key: latest[key] for key in part}, now, only_unknown=only_unknown)
 
     def disarm(self, keys: Iterable[str]) -> None:
         """Forget many at once."""
         self._ready()
         for shard, part in self._by_shard(dict.fromkeys(keys)):
             self._run("disarm", shard, part)
+            self._disarmed(part)
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
         """Take what is due, or wait for it."""
         self._ready()
         if wait > timedelta(0):
-            self._listener.ensure()
+            for listener in self._listeners():
+                listener.ensure()
         lease_ms = max(lease // MILLISECOND, 1)
         return claim_when_due(lambda: self._take(limit, lease_ms), self._waker, wait.total_seconds())
 
@@ -156,7 +159,8 @@ class RedisQueue:
     def close(self) -> None:
         """Stop listening and give up the connections."""
         self._waker.interrupt()
-        self._listener.close()
+        for listener in self._listeners():
+            listener.close()
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -166,6 +170,15 @@ class RedisQueue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _listeners(self) -> Sequence[RedisListener]:
+        return [self._wakes]
+
+    def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
+        """Follow up on what the queue has armed, at the server's `now`; both in ms. For mechanisms on top of it."""
+
+    def _disarmed(self, keys: Sequence[str]) -> None:
+        """Follow up on what the queue has forgotten."""
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
         """Claim from each shard in turn, another one first each time."""
@@ -236,11 +249,12 @@ class RedisQueue:
         if servers is None:
             with self._lock:
                 servers = identity(self._client)
-                self._check_shards()
+                self._check_server()
                 self._servers = servers
         return servers
 
-    def _check_shards(self) -> None:
+    def _check_server(self) -> None:
+        """Raise TimerRefused where the server's state does not fit this timer."""
         wanted = len(self._shards)
         with translated():
             self._client.set(self._shards_key, wanted, nx=True)

@@ -1,7 +1,7 @@
 -- Arm deadlines; what was known of their keys is forgotten.
 -- KEYS    pending leased lease retry graves buried
 -- ARGV    channel, then due and key for each
--- Output  nothing
+-- Output  now
 local pending, leased, lease, retry, graves, buried = unpack(KEYS)
 local before = head(pending)
 if redis.call('EXISTS', leased, retry, graves) > 0 then
@@ -17,3 +17,4 @@ if redis.call('EXISTS', leased, retry, graves) > 0 then
 end
 redis.call('ZADD', pending, unpack(ARGV, 2))
 wake(ARGV[1], pending, before)
+return now_ms()

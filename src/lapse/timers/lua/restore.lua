@@ -1,7 +1,7 @@
 -- Arm those deadlines whose keys are not pending, leased or buried.
 -- KEYS    pending leased graves
 -- ARGV    channel, then due and key for each
--- Output  how many were armed
+-- Output  now
 local pending, leased, graves = unpack(KEYS)
 local before = head(pending)
 local keys, new = {}, {}
@@ -17,8 +17,8 @@ for i, key in ipairs(keys) do
   end
 end
 if #new == 0 then
-  return 0
+  return now_ms()
 end
-local added = redis.call('ZADD', pending, 'NX', unpack(new))
+redis.call('ZADD', pending, 'NX', unpack(new))
 wake(ARGV[1], pending, before)
-return added
+return now_ms()

@@ -1,0 +1,184 @@
+"""Key expiry keeps the contract, and has none of the three faults of the bare mechanism."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+import redis
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from lapse import Claim, Deadline, Timer, TimerRefused, Worker, open_timer
+from lapse.testing.conformance import TimerConformance, wait_until
+from lapse.testing.model import timer_machine
+from lapse.testing.servers import RedisServer, redis_binaries
+
+FAR = 100_000
+
+
+def expiry_url(server: RedisServer) -> str:
+    """Name the mechanism on that server."""
+    return server.url.replace("redis://", "redis+expiry://")
+
+
+class TestRedisExpiry(TimerConformance):
+    @pytest.fixture
+    def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
+        """Open a timer of this test's own on the server."""
+        return lambda: open_timer(expiry_url(redis_server), name=timer_name)
+
+
+def test_model(redis_server: RedisServer) -> None:
+    """Any sequence of calls leaves the states that a plain dictionary has."""
+    names = count()
+    machine = timer_machine(lambda: open_timer(expiry_url(redis_server), name=f"model{next(names)}"))
+    run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
+
+
+@pytest.fixture(scope="module")
+def crowded() -> Iterator[RedisServer]:
+    """Start a server that holds as many keys of a far future as a shop has pending orders."""
+    with RedisServer(binary=redis_binaries()[0]) as server, redis.Redis.from_url(server.url) as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(FAR):
+            pipeline.set(f"far_{number}", "", ex=7200 + number % 600)
+        pipeline.execute()
+        yield server
+
+
+@contextmanager
+def subscriber(url: str, heard: set[str]) -> Iterator[None]:
+    """Listen as the naive script does: to every expired event there is."""
+    stop = threading.Event()
+    with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.psubscribe("__keyevent@0__:expired")
+        pubsub.get_message(timeout=1)
+
+        def listen() -> None:
+            while not stop.is_set():
+                if message := pubsub.get_message(timeout=0.1):
+                    heard.add(message["data"].decode())
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def working(timer: Timer, handler: Callable[[list[Claim]], None]) -> Iterator[None]:
+    """Run a worker beside the test."""
+    worker = Worker(timer, handler, hooks=())
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    yield
+    worker.stop()
+    thread.join()
+
+
+def test_punctual_where_the_naive_way_is_not(crowded: RedisServer, timer_name: str) -> None:
+    """Among 100,000 far keys, every deadline of ours is announced and fired while most naive keys are still silent."""
+    number_due = 200
+    heard: set[str] = set()
+    fired: list[Claim] = []
+    with open_timer(expiry_url(crowded), name=timer_name) as timer:
+        timer.stats()  # switches the events on
+        with subscriber(crowded.url, heard), working(timer, fired.extend), redis.Redis.from_url(crowded.url) as client:
+            due = datetime.now(UTC) + timedelta(seconds=1)
+            pipeline = client.pipeline(transaction=False)
+            for number in range(number_due):
+                pipeline.set(f"naive_{number}", "", px=1000)
+            pipeline.execute()
+            timer.arm([Deadline(str(number), due) for number in range(number_due)])
+            ours = {f"lapse:{timer_name}:{number}" for number in range(number_due)}
+            wait_until(lambda: len(fired) == number_due and ours <= heard)
+            naive = sum(name.startswith("naive_") for name in heard)
+    assert all(claim.late_by >= timedelta(0) for claim in fired)
+    assert naive < number_due / 2
+
+
+def test_what_was_announced_while_nobody_listened_still_fires(redis_server: RedisServer, timer_name: str) -> None:
+    """Events are sent and lost while every worker is away; the ledger has them all."""
+    due = datetime.now(UTC) + timedelta(milliseconds=300)
+    with open_timer(expiry_url(redis_server), name=timer_name) as timer:
+        timer.arm([Deadline(str(number), due) for number in range(100)])
+    with redis.Redis.from_url(redis_server.url) as client:
+        names = [f"lapse:{timer_name}:{number}" for number in range(100)]
+        wait_until(lambda: client.exists(*names) == 0)
+    fired: list[Claim] = []
+    with (
+        open_timer(expiry_url(redis_server), name=timer_name) as timer,
+        working(timer, fired.extend),
+    ):
+        wait_until(lambda: len(fired) == 100)
+    assert len({claim.key for claim in fired}) == 100
+
+
+def test_past_deadlines_are_announced_too(redis_server: RedisServer, timer_name: str) -> None:
+    """Redis itself would delete such a key with no expired event."""
+    heard: set[str] = set()
+    with open_timer(expiry_url(redis_server), name=timer_name) as timer:
+        timer.stats()
+        with subscriber(redis_server.url, heard), working(timer, lambda _: None):
+            timer.arm([Deadline("1", datetime(2001, 1, 1, tzinfo=UTC))])
+            wait_until(lambda: f"lapse:{timer_name}:1" in heard)
+
+
+def test_disarmed_keys_are_gone_and_moved_ones_expire_at_the_new_time(redis_server: RedisServer) -> None:
+    """The keys say what the ledger says."""
+    with (
+        open_timer(expiry_url(redis_server) + "?prefix=nick_", name="moved") as timer,
+        redis.Redis.from_url(redis_server.url) as client,
+    ):
+        hour = datetime.now(UTC) + timedelta(hours=1)
+        timer.arm([Deadline("1", hour), Deadline("2", hour)])
+        timer.disarm(["1"])
+        assert (client.exists("nick_1"), client.exists("nick_2")) == (0, 1)
+        timer.arm([Deadline("2", hour + timedelta(hours=1))])
+        assert client.ttl("nick_2") > 3700
+
+
+def test_one_of_many_listeners_gets_each(redis_server: RedisServer, timer_name: str) -> None:
+    """However many workers hear the event, one of them fires the order."""
+    url = expiry_url(redis_server)
+    fired: list[Claim] = []
+    due = datetime.now(UTC) + timedelta(milliseconds=500)
+    with (
+        open_timer(url, name=timer_name) as one,
+        open_timer(url, name=timer_name) as two,
+        open_timer(url, name=timer_name) as three,
+        working(one, fired.extend),
+        working(two, fired.extend),
+        working(three, fired.extend),
+    ):
+        one.arm([Deadline(str(number), due + timedelta(milliseconds=number)) for number in range(300)])
+        wait_until(lambda: len(fired) >= 300)
+    assert sorted(int(claim.key) for claim in fired) == list(range(300))
+
+
+def test_events_are_switched_on_and_other_flags_kept() -> None:
+    """What another program needs announced is still announced."""
+    with (
+        RedisServer(binary=redis_binaries()[0], config={"notify-keyspace-events": "Kg"}) as server,
+        redis.Redis.from_url(server.url) as client,
+        open_timer(expiry_url(server), name="orders") as timer,
+    ):
+        timer.stats()
+        flags = client.config_get("notify-keyspace-events")["notify-keyspace-events"]
+        assert {"K", "g", "E", "x"} <= set(flags)
+
+
+def test_refused_with_the_line_to_add_where_it_may_not_be_set() -> None:
+    """A user without CONFIG SET is told what to write into redis.conf."""
+    with (
+        RedisServer(binary=redis_binaries()[0]) as server,
+        redis.Redis.from_url(server.url) as client,
+    ):
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config|set")
+        url = expiry_url(server).replace("://", "://shop:pw@")
+        with open_timer(url, name="orders") as timer, pytest.raises(TimerRefused, match="notify-keyspace-events Ex"):
+            timer.arm([Deadline("1", datetime.now(UTC))])
