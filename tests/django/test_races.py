@@ -4,12 +4,13 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import place, status, stock
 from tests.django.adopter.threads import PATIENCE, in_thread, somebody_waits_for_a_row, wait_until
 
+from lapse.engine.errors import TryLater
 from lapse.orders.port import Outcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -119,3 +120,25 @@ def test_each_of_many_races_has_one_winner(orders: AdopterOrders) -> None:
     assert stock(placed[0]) == lapsed
     assert Order.objects.filter(status="paid").count() == paid
     assert Order.objects.filter(status="cancelled").count() == lapsed
+
+
+def test_a_connection_that_breaks_is_no_orders_fault(orders: AdopterOrders) -> None:
+    """The server ends our connection in the middle: TryLater, nothing changed, and the next try works."""
+    (order,) = place()
+    connection.ensure_connection()
+    mine = connection.connection.info.backend_pid
+
+    def end(_: Sequence[Order]) -> None:
+        def terminate() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [mine])
+
+        in_thread(terminate).result(PATIENCE)
+        Order.objects.count()
+
+    orders.watch = end
+    with pytest.raises(TryLater, match="the database is away"):
+        orders.lapse([str(order.pk)])
+    orders.watch = lambda _: None
+    assert (status(order), stock(order)) == ("awaiting", 0)
+    assert orders.lapse([str(order.pk)])[str(order.pk)].outcome is Outcome.LAPSED

@@ -1,0 +1,90 @@
+"""One class per wrong set-up, each wrong in one way."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from django.db.models import Q
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order
+
+from lapse.integrations.django import UnpaidOrders
+
+
+class NoModel(UnpaidOrders[Order]):
+    """Says nothing at all."""
+
+
+class NoSuchDeadline(AdopterOrders):
+    """Names a field that is not there."""
+
+    deadline = "due"
+
+
+class TextDeadline(AdopterOrders):
+    """Names a field that is no time."""
+
+    deadline = "code"
+
+
+class UnindexedDeadline(AdopterOrders):
+    """Names a field without an index."""
+
+    deadline = "cancelled_at"
+
+
+class NoHook(UnpaidOrders[Order]):
+    """Gives nothing back."""
+
+    model = Order
+    unpaid = Q(status="awaiting")
+    deadline = "pay_by"
+    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
+
+
+class EmptyCondition(AdopterOrders):
+    """Would lapse paid orders."""
+
+    unpaid = Q()
+
+
+class ForeignCondition(AdopterOrders):
+    """Has a condition on a field that is not there."""
+
+    unpaid = Q(colour="red")
+
+
+class NoSuchField(AdopterOrders):
+    """Writes a field that is not there."""
+
+    lapsed: ClassVar[dict[str, object]] = {"state": "cancelled"}
+
+
+class LapsedNothing(AdopterOrders):
+    """Writes nothing."""
+
+    lapsed: ClassVar[dict[str, object]] = {}
+
+
+class LapsedUnpaid(AdopterOrders):
+    """Lapses into a state that is still unpaid."""
+
+    lapsed: ClassVar[dict[str, object]] = {"status": "closing"}
+
+
+class ClosingForgotten(AdopterOrders):
+    """Closes in a state that nobody looks for."""
+
+    closing: ClassVar[dict[str, object]] = {"status": "shutting"}
+
+
+class SharedKey(AdopterOrders):
+    """Names orders by something that many of them share."""
+
+    key = "status"
+
+
+class Unrelated:
+    """Is no set of orders."""
+
+    def on_lapse(self, orders: Sequence[Order]) -> None:
+        """Do nothing."""

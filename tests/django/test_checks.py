@@ -1,0 +1,89 @@
+"""Each system check fires on a wrong set-up and is silent on the right one."""
+
+import pytest
+from django.core.checks import run_checks
+from django.db.models import Q
+from pytest_django import Settings
+
+from lapse.integrations.django.checks import check_setup
+from lapse.integrations.django.still_unpaid import matches
+
+
+def ids(settings: Settings, orders: str | None = "lapsing.AdopterOrders") -> list[str | None]:
+    """Check with that class and list what was found."""
+    settings.LAPSE_ORDERS = orders and f"tests.django.adopter.{orders}"
+    return [message.id for message in check_setup()]
+
+
+def test_the_right_set_up_is_silent(settings: Settings) -> None:
+    """Also when Django runs every check there is."""
+    settings.LAPSE_TIMER = "redis://localhost:6379/0"
+    assert ids(settings) == []
+    assert [message for message in run_checks() if (message.id or "").startswith("lapse.")] == []
+
+
+@pytest.mark.parametrize(
+    ("orders", "found"),
+    [
+        (None, ["lapse.E001"]),
+        ("nowhere.Orders", ["lapse.E001"]),
+        ("wrong.Missing", ["lapse.E001"]),
+        ("wrong.Unrelated", ["lapse.E001"]),
+        ("wrong.NoModel", ["lapse.E001"]),
+        ("wrong.NoSuchDeadline", ["lapse.E002"]),
+        ("wrong.TextDeadline", ["lapse.E002"]),
+        ("wrong.UnindexedDeadline", ["lapse.E003"]),
+        ("wrong.NoHook", ["lapse.E005"]),
+        ("wrong.EmptyCondition", ["lapse.E007"]),
+        ("wrong.ForeignCondition", ["lapse.E007"]),
+        ("wrong.NoSuchField", ["lapse.E008"]),
+        ("wrong.ClosingForgotten", ["lapse.E009"]),
+        ("wrong.SharedKey", ["lapse.E010"]),
+        ("wrong.LapsedNothing", ["lapse.W001"]),
+        ("wrong.LapsedUnpaid", ["lapse.W002"]),
+    ],
+)
+def test_a_wrong_class_is_found(settings: Settings, orders: str | None, found: list[str]) -> None:
+    """One mistake, one message."""
+    assert ids(settings, orders) == found
+
+
+def test_naive_times_are_found(settings: Settings) -> None:
+    """Without USE_TZ a deadline means another moment on another machine."""
+    settings.USE_TZ = False
+    assert ids(settings) == ["lapse.E004"]
+
+
+@pytest.mark.parametrize("url", ["carrier-pigeon://loft", "localhost:6379", "/tmp/socket"])  # noqa: S108 - not opened
+def test_a_timer_that_nobody_understands_is_found(settings: Settings, url: str) -> None:
+    """The scheme is checked; no server is asked."""
+    settings.LAPSE_TIMER = url
+    assert ids(settings) == ["lapse.E006"]
+
+
+@pytest.mark.parametrize("url", [None, "", "none", "redis+expiry://localhost", "memory://"])
+def test_known_timers_and_none_are_fine(settings: Settings, url: str | None) -> None:
+    """The sweep alone is a set-up too."""
+    settings.LAPSE_TIMER = url
+    assert ids(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "answer"),
+    [
+        (Q(status="closed"), True),
+        (Q(status="open"), False),
+        (~Q(status="open"), True),
+        (Q(status__in=["open", "closed"]), True),
+        (Q(status__startswith="c"), None),
+        (Q(paid_at__isnull=True), True),
+        (Q(paid_at=None, total=3), None),
+        (Q(status="open", total=3), False),
+        (Q(status="closed") | Q(total=3), True),
+        (Q(status="open") | Q(total=3), None),
+        (Q(status="closed") ^ Q(total=3), None),
+    ],
+)
+def test_what_can_be_seen_without_a_database(condition: Q, answer: bool | None) -> None:
+    """Three answers: it matches, it does not, or that cannot be seen."""
+    assert matches(condition, {"status": "closed", "paid_at": None}) is answer

@@ -1,0 +1,148 @@
+"""The management commands; the worker in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order
+from tests.django.adopter.placing import NOT_YET, place, status, stock
+from tests.django.adopter.threads import PATIENCE, wait_until
+
+from lapse.engine.timer import Timer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def call(*words: str) -> str:
+    """Run a command here and return what it said."""
+    said = StringIO()
+    call_command(*words, stdout=said)
+    return said.getvalue()
+
+
+@contextmanager
+def worker(timer: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker and wait for its line; whatever happens, it is gone afterwards."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.django.adopter.settings",
+        "LAPSE_TEST_DATABASE": str(connection.settings_dict["NAME"]),
+        "LAPSE_TEST_TIMER": timer,
+    }
+    command = [sys.executable, "-m", "django", "lapse_worker", *words]
+    root = Path(__file__).parents[2]
+    started = subprocess.Popen(
+        command, env=environment, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with started as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("lapsing orders by ")
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("timer", ["memory://", "none"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_worker_lapses_on_time_and_stops_when_told_to(timer: str, number: signal.Signals) -> None:
+    """Overdue orders at once, later ones at their time, never early; then it ends in good order, with nothing to say.
+
+    The timer in memory is the worker's own, so it knows these orders only by arming them again at its start.
+    """
+    (overdue,) = place()
+    with worker(timer) as process:
+        wait_until(lambda: status(overdue) == "cancelled")
+        (soon,) = place(due=timedelta(milliseconds=500))
+        (later,) = place(due=NOT_YET)
+        if timer == "none":
+            wait_until(lambda: status(soon) == "cancelled")
+            order = Order.objects.get(pk=soon.pk)
+            assert order.cancelled_at is not None
+            assert order.pay_by is not None
+            assert order.cancelled_at >= order.pay_by
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said
+        assert "Traceback" not in said
+    assert (status(later), stock(overdue)) == ("awaiting", 1)
+
+
+def test_a_worker_that_was_killed_leaves_nothing_behind() -> None:
+    """Another one goes on; every order lapses once."""
+    placed = place(300, due=timedelta(milliseconds=300))
+    with worker("none", "--batch", "7", "--sweep-every", "0.1") as process:
+        wait_until(lambda: Order.objects.filter(status="cancelled").exists())
+        process.kill()
+    with worker("none", "--batch", "7", "--sweep-every", "0.1"):
+        wait_until(lambda: not Order.objects.exclude(status="cancelled").exists())
+    assert stock(placed[0]) == 300
+
+
+def test_the_worker_waits_for_a_timer_that_is_away() -> None:
+    """Meanwhile the sweep works, and it stops as ever."""
+    (order,) = place()
+    with worker("redis://127.0.0.1:1/0", "--sweep-every", "0.2") as process:
+        wait_until(lambda: status(order) == "cancelled")
+        process.terminate()
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, said
+
+
+@pytest.mark.usefixtures("orders")
+def test_numbers_that_make_no_sense_are_refused() -> None:
+    """Nothing is started with them."""
+    with pytest.raises(CommandError, match="greater than nought"):
+        call("lapse_worker", "--batch", "0")
+    with pytest.raises(CommandError, match="at least 1"):
+        call("lapse_sweep", "--batch", "0")
+
+
+@pytest.mark.usefixtures("orders")
+def test_the_sweep_says_how_many_it_lapsed() -> None:
+    """It lapses all that is overdue, once."""
+    place(7)
+    place(2, due=NOT_YET)
+    assert call("lapse_sweep", "--batch", "3") == "7 lapsed\n"
+    assert call("lapse_sweep") == "0 lapsed\n"
+
+
+def test_the_sweep_fails_where_an_order_could_not_be_lapsed(orders: AdopterOrders) -> None:
+    """The others lapse all the same."""
+    poison, *_ = place(3)
+
+    def fail(rows: Sequence[Order]) -> None:
+        if any(row.pk == poison.pk for row in rows):
+            raise RuntimeError("poison")
+
+    orders.watch = fail
+    with pytest.raises(CommandError, match=f"1 could not be lapsed; the log says why: {poison.pk}"):
+        call("lapse_sweep")
+    assert Order.objects.filter(status="cancelled").count() == 2
+
+
+def test_all_unpaid_orders_are_armed_again(memory: Timer) -> None:
+    """However often it is run."""
+    place(4, due=NOT_YET)
+    assert call("lapse_arm") == "4 armed\n"
+    assert call("lapse_arm", "--only-unknown") == "4 armed\n"
+    assert memory.stats().pending == 4
+
+
+@pytest.mark.usefixtures("orders")
+def test_without_a_timer_there_is_nothing_to_arm(settings: Settings) -> None:
+    """The message says that the sweep does without."""
+    settings.LAPSE_TIMER = None
+    with pytest.raises(CommandError, match="needs no arming"):
+        call("lapse_arm")
