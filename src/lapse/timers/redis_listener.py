@@ -20,8 +20,8 @@ LISTEN = 0.5
 class RedisListener:
     """Subscribes to one channel on one server.
 
-    `on_message` is called with the text of each message, `on_connect` whenever the subscription stands, again or for the first
-    time: what was published in between is lost, and the server may be another one. Both must be quick.
+    `on_message` is called with the text of each message, `on_connect` whenever the subscription stands, for the first
+    time or again: what was published in between is lost, and the server may be another one. Both must be quick.
     """
 
     def __init__(
