@@ -171,20 +171,27 @@ def _opens(web: Program, port: int) -> bool:
     """Wait until the shop answers. False where the web server ended instead. Raises Failed."""
     give_up_at = time.monotonic() + OPEN_WITHIN
     while web.exit_code is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request("GET", "/")
-            if (status := connection.getresponse().status) >= SERVER_ERROR:
-                raise Failed(f"The shop answers with error {status}; the lines above say why.")
+        status = _ask(port)
+        if status is not None and status < SERVER_ERROR:
             return True
-        except (OSError, http.client.HTTPException):
-            pass  # not yet
-        finally:
-            connection.close()
+        if status is not None:
+            raise Failed(f"The shop answers with error {status}; the lines above say why.")
         if time.monotonic() > give_up_at:
             raise Failed(f"The shop did not answer within {OPEN_WITHIN:.0f} s; the lines above may say why.")
         time.sleep(0.1)
     return False
+
+
+def _ask(port: int) -> int | None:
+    """Fetch the first page. Returns the HTTP status, or None where nobody answers yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def _welcome(chosen: Choices, environment: dict[str, str]) -> None:
