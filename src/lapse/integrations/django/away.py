@@ -15,12 +15,15 @@ def away_is_try_later(using: str) -> Iterator[None]:
     Every other failure is passed on: a deadlock, or a statement that ran into its time limit, is an OperationalError
     too, but may be one order's doing, and must not hold up all of them for ever.
     """
+    connection = connections[using]
+    before: object = None
     try:
+        connection.ensure_connection()
+        before = connection.connection
         yield
     except (OperationalError, InterfaceError) as error:
-        connection = connections[using]
-        # Django gives up a connection whose rollback failed, and has none where connecting failed.
-        if connection.connection is not None and connection.is_usable():
+        # After a rollback that failed, Django has made another connection, or has none.
+        if before is not None and connection.connection is before and connection.is_usable():
             raise
         if not connection.in_atomic_block:
             connection.close()  # the next call makes a new one
