@@ -145,11 +145,11 @@ class Worker:
         away = 0
         while not self._stopping:
             try:
+                self._rearming.look()
                 claims = self._timer.claim(self._limit, wait=CLAIM_WAIT, lease=self._lease)
                 if failures:
                     self._emit(Event(kind=Kind.TIMER_BACK, timer=self._timer.name))
                     failures = 0
-                self._rearming.look()
             except TimerUnavailable as error:
                 failures += 1
                 if failures == 1:

@@ -48,13 +48,14 @@ class RedisQueue:
         self.traits = replace(type(self).traits, ordered=shards == 1)
         self._client = client
         self._channel = f"lapse:{name}:wake"
-        self._shards = [Shard(f"lapse:{{{name}:{number}}}:") for number in range(shards)]
+        self._shards = [f"lapse:{{{name}:{number}}}:" for number in range(shards)]  # what a shard's keys begin with
         self._shards_key = f"lapse:{{{name}:0}}:shards"
         self._turn = count()
         self._waker = Waker()
         self._lock = threading.Lock()
         self._epochs = [""] * shards
-        self._servers: str | None = None
+        self._connected = 0  # how often a listener's connection came to stand
+        self._servers = (-1, "")  # what that was when the server was last looked at, and its name
         self._wakes = RedisListener(
             lambda: primaries(self._client)[0], self._channel, lambda _: self._waker.wake(), self._on_connect
         )
@@ -210,12 +211,12 @@ class RedisQueue:
             for shard, token, part in parts
         )
 
-    def _run(self, command: str, shard: "Shard", args: Iterable[bytes | str | int]) -> Any:  # noqa: ANN401 - as the script
-        return script(command).run(self._client, shard.prefix, args)
+    def _run(self, command: str, shard: str, args: Iterable[bytes | str | int]) -> Any:  # noqa: ANN401 - as the script
+        return script(command).run(self._client, shard, args)
 
-    def _by_shard(self, keys: Iterable[str]) -> Iterator[tuple["Shard", list[str]]]:
+    def _by_shard(self, keys: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         """Group by shard, in parts that a script may take."""
-        parts: dict[Shard, list[str]] = {}
+        parts: dict[str, list[str]] = {}
         sizes = dict.fromkeys(self._shards, 0)
         for key in keys:
             shard = self._shard(key)
@@ -227,30 +228,31 @@ class RedisQueue:
                 sizes[shard] = 0
         yield from parts.items()
 
-    def _by_token(self, claims: Sequence[Claim]) -> Iterator[tuple["Shard", int, list[Claim]]]:
-        groups: dict[tuple[Shard, int], list[Claim]] = {}
+    def _by_token(self, claims: Sequence[Claim]) -> Iterator[tuple[str, int, list[Claim]]]:
+        groups: dict[tuple[str, int], list[Claim]] = {}
         for claim in claims:
             groups.setdefault((self._shard(claim.key), claim.token), []).append(claim)
         for (shard, token), group in groups.items():
             for start in range(0, len(group), SCRIPT_MEMBERS):
                 yield shard, token, group[start : start + SCRIPT_MEMBERS]
 
-    def _shard(self, key: str) -> "Shard":
+    def _shard(self, key: str) -> str:
         return self._shards[crc32(key.encode()) % len(self._shards)]
 
     def _on_connect(self) -> None:
         """Look at the server again before the next command: it may be another process by now."""
-        self._servers = None
+        self._connected += 1
         self._waker.wake()
 
     def _ready(self) -> str:
         """Make sure that the server is fit for this timer. Returns the name of its process."""
-        servers = self._servers
-        if servers is None:
+        connected, servers = self._servers
+        if connected != self._connected:
             with self._lock:
+                connected = self._connected
                 servers = identity(self._client)
                 self._check_server()
-                self._servers = servers
+                self._servers = (connected, servers)
         return servers
 
     def _check_server(self) -> None:
@@ -259,18 +261,14 @@ class RedisQueue:
         with translated():
             self._client.set(self._shards_key, wanted, nx=True)
             found = int(cast("bytes", self._client.get(self._shards_key) or wanted))
+            for number, shard in enumerate(self._shards):
+                self._client.set(shard + "epoch", uuid4().hex, nx=True)
+                self._epochs[number] = str(cast("bytes", self._client.get(shard + "epoch") or b""), "ascii")
         if found != wanted:
             raise TimerRefused(
                 f"the timer {self.name!r} has {found} shards on this server; add ?shards={found} to the URL, "
                 f"or disarm everything and delete {self._shards_key} to begin with {wanted}"
             )
-
-
-class Shard:
-    """One hash slot's worth of a timer: what its keys begin with."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
 
 
 def open_from_url(url: str, *, name: str) -> RedisQueue:
