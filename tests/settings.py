@@ -1,10 +1,16 @@
-"""The Django settings of every test."""
+"""The Django settings of every test: the shop's, with a second, smaller shop beside it."""
 
 import os
 
-SECRET_KEY = "for tests only"
-USE_TZ = True
-INSTALLED_APPS = ["lapse.integrations.django", "tests.django.adopter"]
+# What the shop wants from its environment; a developer's own settings must not change what is tested.
+os.environ |= {"SECRET_KEY": "for tests only", "DATABASE_URL": "postgresql://postgres@/lapse", "DEBUG": "0"}
+for name in ("HTTPS", "DATABASE_POOL", "ALLOWED_HOSTS", "LOG_LEVEL", "LAPSE_TIMER", "LAPSE_PAYMENT_WINDOW"):
+    os.environ.pop(name, None)
+
+from shop.settings import *  # noqa: E402, F403 - read after its environment is set
+from shop.settings import INSTALLED_APPS as SHOP_APPS  # noqa: E402 - as above
+
+INSTALLED_APPS = [*SHOP_APPS, "tests.django.adopter"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -14,6 +20,6 @@ DATABASES = {
         "HOST": os.environ.get("LAPSE_TEST_DATABASE_HOST", ""),
     }
 }
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LAPSE_ORDERS = "tests.django.adopter.lapsing.AdopterOrders"
 LAPSE_TIMER = "memory://"
+# Every test sees the log; the shop's own way of writing it is tested where that lives.
+LOGGING_CONFIG = None
