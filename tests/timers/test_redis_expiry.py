@@ -31,10 +31,10 @@ class TestRedisExpiry(TimerConformance):
         return lambda: open_timer(expiry_url(redis_server), name=timer_name)
 
 
-def test_model(redis_server: RedisServer) -> None:
+def test_model(redis_server: RedisServer, timer_name: str) -> None:
     """Any sequence of calls leaves the states that a plain dictionary has."""
     names = count()
-    machine = timer_machine(lambda: open_timer(expiry_url(redis_server), name=f"model{next(names)}"))
+    machine = timer_machine(lambda: open_timer(expiry_url(redis_server), name=f"{timer_name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
 
 

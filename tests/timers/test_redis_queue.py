@@ -27,8 +27,8 @@ class TestThreeShards(TimerConformance):
         return lambda: open_timer(f"{redis_server.url}?shards=3", name=timer_name)
 
 
-def test_model(redis_server: RedisServer) -> None:
+def test_model(redis_server: RedisServer, timer_name: str) -> None:
     """Any sequence of calls leaves the states that a plain dictionary has."""
     names = count()
-    machine = timer_machine(lambda: open_timer(redis_server.url, name=f"model{next(names)}"))
+    machine = timer_machine(lambda: open_timer(redis_server.url, name=f"{timer_name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
