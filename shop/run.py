@@ -131,7 +131,8 @@ def _prepare(chosen: Choices, running: ExitStack) -> tuple[dict[str, str], dict[
         servers["Redis"] = own
     timer = choices.timer_on(chosen.timer, redis)
     if timer != "none":
-        open_timer(timer, name="orders").close()  # an unfit or absent server is said now, not by the worker's logs
+        with open_timer(timer, name="orders") as opened:
+            opened.stats()  # an unfit or absent server is said now, not by the worker's logs
     secrets = secrets_file.load_or_make(chosen.folder / "secrets.json")
     environment = {
         **os.environ,

@@ -1,0 +1,39 @@
+"""The command `lapse`. Exit codes: 0 done, 1 unavailable or unfit, 2 wrong input."""
+
+import sys
+from urllib.parse import urlsplit
+
+from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError, MissingLibrary
+
+
+def main() -> None:
+    """Run one command. What can go wrong is one line on standard error, never a traceback."""
+    try:
+        try:
+            from lapse.cli.app import app  # noqa: PLC0415 - typer and rich are an extra
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in {"typer", "rich"}:
+                raise
+            raise MissingLibrary("the command lapse", "cli") from error
+        app()
+    except (ConfigError, InvalidDeadline) as error:
+        _fail(error, 2)
+    except LapseError as error:
+        _fail(error, 1)
+
+
+def _fail(error: LapseError, code: int) -> None:
+    """Print the message without any password that stands in an address among the arguments."""
+    message = str(error)
+    for word in (*sys.argv, *message.split()):
+        if "://" in word and (password := _password(word)):
+            message = message.replace(f":{password}@", ":***@")
+    sys.stderr.write(f"lapse: {message}\n")
+    sys.exit(code)
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None

@@ -1,0 +1,53 @@
+"""All commands under one name."""
+
+from typing import Annotated
+
+import typer
+
+import lapse
+from lapse.cli import buried
+from lapse.cli.check import check
+from lapse.cli.stats import stats
+from lapse.cli.worker import worker
+
+app = typer.Typer(
+    name="lapse",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback here is a fault of ours, and shows as Python shows it
+    rich_markup_mode="rich",
+)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lapse {lapse.__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="The URL of the timer may also stand in LAPSE_TIMER.")
+def about(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Cancel unpaid orders on time, once, and give their stock back, whatever crashes.
+
+    [bold]Examples[/bold]
+
+    lapse check redis://localhost:6379/0
+
+    lapse worker redis://localhost:6379/0 --handler shop.lapsing:orders
+
+    lapse stats redis://localhost:6379/0 --watch
+
+    lapse buried list redis://localhost:6379/0
+    """
+    del version  # its callback has done all
+
+
+app.command()(worker)
+app.command()(stats)
+app.command()(check)
+app.add_typer(buried.app, name="buried")

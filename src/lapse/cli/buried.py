@@ -1,0 +1,96 @@
+"""`lapse buried`: what was given up on; try it again, or forget it."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lapse.cli.asking import Json, Name, Url, write_json
+from lapse.config import open_timer
+from lapse.engine.timer import Timer
+
+app = typer.Typer(no_args_is_help=True, help="Deadlines that were given up on: list, retry or drop them.")
+
+MOST = 100_000
+
+Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this one; may be given several times.")]
+
+
+@app.command("list")
+def show(
+    url: Url,
+    *,
+    name: Name = "orders",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    json: Json = False,
+) -> None:
+    """List them, the longest buried first, each with the reason.
+
+    [bold]Example[/bold]
+
+    lapse buried list redis://localhost:6379/0 --json
+    """
+    with open_timer(url, name=name) as timer:
+        found = timer.buried(limit)
+    if json:
+        write_json([asdict(one) for one in found])
+        return
+    if not found:
+        typer.echo("Nothing is buried.")
+        return
+    table = Table("key", "was due", "attempts", "buried", "reason")
+    for one in found:
+        table.add_row(one.key, f"{one.due_at:%F %T}", str(one.attempt), f"{one.buried_at:%F %T}", one.reason)
+    Console().print(table)
+
+
+@app.command()
+def retry(url: Url, *, name: Name = "orders", key: Keys = None, json: Json = False) -> None:
+    """Bring all of them back, or those named by --key: due at once, attempts counted from nought.
+
+    [bold]Example[/bold]
+
+    lapse buried retry redis://localhost:6379/0 --key 1001 --key 1002
+    """
+    with open_timer(url, name=name) as timer:
+        count = timer.revive(_chosen(timer, key))
+    _report("revived", count, json=json)
+
+
+@app.command()
+def drop(
+    url: Url,
+    *,
+    name: Name = "orders",
+    key: Keys = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    json: Json = False,
+) -> None:
+    """Forget those named by --key, or --all. The orders themselves stay as they are; the sweep still sees them.
+
+    [bold]Example[/bold]
+
+    lapse buried drop redis://localhost:6379/0 --key 1001
+    """
+    if bool(key) == every:
+        raise typer.BadParameter("name them with --key, or choose --all")
+    with open_timer(url, name=name) as timer:
+        # Only what is buried: a key that is pending stays, unless it was armed again this very moment, and then the
+        # sweep still finds its order.
+        chosen = _chosen(timer, key)
+        timer.disarm(chosen)
+    _report("dropped", len(chosen), json=json)
+
+
+def _chosen(timer: Timer, keys: list[str] | None) -> list[str]:
+    buried = [one.key for one in timer.buried(MOST)]
+    return buried if not keys else [key for key in buried if key in set(keys)]
+
+
+def _report(done: str, count: int, *, json: bool) -> None:
+    if json:
+        write_json({done: count})
+    else:
+        typer.echo(f"{count:,} {done}.")

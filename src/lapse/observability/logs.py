@@ -1,0 +1,91 @@
+"""Events as structured logs, by structlog."""
+
+import logging
+import sys
+from datetime import timedelta
+from typing import Any, TextIO
+
+from lapse.engine.errors import MissingLibrary
+from lapse.engine.events import Event, Kind
+
+try:
+    import structlog
+    from structlog.stdlib import ProcessorFormatter
+except ModuleNotFoundError as missing:
+    raise MissingLibrary("lapse.observability.logs", "logs") from missing
+
+MILLISECOND = timedelta(milliseconds=1)
+
+LEVELS = {
+    Kind.FAILED: logging.WARNING,
+    Kind.RELEASED: logging.DEBUG,
+    Kind.BURIED: logging.ERROR,
+    Kind.LEASE_LOST: logging.WARNING,
+    Kind.TIMER_LOST: logging.ERROR,
+}
+"""The level of each kind of event that is not plain information."""
+
+
+class LogHook:
+    """A hook that logs each event under its kind: `timer`, and those of these fields that it has.
+
+    `count` of orders, `keys` of the first few, `latest_ms` and `earliest_ms` (how late they were handed out, in
+    milliseconds), `seconds` that it took, `reason`, and the error with its traceback.
+
+    It logs by structlog as the process has configured it; `configure` is one way to.
+    """
+
+    def __init__(self) -> None:
+        self._log = structlog.stdlib.get_logger("lapse")
+
+    def __call__(self, event: Event, /) -> None:
+        """Log the event."""
+        fields: dict[str, Any] = {"timer": event.timer}
+        if event.count:
+            fields["count"] = event.count
+        if event.keys:
+            fields["keys"] = list(event.keys)
+        for name, lateness in (("latest_ms", event.latest), ("earliest_ms", event.earliest)):
+            if lateness is not None:
+                fields[name] = round(lateness / MILLISECOND, 3)
+        if event.seconds:
+            fields["seconds"] = round(event.seconds, 6)
+        if event.reason:
+            fields["reason"] = event.reason
+        if event.error is not None:
+            fields["exc_info"] = event.error
+        self._log.log(LEVELS.get(event.kind, logging.INFO), str(event.kind), **fields)
+
+
+def configure(*, json: bool | None = None, level: int | str = logging.INFO, stream: TextIO | None = None) -> None:
+    """Send all logs of this process, structlog's and the standard library's alike, to one stream.
+
+    One line of JSON per record with `json`, lines for people without it; where it is None the stream decides: a
+    terminal is for people. `stream` is standard error unless given. For programs, not for libraries.
+    """
+    stream = stream or sys.stderr
+    as_json = not stream.isatty() if json is None else json
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )

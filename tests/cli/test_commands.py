@@ -1,0 +1,159 @@
+"""The command `lapse`, run as an operator runs it, on a real Redis."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapse import Deadline, open_timer
+from lapse.testing.servers import RedisServer
+
+LAPSE = Path(sys.executable).with_name("lapse")
+PASSWORD = "s3cret-pass"
+
+
+def lapse(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what it wrote and its exit code."""
+    clean = {name: value for name, value in os.environ.items() if name != "LAPSE_TIMER"}
+    return subprocess.run(
+        [LAPSE, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=clean | {"COLUMNS": "120"} | environment,
+    )
+
+
+def answer(*words: str) -> Any:
+    """Run the command with --json and return what it said."""
+    done = lapse(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """One Redis with a password for all commands."""
+    with RedisServer(password=PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture
+def url(redis: RedisServer) -> str:
+    """Its address, with nothing in it."""
+    redis.ask("FLUSHALL")
+    return redis.url
+
+
+def bury(url: str, *keys: str) -> None:
+    """Arm the keys in the past, claim and bury them."""
+    with open_timer(url, name="orders") as timer:
+        timer.arm([Deadline(key, datetime.now(UTC) - timedelta(minutes=1)) for key in keys])
+        assert timer.bury(timer.claim(), reason="its stock row is gone") == len(keys)
+
+
+def test_version_and_help() -> None:
+    """`--version` is one line, and help shows examples."""
+    assert lapse("--version").stdout.startswith("lapse 0.")
+    for words in ((), ("worker",), ("stats",), ("check",), ("buried", "list")):
+        shown = lapse(*words, "--help")
+        assert shown.returncode == 0
+        assert "Example" in shown.stdout
+
+
+def test_stats_counts(url: str) -> None:
+    """Pending, due and the oldest are as armed, for people, for machines, and by the environment's URL."""
+    with open_timer(url, name="orders") as timer:
+        timer.arm([Deadline("a", datetime.now(UTC) - timedelta(hours=1)), Deadline("b", datetime.now(UTC))])
+        timer.arm([Deadline("c", datetime.now(UTC) + timedelta(days=2))])
+    found = answer("stats", url)
+    assert (found["pending"], found["due"], found["claimed"], found["buried"]) == (3, 2, 0, 0)
+    assert found["late_seconds"] >= 3600
+    assert datetime.fromisoformat(found["next_due"]) > datetime.now(UTC)
+    shown = lapse("stats", LAPSE_TIMER=url)
+    assert shown.returncode == 0
+    assert "1 h 0 min late" in shown.stdout
+    assert answer("stats", url, "--name", "reminders")["pending"] == 0
+
+
+def test_stats_watches_until_it_is_told_to_stop(url: str) -> None:
+    """With --watch there is a line per look; Ctrl-C ends it without a word."""
+    process = subprocess.Popen(
+        [LAPSE, "stats", url, "--watch", "--every", "0.1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=60)
+    assert [look["pending"] for look in looks] == [0, 0, 0]
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+expiry"])
+def test_check_of_a_fit_server(url: str, scheme: str) -> None:
+    """A server that answers and is fit is exit code 0."""
+    url = url.replace("redis", scheme, 1)
+    done = lapse("check", url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "answers" in done.stdout
+    assert answer("check", url)["fit"] is True
+
+
+def test_buried_are_listed_retried_and_dropped(url: str) -> None:
+    """What was given up on is shown with its reason, comes back due at once, or is forgotten."""
+    bury(url, "1001", "1002", "1003", "naïve")
+    listed = answer("buried", "list", url)
+    assert {one["key"]: one["reason"] for one in listed} == dict.fromkeys(
+        ["1001", "1002", "1003", "naïve"], "its stock row is gone"
+    )
+    assert "its stock row is gone" in lapse("buried", "list", url).stdout
+    assert answer("buried", "retry", url, "--key", "1002", "--key", "unknown") == {"revived": 1}
+    assert answer("buried", "drop", url, "--key", "1001", "--key", "1002") == {"dropped": 1}
+    found = answer("stats", url)
+    assert (found["due"], found["buried"]) == (1, 2)
+    assert lapse("buried", "drop", url).returncode == 2
+    assert answer("buried", "retry", url) == {"revived": 2}
+    assert lapse("buried", "list", url).stdout == "Nothing is buried.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["stats", "cron://localhost"], 2, "no timer understands 'cron'"),
+        (["stats", "redis://127.0.0.1:1/0", "--name", "two words"], 2, "a timer's name"),
+        (["stats", f"redis://:{PASSWORD}@127.0.0.1:1/0"], 1, "no answer"),
+        (["stats"], 2, "Missing argument"),
+        (["check", f"redis+expiry://:{PASSWORD}@127.0.0.1:1/0"], 1, "no answer"),
+        (["worker", "memory://", "--handler", "nothing"], 2, "--handler"),
+        (["worker", "memory://", "--handler", "no_such_module:handle"], 2, "no_such_module"),
+        (["worker", "memory://", "--handler", "sys:maxsize"], 2, "neither"),
+        (["worker", "memory://"], 2, "--handler"),
+        (["dance"], 2, "dance"),
+    ],
+)
+def test_errors_are_clear(words: list[str], code: int, said: str) -> None:
+    """Wrong input is 2, an absent server 1; the message is on standard error, without traceback or password."""
+    done = lapse(*words)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert PASSWORD not in done.stderr
+
+
+def test_refused_by_the_server(redis: RedisServer) -> None:
+    """A wrong password is exit code 1, and is not shown."""
+    done = lapse("check", redis.url.replace(PASSWORD, "wrong-guess"))
+    assert done.returncode == 1
+    assert "wrong-guess" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
