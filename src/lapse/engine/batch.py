@@ -59,7 +59,7 @@ class Batch:
                 continue
             begun = SYSTEM_CLOCK.monotonic()
             try:
-                decisions = self._handler(list(part)) or {}
+                decisions = _checked(part, self._handler(list(part)) or {})
             except TryLater as error:
                 delay = self._backoff.delay(1) if error.after is None else error.after
                 rest = [claim for untried in parts for claim in untried]
@@ -149,6 +149,19 @@ class Batch:
                 error=error,
             )
         )
+
+
+def _checked(part: Sequence[Claim], decisions: Mapping[str, Decision]) -> Mapping[str, Decision]:
+    """Raise what a decision that cannot be carried out deserves while it can still be told whose it is."""
+    for claim in part:
+        match decisions.get(claim.key, Settle()):
+            case Move(due_at):
+                Deadline(claim.key, due_at)
+            case Settle() | Release() | Bury():
+                pass
+            case other:
+                raise TypeError(f"the handler's decision on {claim.key!r} is none: {other!r}")
+    return decisions
 
 
 def _keys(claims: Sequence[Claim]) -> list[str]:

@@ -1,12 +1,15 @@
 """Keeps the leases of a batch alive while its handler runs."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from lapse.engine.deadline import Claim
-from lapse.engine.errors import TimerUnavailable
+from lapse.engine.errors import TimerError
 from lapse.engine.timer import Timer
+
+log = logging.getLogger("lapse")
 
 RENEWALS_PER_LEASE = 3
 """Two may fail before a lease ends."""
@@ -62,8 +65,11 @@ class LeaseKeeper:
     def _renew(self, held: list[Claim]) -> None:
         try:
             kept = {claim.key for claim in self._timer.renew(held, lease=self._lease)}
-        except TimerUnavailable:
-            return  # the next renewal may come through, and the worker reports an absent server
+        except TimerError:
+            return  # the next renewal may come through, and the worker's own calls report what is wrong
+        except Exception:  # without this thread no long handler would keep its lease, and nobody would hear of it
+            log.exception("leases were not renewed; trying again in a third of a lease")
+            return
         with self._lock:
             # What was let go of meanwhile is settled, so the timer rightly knew nothing of it.
             lost = [claim for claim in held if claim.key not in kept and self._held.get(claim.key) is claim]

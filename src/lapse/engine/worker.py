@@ -76,6 +76,7 @@ class Worker:
         )
         self._stop = Waker()
         self._stopping = 0
+        self._claiming = False
         self._crash: BaseException | None = None
 
     def run(self) -> None:
@@ -111,8 +112,10 @@ class Worker:
         end: float | None = None
         while thread.is_alive():
             thread.join(0.05 if self._stopping else 0.2)  # so short, because a signal's handler runs in between
-            if self._stopping and end is None:
-                end = SYSTEM_CLOCK.monotonic() + self._drain.total_seconds()
+            if self._stopping:
+                if self._claiming:  # the wake-up may have ended the wait of another worker on the same timer
+                    self._timer.wake()
+                end = end or SYSTEM_CLOCK.monotonic() + self._drain.total_seconds()
             if end is not None and (self._stopping > 1 or SYSTEM_CLOCK.monotonic() >= end):
                 thread.join(0)
                 return not thread.is_alive()
@@ -146,7 +149,9 @@ class Worker:
         while not self._stopping:
             try:
                 self._rearming.look()
+                self._claiming = True
                 claims = self._timer.claim(self._limit, wait=CLAIM_WAIT, lease=self._lease)
+                self._claiming = False
                 if failures:
                     self._emit(Event(kind=Kind.TIMER_BACK, timer=self._timer.name))
                     failures = 0
@@ -154,6 +159,7 @@ class Worker:
                 failures += 1
                 if failures == 1:
                     self._emit(Event(kind=Kind.TIMER_LOST, timer=self._timer.name, reason=str(error)))
+                self._claiming = False
                 self._stop.wait(RECONNECT.delay(failures).total_seconds())
                 continue
             if not claims:

@@ -10,7 +10,7 @@ from redis import exceptions
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.errors import TimerError
-from lapse.timers.redis_server import translated
+from lapse.timers.redis_server import ANSWER_WITHIN, translated
 
 RECONNECT = Backoff(first=timedelta(milliseconds=50), most=timedelta(seconds=2))
 LISTEN = 0.5
@@ -55,20 +55,27 @@ class RedisListener:
         while not self._closed.is_set():
             with suppress(TimerError), translated():  # the worker's own claims report an absent server
                 failures += 1
-                connection = self._connect()
-                subscription = connection.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call] # untyped
-                with subscription as pubsub:
+                with self._connect().pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
                     pubsub.subscribe(self._channel)
-                    pubsub.get_message(timeout=LISTEN)
-                    failures = 0
-                    self._on_connect()
-                    self._listen(pubsub)
+                    while not self._closed.is_set():
+                        if self._hear(pubsub) == "subscribe":
+                            failures = 0
             if failures:
                 self._closed.wait(RECONNECT.delay(failures).total_seconds())
 
-    def _listen(self, pubsub: redis.client.PubSub) -> None:
-        while not self._closed.is_set():
-            with suppress(exceptions.TimeoutError):
-                message = pubsub.get_message(timeout=LISTEN)
-                if message is not None and message["type"] == "message":
-                    self._on_message(message["data"])
+    def _hear(self, pubsub: redis.client.PubSub) -> str:
+        """Take note of one message. Returns its type, "" for none."""
+        message = None
+        with suppress(exceptions.TimeoutError):
+            message = pubsub.get_message(timeout=LISTEN)
+        if message is None:
+            # A connection that is half open stays silent for a quarter of an hour. The client sends a PING once it has
+            # been silent for `health_check_interval`, and from then on one with each look.
+            if pubsub.health_check_response_counter * LISTEN > ANSWER_WITHIN:
+                raise exceptions.ConnectionError("the server does not answer a PING on the listener's connection")
+            return ""
+        if message["type"] == "subscribe":
+            self._on_connect()  # also when the client connected again by itself, which nothing else would tell
+        elif message["type"] == "message":
+            self._on_message(message["data"])
+        return str(message["type"])

@@ -11,7 +11,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
-from lapse.engine.errors import TimerRefused
+from lapse.engine.errors import TimerRefused, TimerUnavailable
 from lapse.engine.timer import FRESH_SHARE, LEASE, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
@@ -54,7 +54,8 @@ class RedisQueue:
         self._waker = Waker()
         self._lock = threading.Lock()
         self._epochs = [""] * shards
-        self._connected = 0  # how often a listener's connection came to stand
+        self._doubts = count(1)
+        self._connected = 0  # another number whenever the server may be another: a connection stands, an answer failed
         self._servers = (-1, "")  # what that was when the server was last looked at, and its name
         self._wakes = RedisListener(
             lambda: primaries(self._client)[0], self._channel, lambda _: self._waker.wake(), self._on_connect
@@ -182,7 +183,10 @@ class RedisQueue:
         """Follow up on what the queue has forgotten."""
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Claim from each shard in turn, another one first each time."""
+        """Claim from each shard in turn, another one first each time.
+
+        Where a shard gives no answer, what the others gave is returned: its lease runs. The next turn begins elsewhere.
+        """
         claims: list[Claim] = []
         due_in: float | None = None
         first = next(self._turn)
@@ -190,9 +194,14 @@ class RedisQueue:
             number = (first + step) % len(self._shards)
             while len(claims) < limit:
                 part = min(limit - len(claims), SCRIPT_MEMBERS)
-                now, look_at, token, ends, epoch, *flat = self._run(
-                    "claim", self._shards[number], [part, lease_ms, FRESH_SHARE, uuid4().hex]
-                )
+                try:
+                    now, look_at, token, ends, epoch, *flat = self._run(
+                        "claim", self._shards[number], [part, lease_ms, FRESH_SHARE, uuid4().hex]
+                    )
+                except TimerUnavailable:
+                    if not claims:
+                        raise
+                    return claims, None
                 self._epochs[number] = epoch.decode()
                 claims += _claims(now, int(token), int(ends), flat)
                 if int(look_at) >= 0:
@@ -212,7 +221,11 @@ class RedisQueue:
         )
 
     def _run(self, command: str, shard: str, args: Iterable[bytes | str | int]) -> Any:  # noqa: ANN401 - as the script
-        return script(command).run(self._client, shard, args)
+        try:
+            return script(command).run(self._client, shard, args)
+        except TimerUnavailable:
+            self._connected = next(self._doubts)  # the listener may not notice: its connection can be half open
+            raise
 
     def _by_shard(self, keys: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
         """Group by shard, in parts that a script may take."""
@@ -241,7 +254,7 @@ class RedisQueue:
 
     def _on_connect(self) -> None:
         """Look at the server again before the next command: it may be another process by now."""
-        self._connected += 1
+        self._connected = next(self._doubts)
         self._waker.wake()
 
     def _ready(self) -> str:
@@ -250,8 +263,13 @@ class RedisQueue:
         if connected != self._connected:
             with self._lock:
                 connected = self._connected
-                servers = identity(self._client)
-                self._check_server()
+                try:
+                    servers = identity(self._client)
+                    self._check_server()
+                except TimerUnavailable:
+                    if not servers or len(self._shards) == 1:
+                        raise
+                    return servers  # one node may be away: the shards on the others shall go on
                 self._servers = (connected, servers)
         return servers
 

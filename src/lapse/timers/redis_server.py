@@ -32,20 +32,15 @@ _PASSING = (
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
     exceptions.ReadOnlyError,
+    exceptions.OutOfMemoryError,
     exceptions.ClusterDownError,
+    exceptions.TryAgainError,
     exceptions.RedisClusterException,
 )
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
-_PASSING_REPLIES = (
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MISCONF",
-    "OOM",
-    "BUSY",
-    "UNKILLABLE",
+# At the start, or, up to Redis 6.2, after the place in the script where it happened: "…: @user_script: 9: -READONLY …".
+_PASSING_REPLY = re.compile(
+    r"(^-?|: -)(LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF|OOM|BUSY|UNKILLABLE)\b"
 )
 
 
@@ -93,8 +88,8 @@ class Address:
         }
         try:
             if self.kind == "cluster":
-                del settings["retry"]  # a cluster's client follows the slots and needs its own
-                return RedisCluster.from_url(self.url, **settings)
+                with translated():  # it asks for the slots at once, and again after each error
+                    return RedisCluster.from_url(self.url, **settings)
             if self.kind == "sentinel":
                 return self._through_sentinel(settings)
             return redis.Redis.from_url(self.url, **settings)
@@ -166,9 +161,7 @@ def identity(client: Client) -> str:
     Raises TimerRefused if one of them is too old.
     """
     names = []
-    for server in primaries(client):
-        with translated():
-            info = server.info("server")
+    for info in _about_servers(client):
         version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
         if version < OLDEST:
             raise TimerRefused(
@@ -176,6 +169,15 @@ def identity(client: Client) -> str:
             )
         names.append(str(info["run_id"]))
     return "+".join(sorted(names))
+
+
+def _about_servers(client: Client) -> list[dict[str, Any]]:
+    with translated():
+        if isinstance(client, RedisCluster):
+            # Asked through the cluster's client, not the node's own: a node that is gone makes it learn the nodes anew.
+            nodes = client.get_primaries()  # type: ignore[no-untyped-call] # the library has no types here
+            return [cast("dict[str, Any]", client.info("server", target_nodes=node)) for node in nodes]
+        return [cast("dict[str, Any]", client.info("server"))]
 
 
 @contextmanager
@@ -188,6 +190,6 @@ def translated() -> Iterator[None]:
     except _PASSING as error:
         raise TimerUnavailable(f"Redis gave no answer: {error}") from error
     except exceptions.ResponseError as error:
-        if str(error).removeprefix("-").startswith(_PASSING_REPLIES):
+        if _PASSING_REPLY.search(str(error)):
             raise TimerUnavailable(f"Redis cannot do it now: {error}") from error
         raise TimerRefused(f"Redis refused: {error}") from error
