@@ -1,7 +1,6 @@
 """The settings that come from the environment. A wrong value is an error that names the variable."""
 
 import base64
-import binascii
 import os
 from typing import Any
 
@@ -67,7 +66,7 @@ def webhook_secret(name: str) -> str:
         return ""
     try:
         secret = base64.b64decode(value.removeprefix("whsec_") + "==", validate=False)
-    except binascii.Error:
+    except ValueError:
         secret = b""
     if len(secret) < 24:  # noqa: PLR2004  # bytes, the least that Standard Webhooks allows
         raise ImproperlyConfigured(f"{name} must be whsec_ and base64 of at least 24 random bytes.")

@@ -10,10 +10,10 @@ from shop.api.bearer import BuyerToken, caller
 from shop.api.order_documents import OrderIn, OrderOut, OrdersOut, PayUrlOut, order_out
 from shop.api.problems import Problem, problem
 from shop.orders.cancelling import cancel
-from shop.orders.models import Order, Reason
+from shop.orders.models import Reason
 from shop.orders.models import Status as OrderStatus
 from shop.orders.placing import Wanted, place
-from shop.orders.reading import fresh, read, read_all
+from shop.orders.reading import fresh, own, read, read_all
 from shop.payments.linking import payment_link
 
 router = Router(tags=["orders"], auth=BuyerToken())
@@ -34,7 +34,7 @@ def create_order(
     """
     wanted = [Wanted(line.sku, line.quantity, line.unit_price) for line in body.lines]
     placed = place(caller(request), wanted, idempotency_key=idempotency_key)
-    return Status(201, order_out(fresh(placed.order)))
+    return Status(201, order_out(fresh(placed.order.pk)))
 
 
 @router.get("/orders", response={200: OrdersOut}, summary="List your orders")
@@ -65,25 +65,20 @@ def cancel_order(request: HttpRequest, order_id: str) -> Status[OrderOut] | Http
 
     202: the payment gateway has not said yet whether it was paid; the order is `closing`. 409: it is paid.
     """
-    order = _own(request, order_id)
-    if order is None:
+    reading = read(caller(request), order_id)
+    if reading is None:
         return _unknown()
-    order = fresh(order).order
-    order = cancel(order.pk, reason=Reason.BUYER, who=f"buyer {order.buyer_id}")
-    return Status(200 if order.status == OrderStatus.CANCELLED else 202, order_out(fresh(order)))
+    order = cancel(reading.order.pk, reason=Reason.BUYER, who=f"buyer {reading.order.buyer_id}")
+    return Status(200 if order.status == OrderStatus.CANCELLED else 202, order_out(fresh(order.pk)))
 
 
 @router.post("/orders/{order_id}/pay", response={200: PayUrlOut, 404: Problem, 409: Problem}, summary="Pay an order")
 def pay_order(request: HttpRequest, order_id: str) -> PayUrlOut | HttpResponse:
     """Get the address where the order is paid. The deadline does not move. 409: it cannot be paid any more."""
-    order = _own(request, order_id)
-    if order is None:
+    pk = own(caller(request), order_id)
+    if pk is None:
         return _unknown()
-    return PayUrlOut(pay_url=request.build_absolute_uri(payment_link(order)))
-
-
-def _own(request: HttpRequest, order_id: str) -> Order | None:
-    return Order.objects.filter(buyer=caller(request), public_id=order_id).first()
+    return PayUrlOut(pay_url=request.build_absolute_uri(payment_link(pk)))
 
 
 def _unknown() -> HttpResponse:

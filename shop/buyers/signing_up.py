@@ -44,5 +44,6 @@ def sign_up(email: str, password: str) -> User:
 
 def sign_in(email: str, password: str) -> User | None:
     """Give the user whose address and password these are, or None."""
-    user = authenticate(username=normal(email), password=password)
+    email = normal(email)
+    user = authenticate(username=email, password=password) if email.isprintable() else None
     return user if isinstance(user, User) else None

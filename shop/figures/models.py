@@ -24,7 +24,7 @@ class Tally(models.Model):
     day = models.DateField()
     event = models.CharField(max_length=10, choices=Event)
     count = models.BigIntegerField(default=0)
-    amount = models.DecimalField(max_digits=16, decimal_places=2, default=0)
+    amount = models.DecimalField(max_digits=24, decimal_places=2, default=0)
 
     class Meta:
         """One row per day and event."""

@@ -1,6 +1,7 @@
 """Placing an order: prices compared, stock held, everything committed in one transaction, then its timer armed."""
 
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, Too
 MOST_LINES = 50
 MOST_PIECES = 999
 """The most of one product in one order."""
+SKU = re.compile(r"[!-~]{1,40}")
+"""What a SKU may look like: printable ASCII without spaces."""
 TRIES = 20
 PAUSE = 0.05
 """Seconds to wait for another process that is lapsing the very holds that a buyer needs; at most TRIES times."""
@@ -83,6 +86,8 @@ def _check(wanted: Sequence[Wanted]) -> None:
     if twice:
         raise BadOrder(f"Each SKU may stand in one line only: {', '.join(twice)}.", skus=twice)
     for line in wanted:
+        if not SKU.fullmatch(line.sku):
+            raise BadOrder("There is no such product.")
         if not 1 <= line.quantity <= MOST_PIECES:
             raise BadOrder(f"The quantity of {line.sku} must be from 1 to {MOST_PIECES}.", skus=[line.sku])
 

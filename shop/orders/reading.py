@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.contrib.auth.models import User
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from lapse.integrations.django import unpaid_orders
 from shop.orders.clock import database_now
@@ -36,17 +37,29 @@ class Reading:
 
 def read(buyer: User, public_id: str) -> Reading | None:
     """Read one of the buyer's orders; None if there is no such order, or it is another's."""
-    found = Order.objects.filter(buyer=buyer, public_id=public_id).first()
-    return None if found is None else fresh(found)
+    pk = own(buyer, public_id)
+    return None if pk is None else fresh(pk)
 
 
-def fresh(order: Order) -> Reading:
-    """Read the order anew, lapsed if its time is over."""
-    reading = Reading(order, database_now())
+def own(buyer: User, public_id: str) -> int | None:
+    """Find one of the buyer's orders by its public id; None if there is no such order, or it is another's."""
+    if not public_id.isalnum():  # a zero character, for one, cannot be asked for
+        return None
+    return Order.objects.filter(buyer=buyer, public_id=public_id).values_list("pk", flat=True).first()
+
+
+def fresh(order_pk: int) -> Reading:
+    """Read the order with its lines, lapsed if its time is over. Raises Order.DoesNotExist."""
+    reading = _as_it_stands(order_pk)
     if reading.unpaid and reading.order.pay_by <= reading.now:
-        unpaid_orders().lapse([order.public_id])
-    anew = Order.objects.prefetch_related("lines__product").get(pk=order.pk)
-    return Reading(anew, database_now())
+        unpaid_orders().lapse([reading.order.public_id])
+        reading = _as_it_stands(order_pk)
+    return reading
+
+
+def _as_it_stands(order_pk: int) -> Reading:
+    order = Order.objects.annotate(read_at=Now()).prefetch_related("lines__product").get(pk=order_pk)
+    return Reading(order, order.read_at)
 
 
 def read_all(buyer: User, *, limit: int, offset: int) -> tuple[list[Reading], int]:

@@ -27,7 +27,7 @@ PAGE = 50
 def place_order(request: HttpRequest) -> HttpResponse:
     """Place an order for every product with a quantity; a refusal is shown above the products."""
     try:
-        placed = place(_buyer(request), _wanted(request), idempotency_key=request.POST.get("form-key", "")[:64] or None)
+        placed = place(_buyer(request), _wanted(request), idempotency_key=_form_key(request))
     except Refused as refusal:
         return show_shelf(request, refusal=refusal.message, status=HTTPStatus.CONFLICT)
     return redirect("order", placed.order.public_id)
@@ -88,10 +88,16 @@ def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
 def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
     """Send the buyer to where the order is paid."""
     try:
-        return redirect(payment_link(_reading(request, public_id).order))
+        return redirect(payment_link(_reading(request, public_id).order.pk))
     except Refused as refusal:
         messages.error(request, refusal.message)
         return redirect("order", public_id)
+
+
+def _form_key(request: HttpRequest) -> str | None:
+    """Give what makes sending a form twice one order, if the form has it."""
+    key = request.POST.get("form-key", "")[:64]
+    return key if key.isalnum() else None
 
 
 def _buyer(request: HttpRequest) -> User:

@@ -24,7 +24,7 @@ def development_pay(request: HttpRequest, out_trade_no: str) -> HttpResponse:
         if attempt.state == State.SUCCEEDED or pay_now(out_trade_no):
             return redirect("order", attempt.order.public_id)
         refused = True
-    reading = fresh(attempt.order)
+    reading = fresh(attempt.order_id)
     context = {"attempt": attempt, "reading": reading, "refused": refused}
     status = HTTPStatus.CONFLICT if refused else HTTPStatus.OK
     return render(request, "shop/development_pay.html", context, status=status)

@@ -14,13 +14,13 @@ from shop.payments.gateways import CHOSEN, GATEWAYS
 from shop.payments.models import OPEN, PaymentAttempt, State
 
 
-def payment_link(order: Order) -> str:
+def payment_link(order_pk: int) -> str:
     """Give the address where this order is paid. The deadline does not move.
 
     Not to be called in a transaction. Raises AlreadyPaid, AlreadyCancelled or TooLate.
     """
-    fresh(order)
-    attempt = _open_attempt(order.pk)
+    fresh(order_pk)
+    attempt = _open_attempt(order_pk)
     # Made outside the transaction: a gateway may have to be asked.
     link = GATEWAYS[attempt.gateway].link(attempt)
     PaymentAttempt.objects.filter(pk=attempt.pk, state=State.CREATED).update(state=State.PENDING, changed_at=Now())

@@ -33,7 +33,7 @@ class PaymentAttempt(models.Model):
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="attempts")
     out_trade_no = models.CharField(max_length=64, unique=True)
     gateway = models.CharField(max_length=40)
-    amount = models.DecimalField(max_digits=12, decimal_places=2)
+    amount = models.DecimalField(max_digits=16, decimal_places=2)
     state = models.CharField(max_length=10, choices=State, default=State.CREATED)
     made_at = models.DateTimeField(db_default=Now())
     changed_at = models.DateTimeField(db_default=Now())

@@ -17,11 +17,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("--merchant-email", default=os.environ.get("LAPSE_MERCHANT_EMAIL", "merchant@example.com"))
+        parser.add_argument("--merchant-email", default=os.environ.get("MERCHANT_EMAIL", "merchant@example.com"))
         parser.add_argument(
             "--merchant-password",
-            default=os.environ.get("LAPSE_MERCHANT_PASSWORD", ""),
-            help="or LAPSE_MERCHANT_PASSWORD in the environment; without either no account is made",
+            default=os.environ.get("MERCHANT_PASSWORD", ""),
+            help="or MERCHANT_PASSWORD in the environment; without either no account is made",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature

@@ -1,0 +1,66 @@
+"""What the shop's tests share: its settings, products and people."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from pytest_django import Settings
+
+from shop.buyers.signing_up import sign_up
+from shop.catalogue.models import Product
+from tests.shop.rehearsal import PASSWORD
+
+
+@pytest.fixture(autouse=True)
+def shop(settings: Settings) -> Settings:
+    """Set the shop up as `make run` does, with a timer in memory and quick password hashes."""
+    settings.LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
+    settings.LAPSE_TIMER = "memory://"
+    settings.LAPSE_PAYMENT_WINDOW = timedelta(minutes=30)
+    settings.LAPSE_OPEN_ORDERS = 20
+    settings.LAPSE_WEBHOOK_SECRET = "whsec_" + "c2hvcC10ZXN0LXNlY3JldC1zaG9wLXRlc3Qtc2VjcmV0"
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return settings
+
+
+@pytest.fixture
+def buyer(transactional_db: None) -> User:
+    """Sign a buyer up."""
+    del transactional_db
+    return sign_up("mei@example.com", PASSWORD)
+
+
+@pytest.fixture
+def rival(transactional_db: None) -> User:
+    """Sign another buyer up."""
+    del transactional_db
+    return sign_up("rival@example.com", PASSWORD)
+
+
+@pytest.fixture
+def merchant(transactional_db: None) -> User:
+    """Make a member of staff."""
+    del transactional_db
+    user = sign_up("merchant@example.com", PASSWORD)
+    user.is_staff = True
+    user.save()
+    return user
+
+
+@pytest.fixture
+def cup(transactional_db: None) -> Product:
+    """Put ten cups at 58.00 on the shelf."""
+    del transactional_db
+    return Product.objects.create(
+        sku="CUP", name="Cup", price=Decimal("58.00"), on_hand=10, picture="shop/products/gaiwan.svg"
+    )
+
+
+@pytest.fixture
+def pot(transactional_db: None) -> Product:
+    """Put one pot at 328.00 on the shelf."""
+    del transactional_db
+    return Product.objects.create(
+        sku="POT", name="Pot", price=Decimal("328.00"), on_hand=1, picture="shop/products/gaiwan.svg"
+    )

@@ -1,0 +1,94 @@
+"""What the shop's tests do again and again: order, let time pass, race, call the API."""
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, Protocol
+
+from django.contrib.auth.models import User
+from django.db import connections
+from django.db.models.functions import Now
+from django.test import Client
+
+from shop.buyers.tokens import new_token
+from shop.catalogue.models import Product
+from shop.figures.audit import audit
+from shop.orders.models import Order
+from shop.orders.placing import Wanted, place
+
+PASSWORD = "leaves-and-water"
+
+
+def wanted(product: Product, quantity: int = 1) -> Wanted:
+    """Ask for so many of a product at its price."""
+    return Wanted(product.sku, quantity, product.price)
+
+
+def order_of(buyer: User, product: Product, quantity: int = 1) -> Order:
+    """Place an order for one line."""
+    return place(buyer, [wanted(product, quantity)]).order
+
+
+def make_overdue(*orders: Order) -> None:
+    """Move the deadlines a second into the past, by the database's clock."""
+    pks = [order.pk for order in orders]
+    Order.objects.filter(pk__in=pks).update(pay_by=Now() - timedelta(seconds=1))
+
+
+def stock_of(product: Product) -> tuple[int, int]:
+    """Give (on_hand, held)."""
+    product.refresh_from_db()
+    return product.on_hand, product.held
+
+
+def assert_no_drift() -> None:
+    """Let the audit prove stock, figures and trail."""
+    assert audit(grace=timedelta(minutes=1)) == []
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Start the calls at the same moment, each in a thread with its own connection; give results or exceptions."""
+    barrier = threading.Barrier(len(calls))
+
+    def one(call: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait(timeout=30)
+            return call()
+        except Exception as error:  # noqa: BLE001  # the test looks at it
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(one, calls))
+
+
+class Api(Protocol):
+    """Calls the API as one user: method, path below /api, JSON body, further headers."""
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Send one request."""
+        ...
+
+
+def api_of(user: User | None) -> Api:
+    """Give the API as this user sees it; None for a stranger."""
+    client = Client(raise_request_exception=False)
+    authorization = {"Authorization": f"Bearer {new_token(user)}"} if user else {}
+
+    def call(method: str, path: str, body: Any = None, **headers: str) -> Any:
+        return client.generic(
+            method,
+            f"/api{path}",
+            data="" if body is None else _json(body),
+            content_type="application/json",
+            headers=authorization | headers,
+        )
+
+    return call
+
+
+def _json(body: Any) -> str:
+    return body if isinstance(body, str) else json.dumps(body)

@@ -1,0 +1,100 @@
+"""Paying: links, the development gateway, and money that comes late or twice."""
+
+import logging
+
+import pytest
+from django.contrib.auth.models import User
+
+from shop.catalogue.models import Product
+from shop.orders.cancelling import cancel
+from shop.orders.models import Hold, Order, Reason, Reservation, Status
+from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, TooLate
+from shop.payments.development import pay_now
+from shop.payments.linking import payment_link
+from shop.payments.models import PaymentAttempt, State
+from shop.payments.settling import Settled, settle
+from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
+
+
+def number_of(order: Order) -> str:
+    """Make a payment link and give its attempt's number."""
+    return payment_link(order.pk).strip("/").rsplit("/", 1)[-1]
+
+
+def test_paying_sells_the_stock(buyer: User, cup: Product) -> None:
+    """A payment makes the order paid, takes its pieces out of the shop, and is in trail and figures."""
+    order = order_of(buyer, cup, 3)
+    number = number_of(order)
+    assert PaymentAttempt.objects.get().state == State.PENDING
+    assert pay_now(number)
+    order.refresh_from_db()
+    assert order.status == Status.PAID
+    assert order.paid_at is not None
+    assert stock_of(cup) == (7, 0)
+    assert PaymentAttempt.objects.get().state == State.SUCCEEDED
+    assert [entry.what for entry in order.trail.all()] == ["placed", "payment begun", "paid"]
+    assert_no_drift()
+
+
+def test_an_open_link_is_used_again(buyer: User, cup: Product) -> None:
+    """Asking for the link again gives the same attempt, also at the same moment; the deadline does not move."""
+    order = order_of(buyer, cup)
+    links = together(*[lambda: payment_link(order.pk)] * 4)
+    assert len(set(links)) == 1, links
+    deadline = order.pay_by
+    order.refresh_from_db()
+    assert order.pay_by == deadline
+
+
+def test_no_link_for_what_is_over(buyer: User, cup: Product) -> None:
+    """A paid, a cancelled and an overdue order get no link; the overdue one lapses by asking."""
+    paid, cancelled, overdue, closing = (order_of(buyer, cup) for _ in range(4))
+    pay_now(number_of(paid))
+    cancel(cancelled.pk, reason=Reason.BUYER, who="test")
+    make_overdue(overdue)
+    Order.objects.filter(pk=closing.pk).update(status=Status.CLOSING)
+    with pytest.raises(AlreadyPaid):
+        payment_link(paid.pk)
+    with pytest.raises(AlreadyCancelled):
+        payment_link(cancelled.pk)
+    with pytest.raises(AlreadyCancelled):
+        payment_link(overdue.pk)
+    with pytest.raises(TooLate):
+        payment_link(closing.pk)
+
+
+def test_paying_twice_pays_once(buyer: User, cup: Product) -> None:
+    """The button pressed many times at once takes the money once."""
+    number = number_of(order_of(buyer, cup))
+    assert sum(together(*[lambda: pay_now(number)] * 5)) == 1
+    assert settle(number) == Settled.BEFORE
+    assert stock_of(cup) == (9, 0)
+    assert_no_drift()
+
+
+def test_no_money_is_taken_for_a_cancelled_order(buyer: User, cup: Product) -> None:
+    """The development gateway asks first: pressed after the order was cancelled, its button takes nothing."""
+    order = order_of(buyer, cup)
+    number = number_of(order)
+    cancel(order.pk, reason=Reason.BUYER, who="test")
+    assert not pay_now(number)
+    assert PaymentAttempt.objects.get().state == State.CLOSED
+    assert stock_of(cup) == (10, 0)
+
+
+def test_late_money_is_never_swallowed(buyer: User, cup: Product, caplog: pytest.LogCaptureFixture) -> None:
+    """Money that finds its order cancelled goes on the work list, the trail and the log; nothing else moves."""
+    order = order_of(buyer, cup)
+    number = number_of(order)
+    cancel(order.pk, reason=Reason.BUYER, who="test")
+    with caplog.at_level(logging.ERROR, "shop.payments"):
+        assert settle(number) == Settled.ORPHANED
+        assert settle(number) == Settled.BEFORE
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert PaymentAttempt.objects.get().state == State.ORPHANED
+    order.refresh_from_db()
+    assert order.status == Status.CANCELLED
+    assert stock_of(cup) == (10, 0)
+    assert Reservation.objects.get().state == Hold.RELEASED
+    assert order.trail.filter(what__startswith="money to give back").count() == 1
+    assert_no_drift()

@@ -1,0 +1,80 @@
+"""Settings from the environment, and the seed."""
+
+import os
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.staticfiles import finders
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+
+from shop import environment
+from shop.catalogue.models import Product
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan", "1e99"])
+def test_a_wrong_payment_window(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A payment window that is no sensible number of seconds is an error that names the variable."""
+    monkeypatch.setenv("LAPSE_PAYMENT_WINDOW", value)
+    with pytest.raises(ImproperlyConfigured, match="LAPSE_PAYMENT_WINDOW"):
+        environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=31_622_400)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://localhost/shop", "nonsense", "postgresql://localhost:port/shop", "sqlite:///shop.sqlite3"]
+)
+def test_a_wrong_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A database that is not PostgreSQL is an error that names the variable."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
+        environment.database(pooled=False)
+
+
+def test_a_database_on_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a Unix socket is understood."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://postgres:@/postgres?host=/a/folder")
+    found = environment.database(pooled=True)
+    assert (found["HOST"], found["NAME"], found["USER"]) == ("/a/folder", "postgres", "postgres")
+    assert found["OPTIONS"]["pool"]["max_size"] == 20
+
+
+@pytest.mark.parametrize("value", ["whsec_", "whsec_c2hvcnQ=", "whsec_§"])
+def test_a_weak_webhook_secret(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """A webhook secret that is too short or no base64 is an error that names the variable."""
+    monkeypatch.setenv("LAPSE_WEBHOOK_SECRET", value)
+    with pytest.raises(ImproperlyConfigured, match="LAPSE_WEBHOOK_SECRET"):
+        environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
+
+
+def test_without_a_secret_key_nothing_starts() -> None:
+    """No SECRET_KEY and no DEBUG: the command ends with an error that names the variable."""
+    bare = {name: value for name, value in os.environ.items() if name not in ("SECRET_KEY", "DEBUG")}
+    done = subprocess.run(
+        [sys.executable, "-m", "shop.manage", "check"],
+        env=bare | {"DJANGO_SETTINGS_MODULE": "shop.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "SECRET_KEY is not set" in done.stderr
+
+
+def test_seeding_again_changes_nothing(transactional_db: None) -> None:
+    """The seed adds what is missing and keeps prices and stock; every product has its picture."""
+    del transactional_db
+    call_command("seed", merchant_password="", stdout=StringIO())
+    assert Product.objects.count() == 12
+    assert not User.objects.exists()
+    Product.objects.filter(sku="GAIWAN").update(price=1, on_hand=3)
+    call_command("seed", merchant_email="Boss@example.com", merchant_password="first-secret", stdout=StringIO())
+    call_command("seed", merchant_email="boss@example.com", merchant_password="other-secret", stdout=StringIO())
+    assert Product.objects.get(sku="GAIWAN").on_hand == 3
+    assert Product.objects.count() == 12
+    merchant = User.objects.get()
+    assert merchant.is_staff
+    assert merchant.check_password("other-secret")
+    assert all(finders.find(product.picture) for product in Product.objects.all())
