@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.responses import NinjaJSONEncoder
 
+from lapse.engine.errors import TryLater
 from shop.orders.refusals import Refused
 
 log = logging.getLogger("shop.api")
@@ -78,6 +80,17 @@ def add_handlers(api: NinjaAPI) -> None:
     @api.exception_handler(HttpError)
     def other(_request: HttpRequest, error: HttpError) -> HttpResponse:
         return problem(error.status_code, error.message)
+
+    @api.exception_handler(TryLater)
+    @api.exception_handler(InterfaceError)
+    @api.exception_handler(OperationalError)
+    def away(request: HttpRequest, error: Exception) -> HttpResponse:
+        log.error("%s %s found the database away: %s", request.method, request.path, error)
+        return problem(
+            503,
+            "The shop's database does not answer. Try again: an Idempotency-Key keeps it one order.",
+            headers={"Retry-After": "2"},
+        )
 
     @api.exception_handler(Exception)
     def fault(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import InterfaceError, OperationalError
 from pytest_django import Settings
 
+from lapse.engine.errors import TryLater
 from shop.catalogue.models import Product
 from shop.orders.models import Order
 from tests.shop.rehearsal import PASSWORD, Api, api_of, order_of, stock_of
@@ -136,3 +138,16 @@ def test_a_fault_is_a_problem_document_without_its_secrets(api: Api, monkeypatch
     answer = api("GET", "/products")
     assert (answer.status_code, answer.headers["Content-Type"]) == (500, "application/problem+json")
     assert "secret" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away"), TryLater("away")])
+def test_a_database_that_is_away_asks_to_try_again(api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Without its database the shop answers 503 and when to come again, not that something is wrong with the call."""
+
+    def fail() -> list[Product]:
+        raise error
+
+    monkeypatch.setattr("shop.api.products.on_sale", fail)
+    answer = api("GET", "/products")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+    assert answer.headers["Retry-After"]

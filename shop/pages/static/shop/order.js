@@ -44,6 +44,8 @@
       more.textContent = MORE[state.cancel_reason] || "";
     } else {
       line.textContent = state.status === "closing" ? "Closing…" : "Waiting for your payment";
+      const pay = order.querySelector("[data-pay]");
+      if (pay && !state.payable) pay.disabled = true;
       return;
     }
     const unpaid = order.querySelector("[data-while-unpaid]");
