@@ -7,6 +7,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from lapse.integrations.django import unpaid_orders
+from lapse.orders.port import Outcome
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
@@ -32,9 +33,11 @@ def cancel_order(request: HttpRequest) -> JsonResponse:
     if order is None:
         return _answer(404, "unknown", "There is no such order.", order_id)
     before = order.status == Status.CANCELLED
-    unpaid_orders().lapse([order_id])
+    outcome = unpaid_orders().lapse([order_id])[order_id].outcome
+    # Both mean that it is due: another process is at work on it, or the gateway did not answer.
+    due = outcome in (Outcome.LOCKED, Outcome.UNANSWERED)
     try:
-        order = cancel(order.pk, reason=Reason.MERCHANT, who="webhook")
+        order = cancel(order.pk, reason=Reason.EXPIRED if due else Reason.MERCHANT, who="webhook")
     except AlreadyPaid:
         return _answer(409, "paid", "The order is paid.", order_id)
     if order.status != Status.CANCELLED:
