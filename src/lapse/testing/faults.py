@@ -47,6 +47,13 @@ class Proxy:
         """End every connection once; new ones are fine."""
         self._end_pairs()
 
+    def move(self, port: int) -> None:
+        """Stand before another server from now on. Connections to the first fall silent: they are half open."""
+        with self._lock:
+            self._behind = port
+            for pair in self._pairs:
+                pair.half_open = True
+
     def silent(self) -> None:
         """Take what is sent, pass nothing on in either direction, and end nothing: the answer never comes."""
         self.is_silent = True
@@ -124,6 +131,7 @@ class _Pair:
         self._near = near
         self._far = far
         self._deaf = False
+        self.half_open = False
 
     def start(self) -> None:
         for run in (self._ask, self._answer):
@@ -137,7 +145,7 @@ class _Pair:
     def _ask(self) -> None:
         with suppress(OSError), self._near:
             while data := self._near.recv(CHUNK):
-                if self._proxy.is_silent:
+                if self._proxy.is_silent or self.half_open:
                     continue
                 if self._proxy.unanswered and self._proxy.unanswered in data:
                     self._proxy.unanswered, self._deaf = b"", True
@@ -149,7 +157,7 @@ class _Pair:
             while data := self._far.recv(CHUNK):
                 if self._deaf:
                     self._proxy.swallowed.set()
-                elif not self._proxy.is_silent:
+                elif not self._proxy.is_silent and not self.half_open:
                     self._near.sendall(data.replace(*self._proxy.altered) if self._proxy.altered[0] else data)
             self.end()
 

@@ -1,0 +1,118 @@
+"""A lease lasts as long as its handler; whoever lost one leaves the order alone."""
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from lapse import Claim, Deadline, Kind, Timer, TimerRefused, TimerUnavailable
+from lapse.engine.leases import LeaseKeeper
+from lapse.engine.timer import LEASE
+from lapse.timers.memory import MemoryTimer
+from tests.engine.running import Handled, Recorder, Start, ago, wait_until
+
+
+def test_a_long_handler_keeps_its_lease(timer: Timer, start: Start, heard: Recorder) -> None:
+    """While it runs, for three leases, nobody else gets the order, and it is settled in the end."""
+    timer.arm([Deadline("1", ago(5))])
+    claimed: list[Claim] = []
+    ready = threading.Event()
+
+    def handler(claims: list[Claim]) -> None:
+        claimed.extend(claims)
+        ready.wait(60)
+
+    start(timer, handler, lease=timedelta(milliseconds=500))
+    wait_until(lambda: claimed)
+    others = [timer.claim(wait=timedelta(milliseconds=150)) for _ in range(10)]
+    ready.set()
+    wait_until(lambda: heard.of(Kind.HANDLED))
+    assert others == [[]] * 10
+    assert len(claimed) == 1
+    assert not heard.of(Kind.LEASE_LOST)
+    stats = timer.stats()
+    assert (stats.pending, stats.claimed) == (0, 0)
+
+
+def test_what_was_lost_while_halving_is_left_alone(timer: Timer, start: Start, heard: Recorder) -> None:
+    """Claims that turn out to be in other hands are not handled again by the half that comes later."""
+    timer.arm([Deadline(str(number), ago(20 - number)) for number in range(4)])
+    calls: list[list[str]] = []
+
+    def handler(claims: list[Claim]) -> None:
+        calls.append([claim.key for claim in claims])
+        if len(calls) == 1:
+            raise LookupError
+        if len(calls) == 2:
+            timer.disarm(["2"])  # as somebody does who pays it
+            wait_until(lambda: heard.of(Kind.LEASE_LOST))
+
+    start(timer, handler, lease=timedelta(milliseconds=300))
+    wait_until(lambda: len(calls) == 3)
+    assert calls == [list("0123"), list("01"), ["3"]]
+    (lost,) = heard.of(Kind.LEASE_LOST)
+    assert (lost.count, lost.keys) == (1, ("2",))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TimerUnavailable("away"), TimerRefused("no right to renew"), ZeroDivisionError("a bug")],
+    ids=["away", "refused", "bug"],
+)
+def test_renewing_goes_on_after_an_error(start: Start, heard: Recorder, error: Exception) -> None:
+    """One renewal that fails, for whatever reason, does not end the thread that the next ones need."""
+    renewals: list[int] = []
+
+    class Failing(MemoryTimer):
+        def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
+            renewals.append(len(claims))
+            if len(renewals) == 1:
+                raise error
+            return super().renew(claims, lease=lease)
+
+    timer = Failing("orders")
+    timer.arm([Deadline("1", ago(5))])
+    start(timer, lambda _: wait_until(lambda: len(renewals) > 4), lease=timedelta(milliseconds=900))
+    wait_until(lambda: heard.of(Kind.HANDLED))
+    assert not heard.of(Kind.LEASE_LOST)
+
+
+def test_what_is_settled_meanwhile_is_not_called_lost(timer: Timer) -> None:
+    """A renewal that overtakes the settlement, or comes after it, tells nobody of a loss."""
+    lost: list[list[Claim]] = []
+    keeper = LeaseKeeper(timer, timedelta(milliseconds=2), lost.append)
+    keeper.start()
+    for number in range(300):
+        timer.arm([Deadline("1", ago(5))])
+        claims = timer.claim()
+        keeper.hold(claims)
+        if number % 3 == 0:
+            threading.Event().wait(0.001)
+        keeper.let_go(claims)
+        timer.settle(claims)
+    keeper.close()
+    assert lost == []
+
+
+def test_a_settlement_that_is_not_heard_hands_out_again(start: Start, heard: Recorder) -> None:
+    """If the timer is away when the batch is done, its leases end, and the orders come once more."""
+
+    class Away(MemoryTimer):
+        refusals = 1
+
+        def settle(self, claims: Sequence[Claim]) -> int:
+            if self.refusals:
+                self.refusals -= 1
+                raise TimerUnavailable("no answer")
+            return super().settle(claims)
+
+    timer = Away("orders")
+    timer.arm([Deadline("1", ago(5)), Deadline("2", ago(5))])
+    handled = Handled()
+    start(timer, handled, lease=timedelta(milliseconds=200))
+    wait_until(lambda: len(handled.keys) == 4)
+    wait_until(lambda: timer.stats().claimed == 0)
+    assert [claim.attempt for claim in handled.claims] == [1, 1, 2, 2]
+    assert timer.stats().pending == 0
+    assert "handed out again" in heard.of(Kind.FAILED)[0].reason
