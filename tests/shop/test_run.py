@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from lapse.testing.redis_server import free_port
+from lapse.testing.servers import PostgresServer, RedisServer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
@@ -156,6 +157,32 @@ def test_order_lapses_and_sigterm_leaves_nothing(start: Callable[..., Run], time
     assert run.processes() == {}
     assert run.is_port_free()
     assert "Stopped." in run.said
+
+
+def test_servers_of_others_are_used_and_left_alone(start: Callable[..., Run]) -> None:
+    """With DATABASE_URL and REDIS_URL nothing private is started, and a bare scheme means that Redis."""
+    with RedisServer(password="not to be shown") as redis, PostgresServer() as postgres:
+        run = start(LAPSE_TIMER="redis+expiry://", REDIS_URL=redis.url, DATABASE_URL=postgres.url).opened()
+        assert not (run.folder / "postgres").exists()
+        assert not (run.folder / "redis").exists()
+        assert f"redis+expiry://127.0.0.1:{redis.port}/0" in run.said
+        with run.api() as api:
+            see_it_lapse(api, place(api))
+        run.process.terminate()
+        assert run.process.wait(PATIENCE) == 0
+        assert "not%20to%20be%20shown" not in run.said
+        assert redis.running
+        assert postgres.running
+
+
+def test_absent_timer_is_said_at_once(start: Callable[..., Run]) -> None:
+    """A timer whose server is not there ends the run with 1 and one clear line."""
+    run = start(LAPSE_TIMER="redis://:hidden@127.0.0.1:1/0")
+    assert run.process.wait(PATIENCE) == 1
+    assert "no answer" in run.said
+    assert "Traceback" not in run.said
+    assert "hidden" not in run.said
+    assert run.processes() == {}
 
 
 def test_data_and_secrets_stay_for_the_next_run(start: Callable[..., Run]) -> None:
