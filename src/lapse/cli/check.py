@@ -1,23 +1,14 @@
 """`lapse check`: whether a timer's server is there, and fit."""
 
 from dataclasses import asdict
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any
 
 import typer
 
 from lapse.cli.asking import Json, Name, Url, span, write_json
 from lapse.cli.stats import as_document
 from lapse.config import open_timer
-from lapse.engine.timer import Timer
-
-
-@runtime_checkable
-class Checked(Protocol):
-    """A timer that can look at its server's settings."""
-
-    def check(self) -> list[tuple[bool, str]]:
-        """Say, in sentences, what was found, and of each whether it is as it should be."""
-        ...
+from lapse.engine.timer import Finding, Timer
 
 
 def check(url: Url, *, name: Name = "orders", json: Json = False) -> None:
@@ -31,18 +22,18 @@ def check(url: Url, *, name: Name = "orders", json: Json = False) -> None:
     """
     with open_timer(url, name=name) as timer:
         found = timer.stats()  # the first word with the server: an absent or unfit one raises
-        findings = cast("Checked", timer).check() if isinstance(timer, Checked) else []
-        fit = all(good for good, _ in findings)
+        findings = [Finding(fit=True, text=_promise(timer)), *timer.check()]
+        fit = all(finding.fit for finding in findings)
         if json:
             document = as_document(timer, found) | {
                 "fit": fit,
                 "traits": asdict(timer.traits),
-                "findings": [{"fit": good, "text": text} for good, text in findings],
+                "findings": [asdict(finding) for finding in findings],
             }
             write_json(document)
         else:
-            for good, text in [(True, _promise(timer)), *findings]:
-                typer.echo(f"{'ok ' if good else 'BAD'}  {text}")
+            for finding in findings:
+                typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {finding.text}")
     if not fit:
         raise typer.Exit(1)
 

@@ -51,6 +51,14 @@ class Stats:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found about a timer's server, in a sentence; `fit` is False where it should be mended."""
+
+    fit: bool
+    text: str
+
+
 class Timer(Protocol):
     """Deadlines in, due deadlines out. A wake-up and no more: the order's own row is the truth.
 
@@ -124,6 +132,10 @@ class Timer(Protocol):
 
         A worker that sees it change arms the unpaid orders again.
         """
+        ...
+
+    def check(self) -> list[Finding]:
+        """Look at whether the server is fit for this timer, beyond what every call finds out by itself."""
         ...
 
     def wake(self) -> None:

@@ -20,7 +20,7 @@ from lapse.engine.deadline import (
     to_milliseconds,
 )
 from lapse.engine.errors import ConfigError
-from lapse.engine.timer import FRESH_SHARE, LEASE, Stats, Traits
+from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 
@@ -177,6 +177,10 @@ class MemoryTimer:
     def generation(self) -> str:
         """Never changes: what this memory loses, it loses with the worker."""
         return self._generation
+
+    def check(self) -> list[Finding]:
+        """Nothing to look at but what it is."""
+        return [Finding(fit=True, text="kept in this process: it forgets everything when the process ends")]
 
     def wake(self) -> None:
         """End a wait."""

@@ -12,9 +12,10 @@ from zlib import crc32
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
 from lapse.engine.errors import TimerRefused, TimerUnavailable
-from lapse.engine.timer import FRESH_SHARE, LEASE, Stats, Traits
+from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
+from lapse.timers.redis_check import findings
 from lapse.timers.redis_listener import RedisListener
 from lapse.timers.redis_server import Address, Client, identity, primaries, script, translated
 
@@ -154,6 +155,11 @@ class RedisQueue:
         """Name the servers' processes and the memory they hold: either changes when deadlines may be lost."""
         return f"{self._ready()}/{'+'.join(self._epochs)}"
 
+    def check(self) -> list[Finding]:
+        """Look at the settings that decide whether the server keeps deadlines."""
+        self._ready()
+        return [finding for server in primaries(self._client) for finding in findings(server)]
+
     def wake(self) -> None:
         """End a wait."""
         self._waker.interrupt()
@@ -277,16 +283,26 @@ class RedisQueue:
         """Raise TimerRefused where the server's state does not fit this timer."""
         wanted = len(self._shards)
         with translated():
-            self._client.set(self._shards_key, wanted, nx=True)
-            found = int(cast("bytes", self._client.get(self._shards_key) or wanted))
+            found = int(self._first_written(self._shards_key, str(wanted)))
             for number, shard in enumerate(self._shards):
-                self._client.set(shard + "epoch", uuid4().hex, nx=True)
-                self._epochs[number] = str(cast("bytes", self._client.get(shard + "epoch") or b""), "ascii")
+                self._epochs[number] = self._first_written(shard + "epoch", uuid4().hex)
         if found != wanted:
             raise TimerRefused(
                 f"the timer {self.name!r} has {found} shards on this server; add ?shards={found} to the URL, "
                 f"or disarm everything and delete {self._shards_key} to begin with {wanted}"
             )
+
+    def _first_written(self, key: str, value: str) -> str:
+        """Write the value where there is none. Returns the one that is there: one writer wins.
+
+        Nothing is written where there is one: a server that is full can still hand out what is due.
+        """
+        for _ in range(3):  # somebody may empty the server between the two
+            found = cast("bytes | None", self._client.get(key))
+            if found is not None:
+                return found.decode()
+            self._client.set(key, value, nx=True)
+        raise TimerUnavailable(f"{key} is gone as soon as it is written: does this server have room for it?")
 
 
 def open_from_url(url: str, *, name: str) -> RedisQueue:

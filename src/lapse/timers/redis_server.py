@@ -176,8 +176,8 @@ def _about_servers(client: Client) -> list[dict[str, Any]]:
         if isinstance(client, RedisCluster):
             # Asked through the cluster's client, not the node's own: a node that is gone makes it learn the nodes anew.
             nodes = client.get_primaries()  # type: ignore[no-untyped-call] # the library has no types here
-            return [cast("dict[str, Any]", client.info("server", target_nodes=node)) for node in nodes]
-        return [cast("dict[str, Any]", client.info("server"))]
+            return [client.info("server", target_nodes=node) for node in nodes]
+        return [client.info("server")]
 
 
 @contextmanager
