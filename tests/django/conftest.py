@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from pytest_django import Settings
-from tests.django.adopter.lapsing import AdopterOrders
 
 from lapse.engine.timer import Timer
 from lapse.integrations.django import timer, unpaid_orders
+from tests.django.adopter.lapsing import AdopterOrders
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 from pytest_django import Settings
-from tests.django.adopter.lapsing import AdopterOrders
-from tests.django.adopter.models import Order
-from tests.django.adopter.placing import NOT_YET, place
 
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Timer
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order
+from tests.django.adopter.placing import NOT_YET, place
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
-from tests.django.adopter.lapsing import AdopterOrders, pay
-from tests.django.adopter.models import Order, PayAttempt
-from tests.django.adopter.placing import begin_to_pay, place, status, stock
 
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
+from tests.django.adopter.lapsing import AdopterOrders, pay
+from tests.django.adopter.models import Order, PayAttempt
+from tests.django.adopter.placing import begin_to_pay, place, status, stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

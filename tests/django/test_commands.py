@@ -14,12 +14,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
+
+from lapse.engine.timer import Timer
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import NOT_YET, place, status, stock
 from tests.django.adopter.threads import PATIENCE, wait_until
-
-from lapse.engine.timer import Timer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

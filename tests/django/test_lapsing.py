@@ -9,14 +9,14 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import F, Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from tests.django.adopter.lapsing import AdopterOrders
-from tests.django.adopter.models import Order, Product
-from tests.django.adopter.placing import NOT_YET, place, status, stock
-from tests.django.adopter.threads import wait_until
 
 from lapse.integrations.django import OpenTransaction
 from lapse.orders.gateway import Attempt, Gateway, Ruling
 from lapse.orders.port import Outcome
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order, Product
+from tests.django.adopter.placing import NOT_YET, place, status, stock
+from tests.django.adopter.threads import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

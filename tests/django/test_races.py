@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 from django.db import connection, transaction
+
+from lapse.engine.errors import TryLater
+from lapse.orders.port import Outcome
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import place, status, stock
 from tests.django.adopter.threads import PATIENCE, in_thread, somebody_waits_for_a_row, wait_until
-
-from lapse.engine.errors import TryLater
-from lapse.orders.port import Outcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,14 +6,14 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from tests.django.adopter.lapsing import AdopterOrders
-from tests.django.adopter.models import Order
-from tests.django.adopter.placing import NOT_YET, place, status, stock
-from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
 
 from lapse.integrations.django.background import background_lapsing, background_sweep
 from lapse.orders.port import Outcome
 from lapse.orders.sweep import Sweep
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order
+from tests.django.adopter.placing import NOT_YET, place, status, stock
+from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

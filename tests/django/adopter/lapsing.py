@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from django.db.models import Case, F, Q, Sum, When
 from django.db.models.functions import Now
-from tests.django.adopter.models import Line, Order, PayAttempt, Product
 
 from lapse.integrations.django import UnpaidOrders
 from lapse.orders.gateway import Attempt, Ruling, Verdict
+from tests.django.adopter.models import Line, Order, PayAttempt, Product
 
 
 def _look_away(_: Sequence[Order]) -> None:

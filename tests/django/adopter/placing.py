@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.utils import timezone
+
 from tests.django.adopter.models import Line, Order, PayAttempt, Product
 
 OVERDUE = timedelta(minutes=-1)

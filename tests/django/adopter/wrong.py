@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from django.db.models import Q
-from tests.django.adopter.lapsing import AdopterOrders
-from tests.django.adopter.models import Order
 
 from lapse.integrations.django import UnpaidOrders
+from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.adopter.models import Order
 
 
 class NoModel(UnpaidOrders[Order]):
