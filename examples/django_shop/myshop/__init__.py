@@ -1,0 +1,1 @@
+"""The smallest shop that lapses: one product per order, in a SQLite file."""

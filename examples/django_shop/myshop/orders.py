@@ -1,0 +1,36 @@
+"""Placing an order and paying it: each one transaction, and the timer is told after its commit."""
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models.functions import Now
+from lapse.integrations.django import unpaid_orders
+
+from myshop.models import Order, Product
+from myshop.stock import take_stock
+
+
+class SoldOut(Exception):
+    """There are fewer than wanted."""
+
+
+class TooLate(Exception):
+    """The order is cancelled, or was paid before."""
+
+
+@transaction.atomic
+def place(product: Product, quantity: int, window: timedelta) -> Order:
+    """Hold the stock and begin to wait for the money. Raises SoldOut."""
+    if not take_stock(product, quantity):
+        raise SoldOut(product.name)
+    order = Order.objects.create(product=product, quantity=quantity, pay_by=Now() + window)
+    unpaid_orders().arm(order)
+    return order
+
+
+@transaction.atomic
+def pay(order: Order) -> None:
+    """Make the order paid if it still waits. Raises TooLate."""
+    if not Order.objects.filter(pk=order.pk, status="awaiting_payment").update(status="paid"):
+        raise TooLate(f"order {order.pk}")
+    unpaid_orders().disarm(order)
