@@ -68,6 +68,20 @@ def test_known_timers_and_none_are_fine(settings: Settings, url: str | None) -> 
     assert ids(settings) == []
 
 
+@pytest.mark.parametrize("path", ["nowhere.hook", "tests.django.adopter.nothing", "tests.settings.DATABASES"])
+def test_a_hook_that_is_none_is_found(settings: Settings, path: str) -> None:
+    """Before a worker is started with it."""
+    settings.LAPSE_HOOKS = [path]
+    assert ids(settings) == ["lapse.E011"]
+
+
+@pytest.mark.parametrize("path", ["lapse.engine.events.log_event", "lapse.observability.logs.LogHook"])
+def test_a_hook_is_a_function_or_a_class(settings: Settings, path: str) -> None:
+    """Of a class there is one instance per worker."""
+    settings.LAPSE_HOOKS = [path]
+    assert ids(settings) == []
+
+
 @pytest.mark.parametrize(
     ("condition", "answer"),
     [

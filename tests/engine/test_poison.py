@@ -131,13 +131,16 @@ def test_stopping_halves_no_further(timer: Timer, start: Start) -> None:
     """A batch that fails while the worker stops is given back, uncounted, for another worker to halve."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(64)])
     calls: list[int] = []
+    known = threading.Event()
 
     def handler(claims: list[Claim]) -> None:
         calls.append(len(claims))
+        assert known.wait(60)
         running.worker.stop()
         raise LookupError
 
     running = start(timer, handler)
+    known.set()
     running.join()
     assert calls == [64]
     assert timer.stats().due == 64

@@ -125,7 +125,14 @@ def test_it_outlives_an_absent_database_and_says_so_once() -> None:
     sweep.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-    assert [event.kind for event in events] == [Kind.FAILED, Kind.SWEPT]
+    assert [event.kind for event in events if event.kind is not Kind.IDLE] == [Kind.FAILED, Kind.SWEPT]
+
+
+def test_a_sweep_that_finds_nothing_is_told() -> None:
+    """A worker that only sweeps is heard of, however little there is to do."""
+    events: list[Event] = []
+    Sweep(Lapsing(ShelfOrders()), hooks=[events.append]).once()
+    assert [(event.kind, event.timer, event.count) for event in events] == [(Kind.IDLE, "orders", 0)]
 
 
 def test_stopping_does_not_wait_for_the_next_sweep() -> None:

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     TIMER_BACK = "timer back"
     REARMED = "orders armed again"
     SWEPT = "orders swept"
+    IDLE = "nothing to do"
+    """It has looked and found nothing, or could not look: a sign of life, at least every few seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,7 @@ _LEVELS = {
     Kind.HANDLED: logging.DEBUG,
     Kind.FAILED: logging.WARNING,
     Kind.RELEASED: logging.DEBUG,
+    Kind.IDLE: logging.DEBUG,
     Kind.LEASE_LOST: logging.WARNING,
     Kind.TIMER_LOST: logging.ERROR,
     Kind.TIMER_BACK: logging.WARNING,

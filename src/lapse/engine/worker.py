@@ -160,9 +160,11 @@ class Worker:
                 if failures == 1:
                     self._emit(Event(kind=Kind.TIMER_LOST, timer=self._timer.name, reason=str(error)))
                 self._claiming = False
+                self._idle("the timer is away")
                 self._stop.wait(RECONNECT.delay(failures).total_seconds())
                 continue
             if not claims:
+                self._idle()
                 continue
             try:
                 self._batch.handle(claims)
@@ -171,6 +173,10 @@ class Worker:
                 away += 1
                 pause = RECONNECT.delay(away) if error.after is None else error.after
                 self._stop.wait(pause.total_seconds())
+
+    def _idle(self, reason: str = "") -> None:
+        if not self._stopping:  # a claim that was interrupted has not looked
+            self._emit(Event(kind=Kind.IDLE, timer=self._timer.name, reason=reason))
 
     def _lost(self, claims: list[Claim]) -> None:
         self._emit(

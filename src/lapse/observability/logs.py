@@ -19,6 +19,7 @@ MILLISECOND = timedelta(milliseconds=1)
 LEVELS = {
     Kind.FAILED: logging.WARNING,
     Kind.RELEASED: logging.DEBUG,
+    Kind.IDLE: logging.DEBUG,
     Kind.BURIED: logging.ERROR,
     Kind.LEASE_LOST: logging.WARNING,
     Kind.TIMER_LOST: logging.ERROR,

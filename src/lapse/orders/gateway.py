@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to pay one order. `out_trade_no` is the shop's own number for it, never used again."""
+    """One try to pay one order. `out_trade_no` is the shop's own number for it, never used again.
+
+    `expires_in` is how far off the end of its link was when the attempt was read, by the clock that decides, the
+    database's: negative once it is past, None where the link has no end of its own or the shop does not know it.
+    """
 
     order_key: str
     out_trade_no: str
     gateway: str
+    expires_in: timedelta | None = None
 
 
 class Verdict(StrEnum):

@@ -41,7 +41,7 @@ class Sweep:
     * It takes `batch` orders at a time and pages through them once, so what will not lapse holds up nothing.
     * `grace` is how long after its deadline an order is left to the timer.
     * An order whose lapse raises, or whose gateway does not answer, is asked again after `backoff`, longer each time.
-    * `hooks` hear of sweeps that did something and of failures; `timer` is the name in those events.
+    * `hooks` hear of every sweep (IDLE: there was nothing to do) and of failures; `timer` is the name in those events.
 
     Any number of sweeps may run at once; each order lapses once.
     """
@@ -107,6 +107,8 @@ class Sweep:
             seconds = SYSTEM_CLOCK.monotonic() - begun
             reason = ", ".join(f"{count} {outcome}" for outcome, count in swept.outcomes.items())
             self._emit(Kind.SWEPT, count=swept.lapsed, keys=tuple(named), seconds=seconds, reason=reason)
+        elif not self._stopping:
+            self._emit(Kind.IDLE)
         return swept
 
     def _lapse(self, page: Sequence[Deadline], swept: Swept) -> list[str]:

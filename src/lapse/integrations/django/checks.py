@@ -13,7 +13,7 @@ from django.db.models.expressions import OrderBy
 
 from lapse.config import MECHANISMS
 from lapse.engine.errors import ConfigError
-from lapse.integrations.django.configured import orders_class, timer_url
+from lapse.integrations.django.configured import hooks, orders_class, timer_url
 from lapse.integrations.django.still_unpaid import matches
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
@@ -54,6 +54,10 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
             hint=f"Use {', '.join(f'{scheme}://' for scheme in sorted(MECHANISMS))}, or None for the sweep alone.",
             id="lapse.E006",
         )
+    try:
+        hooks()
+    except ConfigError as error:
+        yield checks.Error(str(error), id="lapse.E011")
 
 
 def _check_deadline(orders: Orders) -> Iterator[checks.CheckMessage]:

@@ -8,6 +8,7 @@ from django.utils.module_loading import import_string
 
 from lapse.config import open_timer
 from lapse.engine.errors import ConfigError
+from lapse.engine.events import Hook
 from lapse.engine.timer import Timer
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
@@ -58,6 +59,25 @@ def timer() -> Timer | None:
         if _timer is None and (url := timer_url()) is not None:
             _timer = open_timer(url, name=unpaid_orders().name)
         return _timer
+
+
+def hooks() -> tuple[Hook, ...]:
+    """Import the hooks that LAPSE_HOOKS names; a class is called for its instance. None unless set.
+
+    Raises ConfigError where one cannot be imported, or called.
+    """
+    return tuple(_hook(path) for path in getattr(settings, "LAPSE_HOOKS", ()))
+
+
+def _hook(path: str) -> Hook:
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        raise ConfigError(f"LAPSE_HOOKS names {path!r}, which cannot be imported: {error}") from error
+    hook: Hook = found() if isinstance(found, type) else found
+    if not callable(hook):
+        raise ConfigError(f"LAPSE_HOOKS names {path!r}, which takes no events: it cannot be called")
+    return hook
 
 
 def forget(*, setting: str, **_: object) -> None:

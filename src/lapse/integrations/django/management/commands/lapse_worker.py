@@ -12,15 +12,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from lapse.engine.errors import ConfigError, TimerUnavailable
-from lapse.engine.events import Event, Kind, emit, log_event
+from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
 from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, RECONNECT, Worker
 from lapse.integrations.django.background import background_lapsing, background_sweep
-from lapse.integrations.django.configured import timer, timer_url, unpaid_orders
+from lapse.integrations.django.configured import hooks, timer, timer_url, unpaid_orders
 from lapse.integrations.django.unpaid_orders import BATCH
-
-HOOKS = (log_event,)
 
 SWEEP_BESIDE = 15.0
 """Seconds between sweeps beside a timer: how late an order is, at the most, that the timer has never heard of."""
@@ -39,6 +37,7 @@ class Command(BaseCommand):
         self._bell = Waker()
         self._stopping = False
         self._worker: Worker | None = None
+        self._hooks: tuple[Hook, ...] = (log_event,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take sizes and times."""
@@ -52,13 +51,21 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:  # noqa: ANN401 - Django's signature
         """Run until SIGTERM or SIGINT."""
         _log_to_standard_error()
+        try:
+            self._hooks = (log_event, *hooks())
+        except ConfigError as error:
+            raise CommandError(str(error)) from error
         orders = unpaid_orders()
         url = timer_url()
         every = options["sweep_every"] or (SWEEP_BESIDE if url else SWEEP_ALONE)
         if min(options["batch"], options["lease"], every, options["max_attempts"], options["drain"]) <= 0:
             raise CommandError("every number must be greater than nought")
         sweep = background_sweep(
-            orders, every=timedelta(seconds=every), batch=options["batch"], hooks=HOOKS, with_timer=url is not None
+            orders,
+            every=timedelta(seconds=every),
+            batch=options["batch"],
+            hooks=self._hooks,
+            with_timer=url is not None,
         )
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         thread = threading.Thread(target=sweep.run, name="lapse-sweep", daemon=True)
@@ -68,7 +75,7 @@ class Command(BaseCommand):
         self.stdout.flush()
         try:
             if url is None:
-                self._wait_for_stop()
+                self._wait_for_stop(orders.name)
             else:
                 self._work(options)
         finally:
@@ -92,7 +99,7 @@ class Command(BaseCommand):
                 max_attempts=options["max_attempts"],
                 drain=timedelta(seconds=options["drain"]),
                 rearm=lambda: _rearm(opened),
-                hooks=HOOKS,
+                hooks=self._hooks,
             )
             if self._stopping:  # the signal came before there was a worker to stop
                 self._worker.stop()
@@ -108,14 +115,16 @@ class Command(BaseCommand):
                 raise CommandError(str(error)) from error
             except TimerUnavailable as error:
                 failures += 1
-                if failures == 1:
-                    emit(HOOKS, Event(kind=Kind.TIMER_LOST, timer=name, reason=str(error)))
+                kind = Kind.TIMER_LOST if failures == 1 else Kind.IDLE
+                emit(self._hooks, Event(kind=kind, timer=name, reason=str(error)))
                 self._bell.wait(RECONNECT.delay(failures).total_seconds())
         return None
 
-    def _wait_for_stop(self) -> None:
+    def _wait_for_stop(self, name: str) -> None:
+        emit(self._hooks, Event(kind=Kind.STARTED, timer=name))
         while not self._stopping:
             self._bell.wait(60.0)
+        emit(self._hooks, Event(kind=Kind.STOPPED, timer=name))
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
