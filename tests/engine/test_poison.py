@@ -1,6 +1,7 @@
 """One bad order does not stop the others; a cause that all share is nobody's fault."""
 
 import math
+import threading
 from datetime import timedelta
 from itertools import pairwise
 
