@@ -11,8 +11,6 @@ paid. An order that the buyer cancels before the end of an unscanned link stays 
 
 import json
 import logging
-import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from ipaddress import ip_address
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
-from lapse.engine.errors import ConfigError, MissingLibrary
+from lapse.engine.errors import MissingLibrary
 from lapse.gateways import alipay_messages as messages
 from lapse.gateways.alipay_messages import (
     AlipayError,
@@ -33,6 +31,7 @@ from lapse.gateways.alipay_messages import (
     Trade,
     TradeStatus,
 )
+from lapse.gateways.alipay_settings import AlipaySettings
 from lapse.gateways.alipay_signing import SIGN_TYPE, read_private_key, read_public_key, sign, signed_text
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 
@@ -60,7 +59,6 @@ __all__ = [
 
 log = logging.getLogger("lapse")
 
-PRODUCTION = "https://openapi.alipay.com/gateway.do"
 CHINA = timezone(timedelta(hours=8))
 NOT_EXIST = "ACQ.TRADE_NOT_EXIST"
 NOT_CLOSABLE = {"ACQ.TRADE_STATUS_ERROR", "ACQ.REASON_TRADE_STATUS_INVALID", "ACQ.REASON_ILLEGAL_STATUS"}
@@ -68,41 +66,6 @@ NOT_CLOSABLE = {"ACQ.TRADE_STATUS_ERROR", "ACQ.REASON_TRADE_STATUS_INVALID", "AC
 LONGEST_ANSWER = 1 << 20
 LONGEST_SUBJECT = 256
 LONGEST_NUMBER = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlipaySettings:
-    """What one app at Alipay needs. Keys are PEM or bare base64; addresses are absolute.
-
-    `timeout` bounds one call from its begin to the last byte. `margin` covers the difference between the shop's clock
-    and Alipay's; see the module. Raises ConfigError, which names the field.
-    """
-
-    app_id: str
-    seller_id: str
-    private_key: str = field(repr=False)
-    alipay_public_key: str = field(repr=False)
-    notify_url: str
-    return_url: str
-    gateway_url: str = PRODUCTION
-    timeout: timedelta = timedelta(seconds=5)
-    margin: timedelta = timedelta(seconds=2)
-
-    def __post_init__(self) -> None:
-        for name in ("app_id", "seller_id"):
-            value = getattr(self, name)
-            if not (value.isascii() and value.isdigit()):
-                raise ConfigError(f"{name} must be the number that Alipay gave, not {value!r}")
-        for name in ("gateway_url", "notify_url", "return_url"):
-            url = urlsplit(getattr(self, name))
-            if url.scheme not in {"http", "https"} or not url.hostname or url.fragment:
-                raise ConfigError(f"{name} must be an absolute http or https address, not {getattr(self, name)!r}")
-        if self.timeout <= timedelta(0):
-            raise ConfigError("timeout must be longer than nothing")
-        if self.margin < timedelta(0):
-            raise ConfigError("margin must not be negative")
-        read_private_key(self.private_key, "private_key")
-        read_public_key(self.alipay_public_key, "alipay_public_key")
 
 
 class AlipayGateway:
@@ -250,13 +213,13 @@ class AlipayGateway:
         """Ask Alipay. Raises AlipayUnavailable or AlipayRefused."""
         parameters = self._signed(method, content, {})
         body = {"biz_content": parameters.pop("biz_content")}
-        give_up_at = time.monotonic() + self.settings.timeout.total_seconds()
+        give_up_at = self._clock.monotonic() + self.settings.timeout.total_seconds()
         answer = bytearray()
         try:
             with self._http.stream("POST", self._address(parameters), data=body) as response:
                 for chunk in response.iter_bytes():
                     answer += chunk
-                    if time.monotonic() > give_up_at or len(answer) > LONGEST_ANSWER:
+                    if self._clock.monotonic() > give_up_at or len(answer) > LONGEST_ANSWER:
                         raise AlipayUnavailable(f"{method}: the answer does not end")
                 if response.status_code != httpx.codes.OK:
                     raise AlipayUnavailable(f"{method}: HTTP status {response.status_code}")

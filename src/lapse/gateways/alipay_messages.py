@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from lapse.engine.errors import LapseError
-from lapse.gateways.alipay_signing import SIGN_TYPE, RSAPublicKey, is_signed, signed_text
+from lapse.gateways.alipay_signing import SIGN_TYPE, PublicKey, is_signed, signed_text
 
 OK = "10000"
 UNAVAILABLE = "20000"
@@ -103,7 +103,7 @@ class Returned:
     total_amount: Decimal
 
 
-def read_answer(text: str, method: str, key: RSAPublicKey) -> dict[str, Any]:
+def read_answer(text: str, method: str, key: PublicKey) -> dict[str, Any]:
     """Read the answer to a call of `method`, signed over its exact text.
 
     Raises AlipayUnavailable or AlipayRefused.
@@ -136,7 +136,7 @@ def read_trade(message: Mapping[str, Any], status: str) -> Trade:
     )
 
 
-def read_notify(form: Mapping[str, str], key: RSAPublicKey, *, app_id: str, seller_id: str) -> Notification:
+def read_notify(form: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> Notification:
     """Verify a notify and read it. Raises MessageRefused."""
     _verify(form, key, app_id=app_id, seller_id=seller_id)
     try:
@@ -145,7 +145,7 @@ def read_notify(form: Mapping[str, str], key: RSAPublicKey, *, app_id: str, sell
         raise MessageRefused(Flaw.MALFORMED, f"a signed notify cannot be read: {error}") from error
 
 
-def read_return(query: Mapping[str, str], key: RSAPublicKey, *, app_id: str, seller_id: str) -> Returned:
+def read_return(query: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> Returned:
     """Verify what the buyer's browser brings back. Raises MessageRefused."""
     _verify(query, key, app_id=app_id, seller_id=seller_id)
     try:
@@ -154,7 +154,7 @@ def read_return(query: Mapping[str, str], key: RSAPublicKey, *, app_id: str, sel
         raise MessageRefused(Flaw.MALFORMED, f"a signed return cannot be read: {error}") from error
 
 
-def _verify(message: Mapping[str, str], key: RSAPublicKey, *, app_id: str, seller_id: str) -> None:
+def _verify(message: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> None:
     text = signed_text(message, leave_out=("sign", "sign_type"))
     if message.get("sign_type", SIGN_TYPE) != SIGN_TYPE or not is_signed(key, text, message.get("sign", "")):
         raise MessageRefused(Flaw.SIGNATURE, "the message is not signed by Alipay's key")

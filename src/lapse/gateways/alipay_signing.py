@@ -20,6 +20,9 @@ try:
 except ModuleNotFoundError as error:
     raise MissingLibrary("lapse.gateways.alipay", "alipay") from error
 
+PrivateKey = RSAPrivateKey
+PublicKey = RSAPublicKey
+
 SIGN_TYPE = "RSA2"
 LEAST_BITS = 2048
 
@@ -35,13 +38,13 @@ def signed_text(parameters: Mapping[str, str], *, leave_out: Iterable[str] = ("s
     )
 
 
-def sign(key: RSAPrivateKey, text: str) -> str:
+def sign(key: PrivateKey, text: str) -> str:
     """Sign the text, encoded as UTF-8, and return the signature in base64."""
     return base64.b64encode(key.sign(text.encode(), PKCS1v15(), SHA256())).decode()
 
 
-def is_signed(key: RSAPublicKey, text: str, signature: str) -> bool:
-    """Whether this is the owner's signature of the text. Whatever else stands in `signature` is a no, never an error."""
+def is_signed(key: PublicKey, text: str, signature: str) -> bool:
+    """Whether this is the owner's signature of the text. Anything else in `signature` is a no, never an error."""
     try:
         key.verify(base64.b64decode(signature, validate=True), text.encode(), PKCS1v15(), SHA256())
     except (InvalidSignature, binascii.Error, ValueError):
@@ -49,7 +52,7 @@ def is_signed(key: RSAPublicKey, text: str, signature: str) -> bool:
     return True
 
 
-def read_private_key(text: str, name: str) -> RSAPrivateKey:
+def read_private_key(text: str, name: str) -> PrivateKey:
     """Read a private key: PEM, or the bare base64 that Alipay's key tool writes. Raises ConfigError, naming `name`."""
     try:
         key = load_pem_private_key(text.encode(), None) if _is_pem(text) else load_der_private_key(_bare(text), None)
@@ -60,7 +63,7 @@ def read_private_key(text: str, name: str) -> RSAPrivateKey:
     return key
 
 
-def read_public_key(text: str, name: str) -> RSAPublicKey:
+def read_public_key(text: str, name: str) -> PublicKey:
     """Read a public key: PEM, or the bare base64 that Alipay's site shows. Raises ConfigError, naming `name`."""
     try:
         key = load_pem_public_key(text.encode()) if _is_pem(text) else load_der_public_key(_bare(text))
