@@ -9,6 +9,7 @@ HTTPS                   1 behind TLS: secure cookies, HSTS, redirects; trusts X-
 LAPSE_TIMER             the timer's URL; empty or "none": the sweep alone
 LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (1800)
 LAPSE_OPEN_ORDERS       how many unpaid orders one buyer may have at once (20)
+CONSOLE_LATE_AFTER      seconds overdue after which the console raises the alarm for an order (5)
 LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/; unset: every call is refused
 LOG_LEVEL               INFO unless set
 """
@@ -27,6 +28,7 @@ SECRET_KEY = environment.secret_key(debug=DEBUG)
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *environment.names("ALLOWED_HOSTS")]
 
 INSTALLED_APPS = [
+    "shop.console.apps.ShopAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -40,6 +42,7 @@ INSTALLED_APPS = [
     "shop.payments",
     "shop.figures",
     "shop.pages",
+    "shop.console",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -108,7 +111,9 @@ if environment.flag("HTTPS"):
 LOGGING = logging_settings(os.environ.get("LOG_LEVEL", "").upper() or "INFO")
 
 LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
+LAPSE_HOOKS = ["shop.console.pulse.Pulse"]
 LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
 LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))
+CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")

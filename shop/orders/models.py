@@ -59,6 +59,13 @@ class Order(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["pay_by", "public_id"], name="order_unpaid_by_deadline", condition=UNPAID),
             models.Index(fields=["buyer", "-id"], name="order_by_buyer"),
+            models.Index(fields=["placed_at"], name="order_by_placing"),
+            models.Index(fields=["paid_at"], name="order_by_payment", condition=Q(status=Status.PAID)),
+            models.Index(
+                fields=["cancel_reason", "cancelled_at"],
+                name="order_by_cancelling",
+                condition=Q(status=Status.CANCELLED),
+            ),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["buyer", "idempotency_key"], name="order_once_per_idempotency_key"),

@@ -1,4 +1,4 @@
-"""`manage.py seed`: the assortment and the merchant's account. Running it again changes nothing."""
+"""`manage.py seed`: the assortment, the group of merchants and the account of one. Running it again changes nothing."""
 
 import os
 from argparse import ArgumentParser
@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from shop.buyers.merchant import ensure_merchant
 from shop.catalogue.seeding import seed_products
+from shop.console.merchants import ensure_merchants
 
 
 class Command(BaseCommand):
@@ -27,6 +28,8 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         """Seed, and say what was done."""
         self.stdout.write(f"{seed_products()} products added")
+        merchants = ensure_merchants()
         if options["merchant_password"]:
             merchant = ensure_merchant(options["merchant_email"], options["merchant_password"])
+            merchant.groups.add(merchants)
             self.stdout.write(f"merchant: {merchant.email}")

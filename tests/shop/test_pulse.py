@@ -1,0 +1,146 @@
+"""The workers' signs of life: written while they live, gone when they stop, and never in the way of the work."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.functions import Now
+
+from lapse import Event, Kind
+from lapse.testing.servers import RedisServer
+from shop.catalogue.models import Product
+from shop.console import pulse
+from shop.console.models import WorkerPulse
+from shop.console.pulse import Pulse
+from shop.orders.models import Order, Status
+from tests.shop.rehearsal import make_overdue, order_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Look until it is so, patiently."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, list(WorkerPulse.objects.values())
+        time.sleep(0.05)
+
+
+@contextmanager
+def worker(timer: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the shop's worker on the test's database."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.shop.worker_settings",
+        "LAPSE_TEST_DATABASE": str(connection.settings_dict["NAME"]),
+        "LAPSE_TEST_TIMER": timer,
+    }
+    command = [sys.executable, "-m", "django", "lapse_worker"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, text=True, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
+    """Open a hook that writes often, and end it."""
+    monkeypatch.setattr(pulse, "EVERY", 0.02)
+    hook = Pulse()
+    yield hook
+    hook(Event(kind=Kind.STOPPED, timer="orders"))
+
+
+@pytest.mark.parametrize("timer", ["redis://", "none"])
+def test_a_worker_is_seen_while_it_lives(timer: str, buyer: User, cup: Product) -> None:
+    """With a timer or by the sweep alone, idle or at work; and its row goes when it stops in good order."""
+    with RedisServer() as redis, worker(redis.url if timer == "redis://" else "none") as process:
+        wait_until(WorkerPulse.objects.exists)
+        row = WorkerPulse.objects.get()
+        assert (row.pid, row.mechanism, row.handled) == (process.pid, timer.removesuffix("://"), 0)
+        order = order_of(buyer, cup)
+        make_overdue(order)
+        wait_until(lambda: WorkerPulse.objects.get().handled >= 1)
+        assert Order.objects.get(pk=order.pk).status == Status.CANCELLED
+        seen = WorkerPulse.objects.get().seen_at
+        wait_until(lambda: WorkerPulse.objects.get().seen_at > seen)
+        assert WorkerPulse.objects.get().started_at == row.started_at
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert not WorkerPulse.objects.exists()
+
+
+def test_a_worker_that_was_killed_falls_silent() -> None:
+    """Its row stays as it was last heard of, for people to see."""
+    with worker("none") as process:
+        wait_until(WorkerPulse.objects.exists)
+        process.kill()
+        process.wait()
+        seen = WorkerPulse.objects.get().seen_at
+        time.sleep(3)
+        assert WorkerPulse.objects.get().seen_at == seen
+
+
+def test_a_worker_that_hangs_falls_silent(heard: Pulse) -> None:
+    """The thread that writes does so only when something was heard."""
+    heard(Event(kind=Kind.STARTED, timer="orders"))
+    wait_until(WorkerPulse.objects.exists)
+    time.sleep(0.2)
+    seen = WorkerPulse.objects.get().seen_at
+    time.sleep(0.3)
+    assert WorkerPulse.objects.get().seen_at == seen
+    heard(Event(kind=Kind.IDLE, timer="orders"))
+    wait_until(lambda: WorkerPulse.objects.get().seen_at > seen)
+
+
+def test_it_counts_and_keeps_the_latest_lateness(heard: Pulse) -> None:
+    """Batches and sweeps add up; the lateness is that of the last batch."""
+    heard(Event(kind=Kind.STARTED, timer="orders"))
+    heard(Event(kind=Kind.HANDLED, timer="orders", count=500, latest=timedelta(milliseconds=70)))
+    heard(Event(kind=Kind.HANDLED, timer="orders", count=7, latest=timedelta(milliseconds=3)))
+    heard(Event(kind=Kind.SWEPT, timer="orders", count=1))
+    wait_until(lambda: WorkerPulse.objects.filter(handled=508, latest_ms=3).exists())
+
+
+def test_old_rows_are_removed(heard: Pulse) -> None:
+    """A worker that died is forgotten after a while; one that was forgotten wrongly is there again."""
+    WorkerPulse.objects.create(host="gone", pid=1, mechanism="redis", seen_at=Now() - timedelta(minutes=11))
+    WorkerPulse.objects.create(host="dead", pid=2, mechanism="redis", seen_at=Now() - timedelta(minutes=9))
+    heard(Event(kind=Kind.STARTED, timer="orders"))
+    wait_until(lambda: not WorkerPulse.objects.filter(host="gone").exists())
+    assert WorkerPulse.objects.filter(host="dead").exists()
+    WorkerPulse.objects.all().delete()
+    heard(Event(kind=Kind.IDLE, timer="orders"))
+    wait_until(lambda: WorkerPulse.objects.filter(pid=os.getpid()).exists())
+
+
+def test_a_database_that_does_not_answer_slows_nothing(heard: Pulse, caplog: pytest.LogCaptureFixture) -> None:
+    """While its table is locked, thousands of events are heard at once; a failure is logged once."""
+    heard(Event(kind=Kind.STARTED, timer="orders"))
+    wait_until(WorkerPulse.objects.exists)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE console_workerpulse RENAME TO elsewhere")
+        try:
+            for _ in range(5):
+                for _ in range(2000):
+                    heard(Event(kind=Kind.HANDLED, timer="orders", count=1))
+                time.sleep(0.1)
+            wait_until(lambda: "sign of life" in caplog.text)
+        finally:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO console_workerpulse")
+    heard(Event(kind=Kind.IDLE, timer="orders"))
+    wait_until(lambda: WorkerPulse.objects.filter(handled=10_000).exists())
+    assert [record.name for record in caplog.records].count("shop.console") == 1
