@@ -14,7 +14,7 @@ import logging
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode, urlsplit
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
@@ -84,8 +84,11 @@ class AlipayGateway:
             timeout=settings.timeout.total_seconds(), trust_env=not _is_here(urlsplit(settings.gateway_url).hostname)
         )
 
-    def close_connections(self) -> None:
-        """Give the connections back. The gateway is of no use afterwards."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the connections back. A process that has one gateway for all its life need not."""
         self._http.close()
 
     # The link.

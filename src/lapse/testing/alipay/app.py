@@ -1,0 +1,195 @@
+"""The simulator's web application: the gateway's address, the cashier, and the control for tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from lapse.engine.clock import SYSTEM_CLOCK, Clock
+from lapse.gateways.alipay_signing import PrivateKey, read_private_key, read_public_key
+from lapse.testing.alipay import requests
+from lapse.testing.alipay.desk import Desk
+from lapse.testing.alipay.faults import Faults
+from lapse.testing.alipay.keys import new_key_pair
+from lapse.testing.alipay.notifying import Notifier
+from lapse.testing.alipay.requests import CLOSE, PAGE_PAY, QUERY, REFUND, Call
+from lapse.testing.alipay.trades import Book, Refused, SimulatedTrade
+
+LONGEST_BODY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorSettings:
+    """What the simulator is: Alipay for one app of one seller.
+
+    `app_public_key` is the shop's, `private_key` Alipay's own, both PEM or bare base64. `pace` is what the pauses
+    between a notify's tries are multiplied by: 1 is 25 hours for the eight of them, 0.001 is a minute and a half.
+    """
+
+    app_public_key: str
+    private_key: str = field(repr=False)
+    app_id: str = "9021000100000001"
+    seller_id: str = "2088100000000001"
+    pace: float = 1.0
+
+
+class Alipay:
+    """The gateway's address: checks each call, does what it asks, signs the answer."""
+
+    def __init__(self, settings: SimulatorSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.faults = Faults()
+        self.book = Book(clock)
+        self.key = read_private_key(settings.private_key, "private_key")
+        self._shops_key = read_public_key(settings.app_public_key, "app_public_key")
+        self.notifier = Notifier(
+            self.key, self.book, app_id=settings.app_id, seller_id=settings.seller_id, pace=settings.pace
+        )
+        self.desk = Desk(self.book, self._paid, self.key, app_id=settings.app_id, seller_id=settings.seller_id)
+
+    @cached_property
+    def _forger(self) -> PrivateKey:
+        return read_private_key(new_key_pair().private, "the forger's key")
+
+    async def gateway(self, request: Request) -> Response:
+        """Answer one call, or open the cashier for a page-pay link."""
+        parameters = await _parameters(request)
+        method = parameters.get("method", "")
+        try:
+            call = requests.read_call(parameters, app_id=self.settings.app_id, key=self._shops_key)
+            if call.method == PAGE_PAY:
+                cashier = self.book.open(requests.read_cashier(call))
+                return RedirectResponse(f"/cashier/{cashier.token}", 303)
+            body = self._broken(call) or {"code": "10000", "msg": "Success", **self._do(call)}
+        except Refused as refused:
+            if method == PAGE_PAY:
+                return self.desk.refusal(request, refused)
+            body = requests.refusal(refused)
+        # Signed before it hangs: what it says is how things stood when it was done.
+        text = requests.answer(method, body, self._forger if self.faults.forge else self.key)
+        if method in self.faults.hanging:
+            await asyncio.sleep(self.faults.hang)
+        return Response(text, media_type="text/html;charset=utf-8")  # as Alipay says, though it is JSON
+
+    def _broken(self, call: Call) -> dict[str, str] | None:
+        if call.method in self.faults.system_error:
+            return requests.refusal(Refused("ACQ.SYSTEM_ERROR", "系统错误"))
+        if call.method in self.faults.unavailable:
+            return requests.refusal(Refused("isp.unknow-error", "服务暂不可用", "20000"))
+        return None
+
+    def _do(self, call: Call) -> dict[str, str]:
+        number = requests.read_number(call)
+        if call.method == CLOSE:
+            trade = self.book.close(number)
+            return {"out_trade_no": number, "trade_no": trade.trade_no}
+        if call.method == REFUND:
+            amount = requests.read_amount(call, "refund_amount")
+            trade, moved = self.book.refund(number, amount, requests.read_number(call, "out_request_no"))
+            if moved:
+                self.notifier.notify(trade, self.faults)
+            told = {"fund_change": "Y" if moved else "N", "refund_fee": f"{trade.refunded:.2f}"}
+            return {"out_trade_no": number, "trade_no": trade.trade_no, **told}
+        if call.method != QUERY:
+            raise Refused("isv.invalid-method", "不存在的方法名", requests.INVALID)
+        trade = self.book.get(number)
+        amount = trade.cashier.total_amount if self.faults.notify_amount is None else self.faults.notify_amount
+        told = {"trade_status": trade.status.value, "total_amount": f"{amount:.2f}"}
+        paid = {"send_pay_date": requests.write_time(trade.paid_at)} if trade.paid_at else {}
+        return {"out_trade_no": number, "trade_no": trade.trade_no, **told, **paid, "subject": trade.cashier.subject}
+
+    def _paid(self, trade: SimulatedTrade) -> None:
+        self.notifier.notify(trade, self.faults)
+
+    # The control, for tests.
+
+    async def trades(self, _request: Request) -> Response:
+        """List the trades and the notifies on them."""
+        sent = [asdict(one) for one in self.notifier.sent]
+        return JSONResponse([_document(trade, sent) for trade in self.book.all()])
+
+    async def change_faults(self, request: Request) -> Response:
+        """Change some faults."""
+        try:
+            self.faults = self.faults.changed(await _json(request))
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
+        return JSONResponse(asdict(self.faults) | {"notify_amount": str(self.faults.notify_amount)})
+
+    async def notify(self, request: Request) -> Response:
+        """Send a notify now: `out_trade_no`, and in `changes` the fields that it is to tell otherwise."""
+        wanted = await _json(request)
+        trade = self.book.find(str(wanted.get("out_trade_no")))
+        if trade is None:
+            raise HTTPException(404, "there is no such trade")
+        changes = {str(name): str(value) for name, value in dict(wanted.get("changes") or {}).items()}
+        self.notifier.notify(trade, self.faults, changes)
+        return JSONResponse({}, 202)
+
+
+def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> Starlette:
+    """Make the application. Raises ConfigError for a key that is none."""
+    alipay = Alipay(settings, clock)
+
+    @asynccontextmanager
+    async def life(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await alipay.notifier.close()
+
+    return Starlette(
+        lifespan=life,
+        routes=[
+            Route("/gateway.do", alipay.gateway, methods=["GET", "POST"]),
+            Route("/", alipay.desk.home),
+            Route("/cashier/{token}", alipay.desk.show),
+            Route("/cashier/{token}/{action}", alipay.desk.press, methods=["POST"]),
+            Route("/control/trades", alipay.trades),
+            Route("/control/faults", alipay.change_faults, methods=["PUT"]),
+            Route("/control/notify", alipay.notify, methods=["POST"]),
+            Mount("/static", StaticFiles(packages=[("lapse.testing.alipay", "static")])),
+        ],
+    )
+
+
+async def _parameters(request: Request) -> dict[str, str]:
+    """Read the query and the form's fields; the form wins."""
+    body = await request.body()
+    if len(body) > LONGEST_BODY:
+        raise HTTPException(413)
+    form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True) if request.method == "POST" else []
+    return dict(request.query_params) | dict(form)
+
+
+async def _json(request: Request) -> Mapping[str, Any]:
+    # A foreign page cannot send this type without asking first, and is refused then.
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise HTTPException(415, "send application/json")
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise HTTPException(400, "that is no JSON") from error
+    if not isinstance(body, dict):
+        raise HTTPException(400, "send an object")
+    return body
+
+
+def _document(trade: SimulatedTrade, sent: list[dict[str, Any]]) -> dict[str, Any]:
+    number = trade.cashier.out_trade_no
+    return {
+        "out_trade_no": number,
+        "trade_no": trade.trade_no,
+        "trade_status": trade.status.value,
+        "total_amount": f"{trade.cashier.total_amount:.2f}",
+        "time_expire": trade.cashier.time_expire.isoformat(),
+        "notifies": [one for one in sent if one["out_trade_no"] == number],
+    }

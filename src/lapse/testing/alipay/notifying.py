@@ -1,0 +1,112 @@
+"""Notifies, signed, sent again until the shop answers exactly `success`, or for good."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from lapse.gateways.alipay_signing import PrivateKey, sign, signed_text
+from lapse.testing.alipay.faults import Faults, Notifying
+from lapse.testing.alipay.requests import write_time
+from lapse.testing.alipay.trades import Book, SimulatedTrade
+
+log = logging.getLogger("lapse.testing.alipay")
+
+PAUSES = (240.0, 600.0, 600.0, 3600.0, 7200.0, 21_600.0, 54_000.0)
+"""Seconds between the eight times that a notify is sent, as Alipay does within 25 hours."""
+
+ANSWER_WITHIN = 15.0
+"""Seconds after which an answer counts as none."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """One notify: what it says, and what the shop answered each time, or the kind of error."""
+
+    out_trade_no: str
+    trade_status: str
+    answers: list[str] = field(default_factory=list)
+    done: bool = False
+
+
+class Notifier:
+    """Sends notifies in the background of one event loop. `pace` is what the pauses are multiplied by."""
+
+    def __init__(self, key: PrivateKey, book: Book, *, app_id: str, seller_id: str, pace: float) -> None:
+        self._key = key
+        self._book = book
+        self._own = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
+        self._pace = pace
+        self._http = httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.sent: list[Sent] = []
+
+    def notify(self, trade: SimulatedTrade, faults: Faults, changes: Mapping[str, str] | None = None) -> None:
+        """Begin to send the shop how the trade stands. `changes` replace fields; what is signed are the changed ones.
+
+        Only a change of `sign` makes the signature wrong.
+        """
+        if not trade.cashier.notify_url or faults.notify is Notifying.DROP:
+            return
+        form = self.form(trade, faults) | dict(changes or {})
+        form["sign"] = (changes or {}).get("sign") or sign(
+            self._key, signed_text(form, leave_out=("sign", "sign_type"))
+        )
+        sent = Sent(form["out_trade_no"], form["trade_status"])
+        self.sent.append(sent)
+        delay = faults.notify_delay if faults.notify is Notifying.DELAY else 0.0
+        for _ in range(2 if faults.notify is Notifying.DOUBLE else 1):
+            task = asyncio.create_task(self._send(trade.cashier.notify_url, form, sent, delay))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def form(self, trade: SimulatedTrade, faults: Faults) -> dict[str, str]:
+        """Write the fields of a notify, unsigned."""
+        amount = trade.cashier.total_amount if faults.notify_amount is None else faults.notify_amount
+        now = self._book.clock.now()
+        return {
+            "notify_time": write_time(now),
+            "notify_type": "trade_status_sync",
+            "notify_id": secrets.token_hex(17),
+            "charset": "utf-8",
+            "version": "1.0",
+            "sign_type": "RSA2",
+            **self._own,
+            "out_trade_no": trade.cashier.out_trade_no,
+            "trade_no": trade.trade_no,
+            "trade_status": trade.status.value,
+            "total_amount": f"{amount:.2f}",
+            "subject": trade.cashier.subject,
+            "gmt_create": write_time(trade.created_at),
+            **({"gmt_payment": write_time(trade.paid_at)} if trade.paid_at else {}),
+            **({"refund_fee": f"{trade.refunded:.2f}", "gmt_refund": write_time(now)} if trade.refunds else {}),
+        }
+
+    async def close(self) -> None:
+        """Stop sending."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.aclose()
+
+    async def _send(self, url: str, form: dict[str, str], sent: Sent, delay: float) -> None:
+        await asyncio.sleep(delay)
+        for pause in (*PAUSES, None):
+            said = await self._post(url, form)
+            sent.answers.append(said)
+            if said == "success":
+                sent.done = True
+                return
+            log.warning("the shop answered %r to the notify on %s", said, sent.out_trade_no)
+            if pause is not None:
+                await asyncio.sleep(pause * self._pace)
+        log.error("the notify on %s was given up", sent.out_trade_no)
+
+    async def _post(self, url: str, form: dict[str, str]) -> str:
+        try:
+            return (await self._http.post(url, data=form)).text[:100]
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return f"{type(error).__name__}"

@@ -1,0 +1,111 @@
+"""The simulator inside a test: in a thread of its own, with a buyer who presses the cashier's buttons."""
+
+import asyncio
+import re
+import socket
+import threading
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import httpx
+import uvicorn
+
+from lapse.engine.clock import SYSTEM_CLOCK, Clock
+from lapse.engine.errors import LapseError
+from lapse.testing.alipay.app import SimulatorSettings, create_app
+from lapse.testing.alipay.keys import new_key_pair, pair_of
+
+STARTS_WITHIN = 30.0
+
+
+class AlipaySimulator:
+    """A running simulator on a free port of 127.0.0.1, for the app whose public key is given.
+
+    `app_id`, `seller_id`, `gateway_url` and `public_key` are what the shop's settings need. It ends with the context.
+    """
+
+    def __init__(
+        self, app_public_key: str, *, private_key: str = "", pace: float = 0.0001, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        own = pair_of(private_key) if private_key else new_key_pair()
+        settings = SimulatorSettings(app_public_key=app_public_key, private_key=own.private, pace=pace)
+        self.app_id, self.seller_id, self.public_key = settings.app_id, settings.seller_id, own.public
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.gateway_url = f"{self.url}/gateway.do"
+        config = uvicorn.Config(
+            create_app(settings, clock=clock), log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none"
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="alipay-simulator", daemon=True)
+        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        give_up_at = SYSTEM_CLOCK.monotonic() + STARTS_WITHIN
+        while not self._server.started:
+            if not self._thread.is_alive() or SYSTEM_CLOCK.monotonic() > give_up_at:
+                raise LapseError("the simulator did not start; its log says why")
+            self._thread.join(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(STARTS_WITHIN)
+        self._http.close()
+        self._socket.close()
+
+    def faults(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Faults
+        """Change some faults; see `Faults`. Raises LapseError for what is unknown."""
+        self._asked("PUT", "/control/faults", changes)
+
+    def trades(self) -> list[dict[str, Any]]:
+        """List the trades as the control tells them, oldest first."""
+        listed: list[dict[str, Any]] = self._asked("GET", "/control/trades")
+        return listed
+
+    def trade(self, out_trade_no: str) -> dict[str, Any] | None:
+        """Find one trade, or None."""
+        return next((trade for trade in self.trades() if trade["out_trade_no"] == out_trade_no), None)
+
+    def notify(self, out_trade_no: str, **changes: str) -> None:
+        """Send a notify on the trade now, with some fields changed and signed so. Raises LapseError for no trade."""
+        self._asked("POST", "/control/notify", {"out_trade_no": out_trade_no, "changes": changes})
+
+    def _asked(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - JSON
+        answer = self._http.request(method, path, json=body)
+        if answer.is_error:
+            raise LapseError(f"the simulator refused: {answer.text}")
+        return answer.json()
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+class Buyer:
+    """Somebody with a browser who follows a payment link. Raises LapseError where the link is refused."""
+
+    def __init__(self, link: str) -> None:
+        with httpx.Client(trust_env=False, timeout=30) as http:
+            opened = http.get(link)
+        if not opened.is_redirect:
+            code = re.search(r'class="code">([^<]+)', opened.text)
+            raise LapseError(f"the link was refused: {code[1] if code else opened.status_code}")
+        self.page = urljoin(link, opened.headers["location"])
+
+    def scan(self) -> bool:
+        """Scan the code: now there is a trade. False where it is too late."""
+        return self._press("scan").is_redirect
+
+    def pay(self) -> str | None:
+        """Press the button that pays, once scanned. Returns where the buyer is sent, or None where it is refused."""
+        pressed = self._press("pay")
+        return pressed.headers["location"] if pressed.is_redirect else None
+
+    def leave(self) -> None:
+        """Go away without paying."""
+        self._press("leave")
+
+    def _press(self, action: str) -> httpx.Response:
+        with httpx.Client(trust_env=False, timeout=30) as http:
+            return http.post(f"{self.page}/{action}")

@@ -1,0 +1,144 @@
+"""The simulator's book of trades: what each status allows, and what it refuses with which of Alipay's codes."""
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from lapse.engine.clock import Clock
+from lapse.gateways.alipay_messages import TradeStatus
+
+
+class Refused(Exception):
+    """Alipay's no: a code, a sub-code and a sentence."""
+
+    def __init__(self, sub_code: str, message: str, code: str = "40004") -> None:
+        super().__init__(f"{sub_code}: {message}")
+        self.code = code
+        self.sub_code = sub_code
+        self.message = message
+
+
+@dataclass(slots=True, kw_only=True)
+class Cashier:
+    """A link that was opened: what is to be paid, until when, and who is to be told."""
+
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    out_trade_no: str
+    total_amount: Decimal
+    subject: str
+    time_expire: datetime
+    notify_url: str
+    return_url: str
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedTrade:
+    """One trade, from the moment when the buyer has scanned the link."""
+
+    trade_no: str
+    cashier: Cashier
+    created_at: datetime
+    status: TradeStatus = TradeStatus.WAIT_BUYER_PAY
+    paid_at: datetime | None = None
+    refunds: dict[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def refunded(self) -> Decimal:
+        """How much was given back in all."""
+        return sum(self.refunds.values(), Decimal())
+
+
+class Book:
+    """All links and trades. Not for several threads: one event loop owns it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.cashiers: dict[str, Cashier] = {}
+        self._trades: dict[str, SimulatedTrade] = {}
+        self._numbers = itertools.count(1)
+
+    def open(self, cashier: Cashier) -> Cashier:
+        """Open a link, perhaps once more: that makes no trade. Raises Refused for other terms than before."""
+        known = next((one for one in self.cashiers.values() if one.out_trade_no == cashier.out_trade_no), None)
+        if known is None:
+            self.cashiers[cashier.token] = cashier
+            return cashier
+        if (known.total_amount, known.subject) != (cashier.total_amount, cashier.subject):
+            raise Refused("ACQ.CONTEXT_INCONSISTENT", "the trade has other terms")
+        trade = self.find(cashier.out_trade_no)
+        if trade is None:  # as long as there is no trade, the newest link counts
+            known.time_expire = cashier.time_expire
+            known.notify_url, known.return_url = cashier.notify_url, cashier.return_url
+        return known
+
+    def find(self, out_trade_no: str) -> SimulatedTrade | None:
+        """Find a trade; one that was not paid by its time is closed by now."""
+        trade = self._trades.get(out_trade_no)
+        if trade and trade.status is TradeStatus.WAIT_BUYER_PAY and self.is_over(trade.cashier):
+            trade.status = TradeStatus.TRADE_CLOSED
+        return trade
+
+    def get(self, out_trade_no: str) -> SimulatedTrade:
+        """Find a trade. Raises Refused."""
+        trade = self.find(out_trade_no)
+        if trade is None:
+            raise Refused("ACQ.TRADE_NOT_EXIST", "交易不存在")
+        return trade
+
+    def all(self) -> list[SimulatedTrade]:
+        """Every trade, oldest first."""
+        return [trade for number in list(self._trades) if (trade := self.find(number))]
+
+    def is_over(self, cashier: Cashier) -> bool:
+        """Whether the link's time has passed."""
+        return self.clock.now() >= cashier.time_expire
+
+    def scan(self, cashier: Cashier) -> SimulatedTrade:
+        """The buyer scans the link: now there is a trade. Raises Refused when it is too late."""
+        trade = self.find(cashier.out_trade_no)
+        if trade is not None:
+            return trade
+        if self.is_over(cashier):
+            raise Refused("ACQ.TRADE_HAS_CLOSE", "the time to pay is over")
+        now = self.clock.now()
+        number = f"{now + timedelta(hours=8):%Y%m%d}2200{secrets.randbelow(10**6):06}{next(self._numbers):010}"
+        trade = self._trades[cashier.out_trade_no] = SimulatedTrade(trade_no=number, cashier=cashier, created_at=now)
+        return trade
+
+    def pay(self, cashier: Cashier) -> SimulatedTrade:
+        """The buyer pays. Raises Refused unless the trade waits for that."""
+        trade = self.get(cashier.out_trade_no)
+        if trade.status is TradeStatus.TRADE_CLOSED:
+            raise Refused("ACQ.TRADE_HAS_CLOSE", "the trade is closed")
+        if trade.status is not TradeStatus.WAIT_BUYER_PAY:
+            raise Refused("ACQ.TRADE_HAS_SUCCESS", "the trade is paid")
+        trade.status, trade.paid_at = TradeStatus.TRADE_SUCCESS, self.clock.now()
+        return trade
+
+    def close(self, out_trade_no: str) -> SimulatedTrade:
+        """Close an unpaid trade. Raises Refused."""
+        trade = self.get(out_trade_no)
+        if trade.status is not TradeStatus.WAIT_BUYER_PAY:
+            raise Refused("ACQ.TRADE_STATUS_ERROR", "交易状态不合法")
+        trade.status = TradeStatus.TRADE_CLOSED
+        return trade
+
+    def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> tuple[SimulatedTrade, bool]:
+        """Give money back, once per `out_request_no`; say whether any moved now. Raises Refused."""
+        trade = self.get(out_trade_no)
+        if out_request_no in trade.refunds:
+            if trade.refunds[out_request_no] != amount:
+                raise Refused("ACQ.DISCORDANT_REPEAT_REQUEST", "that request was for another amount")
+            return trade, False
+        if trade.status is TradeStatus.TRADE_FINISHED:
+            raise Refused("ACQ.TRADE_HAS_FINISHED", "交易已完结")
+        if trade.status is not TradeStatus.TRADE_SUCCESS:
+            raise Refused("ACQ.TRADE_STATUS_ERROR", "交易状态不合法")
+        if amount <= 0 or trade.refunded + amount > trade.cashier.total_amount:
+            raise Refused("ACQ.REFUND_AMT_NOT_EQUAL_TOTAL", "退款金额超限")
+        trade.refunds[out_request_no] = amount
+        if trade.refunded == trade.cashier.total_amount:
+            trade.status = TradeStatus.TRADE_CLOSED
+        return trade, True

@@ -1,0 +1,56 @@
+"""A shop's address for notifies, as small as can be."""
+
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import parse_qsl
+
+
+class Listener:
+    """Keeps every form that is posted to `url`, and answers with the next of `answers`, else `success`."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, str]] = []
+        self.answers: list[str] = []
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                listener.heard.append(dict(parse_qsl(body)))
+                said = listener.answers.pop(0) if listener.answers else "success"
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(said.encode())
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/notify/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def wait_for(self, count: int) -> list[dict[str, str]]:
+        """Wait until so many were heard."""
+        assert eventually(lambda: len(self.heard) >= count), self.heard
+        return self.heard
+
+
+def eventually(condition: Callable[[], bool], within: float = 30.0) -> bool:
+    """Wait until the condition holds, or the time is over."""
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,353 @@
+"""The Alipay gateway against the simulator, over HTTP: every status, every fault, and whose end the link has."""
+
+import itertools
+import json
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from lapse.engine.errors import ConfigError, LapseError
+from lapse.gateways.alipay import (
+    AlipayGateway,
+    AlipayRefused,
+    AlipaySettings,
+    AlipayUnavailable,
+    Flaw,
+    MessageRefused,
+    TradeStatus,
+)
+from lapse.gateways.alipay_messages import read_answer
+from lapse.gateways.alipay_signing import read_private_key, read_public_key, sign
+from lapse.orders.gateway import Attempt, Verdict
+from lapse.testing.alipay import AlipaySimulator, Buyer, KeyPair
+from tests.gateways.listening import Listener, eventually
+
+AMOUNT = Decimal("58.00")
+NUMBERS = (f"no{number}" for number in itertools.count())
+LONG_OVER = -timedelta(minutes=1)
+
+
+def link_of(gateway: AlipayGateway, number: str, *, ends_in: float = 600, subject: str = "茶杯 {1}") -> str:
+    """Make a link that ends in so many seconds."""
+    return gateway.page_pay_url(number, AMOUNT, subject, datetime.now(UTC) + timedelta(seconds=ends_in))
+
+
+def attempt_of(number: str, expires_in: timedelta | None = None) -> Attempt:
+    """Name an attempt as a shop does."""
+    return Attempt("order", number, "alipay", expires_in)
+
+
+def paid(gateway: AlipayGateway, number: str) -> Buyer:
+    """Pay a new link."""
+    buyer = Buyer(link_of(gateway, number))
+    assert buyer.scan()
+    assert buyer.pay()
+    return buyer
+
+
+# --- the link ---
+
+
+def test_the_link_ends_before_the_deadline(gateway: AlipayGateway) -> None:
+    """Its end is a whole second, in China's time, at least the margin before the deadline and never after it."""
+    pay_by = datetime(2026, 3, 1, 20, 0, 5, 999_999, tzinfo=UTC)
+    end = gateway.link_ends(pay_by)
+    assert end == datetime(2026, 3, 1, 20, 0, 3, tzinfo=UTC)
+    url = urlsplit(gateway.page_pay_url("1_a", AMOUNT, "tea", end + timedelta(microseconds=999_999)))
+    query = {name: value for name, (value,) in parse_qs(url.query).items()}
+    content = json.loads(query["biz_content"])
+    assert content == {
+        "out_trade_no": "1_a",
+        "total_amount": "58.00",
+        "subject": "tea",
+        "product_code": "FAST_INSTANT_TRADE_PAY",
+        "time_expire": "2026-03-02 04:00:03",
+    }
+    assert query["method"] == "alipay.trade.page.pay"
+    assert query["return_url"] == gateway.settings.return_url
+
+
+@pytest.mark.parametrize(
+    ("number", "amount", "subject"),
+    [
+        ("", "1", "tea"),
+        ("a" * 65, "1", "tea"),
+        ("a-b", "1", "tea"),
+        ("茶", "1", "tea"),
+        ("a", "0", "tea"),
+        ("a", "1.001", "tea"),
+        ("a", "1", ""),
+        ("a", "1", "tea & cup"),
+    ],
+)
+def test_links_that_alipay_would_not_take(gateway: AlipayGateway, number: str, amount: str, subject: str) -> None:
+    """What is against Alipay's rules is found before the buyer is sent there."""
+    with pytest.raises(ValueError, match=r"must be|is no"):
+        gateway.page_pay_url(number, Decimal(amount), subject, datetime.now(UTC))
+
+
+def test_a_link_of_another_key_is_refused(settings: AlipaySettings, alipays_keys: KeyPair) -> None:
+    """Alipay checks the request's signature, and its code says so."""
+    with AlipayGateway(replace(settings, private_key=alipays_keys.private)) as stranger:
+        with pytest.raises(LapseError, match=r"isv\.invalid-signature"):
+            Buyer(link_of(stranger, next(NUMBERS)))
+        with pytest.raises(AlipayRefused, match=r"40002 isv\.invalid-signature"):
+            stranger.query("1")
+        assert stranger.close(attempt_of("1", LONG_OVER)).verdict == Verdict.UNKNOWN
+
+
+# --- query and close, by status ---
+
+
+def test_nobody_has_scanned(gateway: AlipayGateway) -> None:
+    """No trade is no answer while the link can be paid; it is closed once its end is past by the margin."""
+    number = next(NUMBERS)
+    Buyer(link_of(gateway, number))
+    assert gateway.query(number) is None
+    margin = gateway.settings.margin
+    fen = timedelta(microseconds=1)
+    for expires_in, verdict in [
+        (None, Verdict.UNKNOWN),
+        (timedelta(minutes=5), Verdict.UNKNOWN),
+        (timedelta(0), Verdict.UNKNOWN),
+        (fen - margin, Verdict.UNKNOWN),
+        (-margin, Verdict.CLOSED),
+        (LONG_OVER, Verdict.CLOSED),
+    ]:
+        assert gateway.close(attempt_of(number, expires_in)).verdict == verdict, expires_in
+
+
+def test_an_order_that_is_due_is_never_kept_by_an_unscanned_link(gateway: AlipayGateway) -> None:
+    """Whatever the fraction of the deadline's second: at the deadline the link is over by the margin."""
+    for microsecond in (0, 1, 499_999, 999_999):
+        pay_by = datetime(2026, 1, 1, 12, 0, 0, microsecond, tzinfo=UTC)
+        at_the_deadline = gateway.link_ends(pay_by) - pay_by
+        assert gateway.close(attempt_of(next(NUMBERS), at_the_deadline)).verdict == Verdict.CLOSED
+
+
+def test_scanned_and_not_paid_is_closed(gateway: AlipayGateway) -> None:
+    """A trade that waits is closed at once, whatever is left of the link, and cannot be paid afterwards."""
+    number = next(NUMBERS)
+    buyer = Buyer(link_of(gateway, number))
+    buyer.scan()
+    trade = gateway.query(number)
+    assert trade is not None
+    assert (trade.status, trade.total_amount) == (TradeStatus.WAIT_BUYER_PAY, AMOUNT)
+    assert gateway.close(attempt_of(number, timedelta(minutes=5))).verdict == Verdict.CLOSED
+    assert buyer.pay() is None
+    assert gateway.close(attempt_of(number)).verdict == Verdict.CLOSED  # again: closed before
+
+
+def test_paid_is_found(gateway: AlipayGateway) -> None:
+    """Closing what is paid finds the money, with the amount and Alipay's number."""
+    number = next(NUMBERS)
+    paid(gateway, number)
+    ruling = gateway.close(attempt_of(number, LONG_OVER))
+    assert ruling.verdict == Verdict.PAID
+    assert ruling.details["total_amount"] == "58.00"
+    assert ruling.details["trade_status"] == "TRADE_SUCCESS"
+    assert ruling.details["trade_no"]
+
+
+def test_a_trade_that_ran_out_is_closed(gateway: AlipayGateway) -> None:
+    """Scanned, not paid in time: Alipay has closed it by itself."""
+    number = next(NUMBERS)
+    buyer = Buyer(link_of(gateway, number, ends_in=2))
+    assert buyer.scan()
+    assert eventually(lambda: (trade := gateway.query(number)) is not None and trade.status == TradeStatus.TRADE_CLOSED)
+    assert buyer.pay() is None
+    assert gateway.close(attempt_of(number)).verdict == Verdict.CLOSED
+
+
+def test_refunds(gateway: AlipayGateway) -> None:
+    """The same request number refunds once; what is fully refunded counts as closed; too much is refused."""
+    number = next(NUMBERS)
+    paid(gateway, number)
+    assert gateway.refund(number, Decimal("8.00"), "r1") == Decimal("8.00")
+    assert gateway.refund(number, Decimal("8.00"), "r1") == Decimal("8.00")
+    assert gateway.close(attempt_of(number)).verdict == Verdict.PAID
+    with pytest.raises(AlipayRefused, match="REFUND_AMT_NOT_EQUAL_TOTAL"):
+        gateway.refund(number, Decimal("50.01"), "r2")
+    assert gateway.refund(number, Decimal("50.00"), "r3") == AMOUNT
+    assert gateway.close(attempt_of(number)).verdict == Verdict.CLOSED
+    with pytest.raises(AlipayRefused, match="TRADE_NOT_EXIST"):
+        gateway.refund(next(NUMBERS), Decimal(1), "r4")
+
+
+# --- no answer ---
+
+
+@pytest.mark.parametrize("method", ["alipay.trade.close", "alipay.trade.query"])
+@pytest.mark.parametrize("fault", ["system_error", "unavailable", "hanging"])
+def test_no_answer_is_unknown(
+    gateway: AlipayGateway, settings: AlipaySettings, alipay: AlipaySimulator, method: str, fault: str
+) -> None:
+    """SYSTEM_ERROR, 20000 and silence conclude nothing, even of a paid trade whose link is long over."""
+    number = next(NUMBERS)
+    paid(gateway, number)
+    alipay.faults(**{fault: [method]}, hang=20)
+    with AlipayGateway(replace(settings, timeout=timedelta(seconds=0.5))) as hasty:
+        ruling = hasty.close(attempt_of(number, LONG_OVER))
+    assert ruling.verdict == Verdict.UNKNOWN
+    assert ruling.details["reason"]
+    alipay.faults(**{fault: []})
+    assert gateway.close(attempt_of(number, LONG_OVER)).verdict == Verdict.PAID
+
+
+def test_a_forged_answer_is_no_answer(gateway: AlipayGateway, alipay: AlipaySimulator) -> None:
+    """An answer that Alipay's key has not signed concludes nothing."""
+    alipay.faults(forge=True)
+    with pytest.raises(AlipayUnavailable, match="not signed"):
+        gateway.query(next(NUMBERS))
+    assert gateway.close(attempt_of(next(NUMBERS), LONG_OVER)).verdict == Verdict.UNKNOWN
+
+
+def test_nobody_is_there(settings: AlipaySettings) -> None:
+    """A refused connection, a server that is none of Alipay's and one that ends the line are no answer."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for url in (f"http://127.0.0.1:{port}/", settings.gateway_url.replace("gateway.do", "nowhere")):
+        with AlipayGateway(replace(settings, gateway_url=url)) as gateway:
+            assert gateway.close(attempt_of("1", LONG_OVER)).verdict == Verdict.UNKNOWN
+
+
+# --- what is signed ---
+
+
+def test_answers_are_verified_over_their_exact_text(alipays_keys: KeyPair) -> None:
+    """Braces and quotes inside of values, odd spaces and the order of members make no difference."""
+    private, public = read_private_key(alipays_keys.private, "key"), read_public_key(alipays_keys.public, "key")
+    exact = '{ "code":"10000" , "subject":"a }\\" ,\\"sign\\":\\"{ 茶" }'
+    signature = sign(private, exact)
+    name = "alipay_trade_query_response"
+    for text in (
+        f'{{"{name}":{exact},"sign":"{signature}"}}',
+        f' {{ "sign" : "{signature}",\n"{name}" :\t{exact} }} ',
+        f'{{"{name}":{exact},"alipay_cert_sn":"x","sign":"{signature}"}}',
+    ):
+        assert read_answer(text, "alipay.trade.query", public)["subject"] == 'a }" ,"sign":"{ 茶'
+    for text in (
+        "",
+        "null",
+        "[]",
+        "{",
+        "{}",
+        "{]",
+        "[" * 100_000,
+        f'{{"{name}":{exact}}}',
+        f'{{"{name}":{exact},"sign":7}}',
+        f'{{"{name}":{exact},"sign":"{signature}"',
+        f'{{"{name}":{exact},"sign":"{signature}"}}x',
+        f'{{"{name}":{exact.replace("a }", "a  }")},"sign":"{signature}"}}',
+        f'{{"{name}":"x","{name}":{exact},"sign":"{signature}"}}',
+        f'{{"alipay_trade_close_response":{exact},"sign":"{signature}"}}',
+    ):
+        with pytest.raises(AlipayUnavailable):
+            read_answer(text, "alipay.trade.query", public)
+
+
+def test_a_notify_is_read(gateway: AlipayGateway, shop: Listener) -> None:
+    """A notify of the simulator is verified, with text that has to be quoted, and says what was paid."""
+    number = next(NUMBERS)
+    paid(gateway, number)
+    (form,) = shop.wait_for(1)
+    heard = gateway.read_notify(form)
+    assert (heard.trade.out_trade_no, heard.trade.total_amount) == (number, AMOUNT)
+    assert heard.trade.status.paid
+    assert heard.raw["subject"] == "茶杯 {1}"
+
+
+def test_notifies_that_must_not_be_believed(
+    gateway: AlipayGateway, alipay: AlipaySimulator, shop: Listener, settings: AlipaySettings
+) -> None:
+    """Any change breaks the signature; a signed one for another app or seller, or without sense, is refused too."""
+    number = next(NUMBERS)
+    paid(gateway, number)
+    (form,) = shop.wait_for(1)
+    tampered = [
+        form | {"total_amount": "0.01"},
+        form | {"new": "x"},
+        form | {"sign": "garbage!"},
+        form | {"sign": ""},
+        form | {"sign_type": "RSA"},
+        {name: value for name, value in form.items() if name != "sign"},
+        {name: value for name, value in form.items() if name != "seller_id"},
+        {},
+    ]
+    for one in tampered:
+        with pytest.raises(MessageRefused) as refused:
+            gateway.read_notify(one)
+        assert refused.value.flaw == Flaw.SIGNATURE
+    for changes, flaw in [
+        ({"app_id": "1"}, Flaw.APP),
+        ({"seller_id": "1"}, Flaw.SELLER),
+        ({"trade_status": "TRADE_ODD"}, Flaw.MALFORMED),
+        ({"total_amount": "NaN"}, Flaw.MALFORMED),
+        ({"total_amount": "-1"}, Flaw.MALFORMED),
+    ]:
+        before = len(shop.heard)
+        alipay.notify(number, **changes)
+        with pytest.raises(MessageRefused) as refused:
+            gateway.read_notify(shop.wait_for(before + 1)[-1])
+        assert refused.value.flaw == flaw
+    with AlipayGateway(replace(settings, app_id="2")) as stranger, pytest.raises(MessageRefused):
+        stranger.read_notify(form)
+
+
+def test_the_return_is_signed(gateway: AlipayGateway) -> None:
+    """The buyer comes back to the shop's own address with signed parameters, which a change breaks."""
+    number = next(NUMBERS)
+    buyer = Buyer(link_of(gateway, number))
+    buyer.scan()
+    back = buyer.pay()
+    assert back
+    assert back.startswith("http://shop.example/back/?from=alipay&")
+    query = {name: value for name, (value,) in parse_qs(urlsplit(back).query).items() if name != "from"}
+    assert gateway.read_return(query).out_trade_no == number
+    with pytest.raises(MessageRefused):
+        gateway.read_return(query | {"out_trade_no": "another"})
+
+
+# --- the settings ---
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("app_id", ""),
+        ("seller_id", "me"),
+        ("private_key", "x"),
+        ("alipay_public_key", "x"),
+        ("gateway_url", "gateway.do"),
+        ("notify_url", "/notify/"),
+        ("return_url", "ftp://shop.example/"),
+        ("timeout", timedelta(0)),
+        ("margin", timedelta(seconds=-1)),
+    ],
+)
+def test_wrong_settings_are_named(settings: AlipaySettings, name: str, value: object) -> None:
+    """A setting that cannot be is an error that names it, and keys are never shown."""
+    with pytest.raises(ConfigError, match=name):
+        replace(settings, **{name: value})  # type: ignore[arg-type]  # the wrong value is the test
+    assert settings.private_key not in repr(settings)
+
+
+@pytest.mark.parametrize("module", ["httpx", "cryptography"])
+@pytest.mark.parametrize(
+    ("package", "extra"), [("lapse.gateways.alipay", "alipay"), ("lapse.testing.alipay", "simulator")]
+)
+def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: str) -> None:
+    """Without an optional library, the import names the extra."""
+    code = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from lapse.engine.errors import MissingLibrary\n"
+        f"try:\n    import {package}\nexcept MissingLibrary as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"pip install 'lapse[{extra}]'" in said

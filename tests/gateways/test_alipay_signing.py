@@ -1,0 +1,111 @@
+"""RSA2: a known answer, and everything that is no signature."""
+
+import base64
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from lapse.engine.errors import ConfigError
+from lapse.gateways.alipay_signing import is_signed, read_private_key, read_public_key, sign, signed_text
+
+FIRST = int(
+    "ef7147093cbc3f50a952a5fc80b249deb10d2c07a88a59ed8e96e0b1729e71f99bad4ded22d79cccb87473942c8ccd623e3d7b61c71017e8"
+    "b17b6e00c2d962bc7c0e9d5c7275fa1730755aa5f726cb7db1d53d5c54c85394bf1de4ddf924cd918ba1d165f84884cdbd9b5819c5920cf6"
+    "64df1972118b80475865ce7137bff805",
+    16,
+)
+SECOND = int(
+    "cf6fe66f7da03274a10ff2094017954e1cf531ff66ce7aaf7212bb75b322f010c5814f6c375b99c0827439f197a73f2f2f4d8614849d3f72"
+    "72edb590764ff04547b1efa4cf92b8c1f1dac04615051f7c9ce72a2ff8d384b8c390c08ab25ee8184b395859f304e8ecc663567cb298b619"
+    "19b31ce4d3ddc7d25ea4c14550fd760b",
+    16,
+)
+TEXT = "a=1&b=茶"
+BY_OPENSSL = (
+    "KMU5VoWofFKXt4LfwO5r5vzH7k/cXmgkqZRrLsvQXQgf49PvBAxTQic1PSefFrI3194dKIRd8YDzl/US81ECBEwygi0V8+uv6fCX0AxmcpllCNeA"
+    "aQTjHdFFAU45BlFSln65K4UI3XzgrvNxjAxT1n9/I9fl+lgrcVi7E9juf3LxhC6fcpgmK1nwlvaXvg67l4W5I4HvrtifdYhIloyKfJ5flG9wEstB"
+    "7DCv8UIrLTML19mgO3a2Vv1ekticSLZxcaOa6gIGyPOEs5CtlwAzoOaPbwsixNyf/M7lmvK4lte4WJOjGmYGqz88wZTiqncOKMRtF6L1M0wSSpBl"
+    "GqLVKQ=="
+)
+"""What `openssl dgst -sha256 -sign` makes of the text with the key of the two primes."""
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    """Put the one key of these tests together from its two primes."""
+    public = 65537
+    private = pow(public, -1, (FIRST - 1) * (SECOND - 1))
+    return rsa.RSAPrivateNumbers(
+        FIRST,
+        SECOND,
+        private,
+        rsa.rsa_crt_dmp1(private, FIRST),
+        rsa.rsa_crt_dmq1(private, SECOND),
+        rsa.rsa_crt_iqmp(FIRST, SECOND),
+        rsa.RSAPublicNumbers(public, FIRST * SECOND),
+    ).private_key()
+
+
+def test_the_known_answer(key: rsa.RSAPrivateKey) -> None:
+    """The signature is, letter for letter, the one that OpenSSL makes."""
+    assert sign(key, TEXT) == BY_OPENSSL
+    assert is_signed(key.public_key(), TEXT, BY_OPENSSL)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    ["", "=", "not base64!", "茶", "\udcff", BY_OPENSSL[:-4], BY_OPENSSL + "\n", "AAAA" + BY_OPENSSL[4:], "AA==", "\0"],
+)
+def test_garbage_is_a_no(key: rsa.RSAPrivateKey, garbage: str) -> None:
+    """Whatever stands in `sign`, the answer is no and never an error."""
+    assert not is_signed(key.public_key(), TEXT, garbage)
+
+
+@pytest.mark.parametrize("text", ["", "a=1&b=茶 ", "a=1&b=\udcff"])
+def test_another_text_is_a_no(key: rsa.RSAPrivateKey, text: str) -> None:
+    """The signature is of that text only, and half a character is no text."""
+    assert not is_signed(key.public_key(), text, BY_OPENSSL)
+
+
+def test_what_is_signed() -> None:
+    """Sorted by name, without `sign` and what has no value; `sign_type` only where it is not left out."""
+    parameters = {"sign_type": "RSA2", "sign": "x", "b": "茶", "empty": "", "a": "1", "B": "2"}
+    assert signed_text(parameters) == "B=2&a=1&b=茶&sign_type=RSA2"
+    assert signed_text(parameters, leave_out=("sign", "sign_type")) == "B=2&a=1&b=茶"
+
+
+def test_keys_in_every_way_they_are_handed_out(key: rsa.RSAPrivateKey) -> None:
+    """PEM and bare base64, PKCS#1 and PKCS#8, wrapped or not."""
+    for style in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
+        pem = key.private_bytes(Encoding.PEM, style, NoEncryption()).decode()
+        bare = base64.b64encode(key.private_bytes(Encoding.DER, style, NoEncryption())).decode()
+        for text in (pem, bare, f" {bare[:64]}\n{bare[64:]}\n"):
+            assert sign(read_private_key(text, "key"), TEXT) == BY_OPENSSL
+    public = key.public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    bare = base64.b64encode(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+    for text in (pem, bare):
+        assert is_signed(read_public_key(text, "key"), TEXT, BY_OPENSSL)
+
+
+@pytest.mark.parametrize("text", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "茶"])
+def test_what_is_no_key(text: str) -> None:
+    """A key that cannot be read is named."""
+    with pytest.raises(ConfigError, match="my_key"):
+        read_private_key(text, "my_key")
+    with pytest.raises(ConfigError, match="my_key"):
+        read_public_key(text, "my_key")
+
+
+def test_keys_that_would_not_do() -> None:
+    """A short key and one of another kind are refused."""
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - refused for that
+    for key in (short, Ed25519PrivateKey.generate()):
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        with pytest.raises(ConfigError, match="2048"):
+            read_private_key(private, "key")
+        with pytest.raises(ConfigError, match="2048"):
+            read_public_key(public, "key")
