@@ -2,10 +2,14 @@
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 # Each request has a thread of its own, so connections are pooled and not kept per thread.
 os.environ.setdefault("DATABASE_POOL", "1")
 
-application = get_asgi_application()
+django.setup(set_prefix=False)
+
+from shop.live.serving import StreamingHandler  # noqa: E402 - needs the settings and the apps
+
+application = StreamingHandler()

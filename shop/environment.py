@@ -19,12 +19,45 @@ def flag(name: str) -> bool:
     return value in TRUE
 
 
-def whole(name: str, default: int) -> int:
-    """Read a whole number of at least 1. Raises ImproperlyConfigured for anything else."""
+def whole(name: str, default: int, *, least: int = 1) -> int:
+    """Read a whole number of at least `least`. Raises ImproperlyConfigured for anything else."""
     value = os.environ.get(name, "").strip() or str(default)
-    if not (value.isascii() and value.isdigit()) or int(value) < 1:
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least 1, not {value!r}.")
+    if not (value.isascii() and value.isdigit()) or int(value) < least:
+        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {value!r}.")
     return int(value)
+
+
+def rate_limits(name: str) -> bool:
+    """Read whether attempts are counted: on, unless it is switched off for tests and measurements.
+
+    Raises ImproperlyConfigured where it is switched off in a shop that has public names or TLS.
+    """
+    value = os.environ.get(name, "").strip().lower() or "on"
+    if value not in TRUE | FALSE:
+        raise ImproperlyConfigured(f"{name} must be on or off, not {value!r}.")
+    if value in FALSE and (names("ALLOWED_HOSTS") or flag("HTTPS")):
+        raise ImproperlyConfigured(f"{name} can be off only where ALLOWED_HOSTS and HTTPS are unset: on your machine.")
+    return value in TRUE
+
+
+def cache(*variables: str) -> dict[str, Any]:
+    """Read where attempts are counted: the Redis that the first of these names, or this process alone.
+
+    Raises ImproperlyConfigured when that is no Redis address.
+    """
+    for name in variables:
+        url = os.environ.get(name, "").strip()
+        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ImproperlyConfigured(f"{name} must be an address such as redis://localhost:6379/1.")
+        if url:
+            return {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": url,
+                "KEY_PREFIX": "shop",
+                # A Redis that hangs must not hang every sign-in.
+                "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+            }
+    return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 
 
 def seconds(name: str, default: float, longest: float) -> float:

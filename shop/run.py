@@ -67,6 +67,7 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
             _finish(_program("setup", step, environment, lock, SETUP_GRACE), running, signals)
         address = ["--host=127.0.0.1", f"--port={chosen.port}"]
         quiet = ["--no-access-log", "--log-level=warning", "--lifespan=off", "--timeout-graceful-shutdown=5"]
+        quiet += ["--no-proxy-headers"]  # whoever asks is who connects
         web = Program(
             "web",
             [sys.executable, "-m", "uvicorn", "shop.asgi:application", *address, *quiet],

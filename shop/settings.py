@@ -5,7 +5,10 @@ DATABASE_POOL           1: pool connections (the web server sets it); DATABASE_P
 SECRET_KEY              needed unless DEBUG=1
 DEBUG                   1 on your own machine only
 ALLOWED_HOSTS           host names, separated by commas; localhost is always allowed
-HTTPS                   1 behind TLS: secure cookies, HSTS, redirects; trusts X-Forwarded-Proto from the proxy
+HTTPS                   1 behind TLS: secure cookies, HSTS with all subdomains, redirects; trusts X-Forwarded-Proto
+TRUSTED_PROXIES         how many proxies stand before the shop and add to X-Forwarded-For (0: that header means nothing)
+RATE_LIMITS             on unless off; off is refused where ALLOWED_HOSTS or HTTPS say that strangers can come
+CACHE_URL               redis://… where the web processes count attempts together; else REDIS_URL; else each by itself
 LAPSE_TIMER             the timer's URL; empty or "none": the sweep alone
 LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (1800)
 LAPSE_OPEN_ORDERS       how many unpaid orders one buyer may have at once (20)
@@ -41,6 +44,7 @@ INSTALLED_APPS = [
     "shop.orders",
     "shop.payments",
     "shop.figures",
+    "shop.live",
     "shop.pages",
     "shop.console",
 ]
@@ -50,11 +54,13 @@ MIDDLEWARE = [
     "shop.static_files.StaticFiles",
     "shop.api.problems.ProblemDocuments",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "shop.pages.errors.TooManyRequests",
 ]
 ROOT_URLCONF = "shop.urls"
 ASGI_APPLICATION = "shop.asgi.application"
@@ -67,6 +73,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
+                "shop.pages.header.header",
             ]
         },
     }
@@ -89,7 +97,12 @@ LOGIN_REDIRECT_URL = "products"
 LOGOUT_REDIRECT_URL = "products"
 
 LANGUAGE_CODE = "en"
-USE_I18N = False
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_AGE = 31_536_000
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 
@@ -100,13 +113,22 @@ WHITENOISE_USE_FINDERS = True
 SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "shop.pages.errors.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 if environment.flag("HTTPS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
+    LANGUAGE_COOKIE_SECURE = True
+
+RATE_LIMITS = environment.rate_limits("RATE_LIMITS")
+TRUSTED_PROXIES = environment.whole("TRUSTED_PROXIES", 0, least=0)
+CACHES = {"default": environment.cache("CACHE_URL", "REDIS_URL")}
 
 LOGGING = logging_settings(os.environ.get("LOG_LEVEL", "").upper() or "INFO")
 

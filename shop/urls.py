@@ -1,17 +1,27 @@
 """Every address of the shop."""
 
 from django.urls import path
+from django.views.i18n import set_language
 
 from shop.api.app import api
-from shop.pages import accounts, figures, missing, orders, paying, products
+from shop.live import views as live
+from shop.pages import accounts, errors, figures, orders, paying, products, shopping
 from shop.payments.webhook import cancel_order
 
 urlpatterns = [
     path("", products.shelf, name="products"),
+    path("products/<path:sku>/", products.product_page, name="product"),
+    path("stock/events/", live.stock_events, name="stock-events"),
+    path("cart/", shopping.cart_page, name="cart"),
+    path("cart/add/", shopping.add, name="cart-add"),
+    path("checkout/", shopping.checkout, name="checkout"),
     path("orders/", orders.mine, name="orders"),
+    path("orders/events/", live.my_orders_events, name="orders-events"),
     path("orders/place/", orders.place_order, name="place-order"),
     path("orders/<slug:public_id>/", orders.one, name="order"),
     path("orders/<slug:public_id>/status/", orders.status, name="order-status"),
+    path("orders/<slug:public_id>/events/", live.order_events, name="order-events"),
+    path("orders/<slug:public_id>/again/", orders.order_again, name="order-again"),
     path("orders/<slug:public_id>/cancel/", orders.cancel_order, name="cancel-order"),
     path("orders/<slug:public_id>/pay/", orders.pay_order, name="pay-order"),
     path("pay/<slug:out_trade_no>/", paying.development_pay, name="development-pay"),
@@ -19,7 +29,10 @@ urlpatterns = [
     path("sign-up/", accounts.sign_up_page, name="sign-up"),
     path("sign-in/", accounts.sign_in_page, name="sign-in"),
     path("sign-out/", accounts.sign_out, name="sign-out"),
+    path("language/", set_language, name="set-language"),
     path("statistics/", figures.statistics, name="statistics"),
     path("api/", api.urls),
 ]
-handler404 = missing.not_found
+handler403 = errors.forbidden
+handler404 = errors.not_found
+handler500 = errors.failed

@@ -3,8 +3,23 @@
 import os
 
 # What the shop wants from its environment; a developer's own settings must not change what is tested.
-os.environ |= {"SECRET_KEY": "for tests only", "DATABASE_URL": "postgresql://postgres@/lapse", "DEBUG": "0"}
-for name in ("HTTPS", "DATABASE_POOL", "ALLOWED_HOSTS", "LOG_LEVEL", "LAPSE_TIMER", "LAPSE_PAYMENT_WINDOW"):
+os.environ |= {
+    "SECRET_KEY": "for tests only",
+    "DATABASE_URL": "postgresql://postgres@/lapse",
+    "DEBUG": "0",
+    "RATE_LIMITS": "off",
+}
+for name in (
+    "HTTPS",
+    "DATABASE_POOL",
+    "ALLOWED_HOSTS",
+    "LOG_LEVEL",
+    "LAPSE_TIMER",
+    "LAPSE_PAYMENT_WINDOW",
+    "CACHE_URL",
+    "REDIS_URL",
+    "TRUSTED_PROXIES",
+):
     os.environ.pop(name, None)
 
 from shop.settings import *  # noqa: E402, F403 - read after its environment is set

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from shop.api.problems import Problem, problem
 from shop.buyers.signing_up import EmailTaken, sign_in, sign_up
 from shop.buyers.tokens import new_token
+from shop.limits import count_sign_in, count_sign_up
 
 router = Router(tags=["buyers"])
 
@@ -26,10 +27,10 @@ class Token(Schema):
     token: str
 
 
-@router.post("/buyers", response={201: Token, 409: Problem, 422: Problem}, summary="Sign up")
+@router.post("/buyers", response={201: Token, 409: Problem, 422: Problem, 429: Problem}, summary="Sign up")
 def create_buyer(request: HttpRequest, credentials: Credentials) -> Status[Token] | HttpResponse:
     """Sign up with an e-mail address and get a token."""
-    del request
+    count_sign_up(request)
     try:
         user = sign_up(credentials.email, credentials.password.get_secret_value())
     except EmailTaken:
@@ -42,10 +43,10 @@ def create_buyer(request: HttpRequest, credentials: Credentials) -> Status[Token
     return Status(201, Token(email=user.email, token=new_token(user)))
 
 
-@router.post("/tokens", response={201: Token, 401: Problem, 422: Problem}, summary="Get another token")
+@router.post("/tokens", response={201: Token, 401: Problem, 422: Problem, 429: Problem}, summary="Get another token")
 def create_token(request: HttpRequest, credentials: Credentials) -> Status[Token] | HttpResponse:
     """Get a token for an address that has signed up."""
-    del request
+    count_sign_in(request, credentials.email)
     user = sign_in(credentials.email, credentials.password.get_secret_value())
     if user is None:
         return problem(401, "The address or the password is wrong.", code="unauthenticated")

@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 from shop.api.bearer import BuyerToken, caller
 from shop.api.order_documents import OrderIn, OrderOut, OrdersOut, PayUrlOut, order_out
 from shop.api.problems import Problem, problem
+from shop.limits import count_order
 from shop.orders.cancelling import cancel
 from shop.orders.models import Reason
 from shop.orders.models import Status as OrderStatus
@@ -21,7 +22,7 @@ router = Router(tags=["orders"], auth=BuyerToken())
 IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[\x20-\x7e]+$")]
 
 
-@router.post("/orders", response={201: OrderOut, 409: Problem, 422: Problem}, summary="Place an order")
+@router.post("/orders", response={201: OrderOut, 409: Problem, 422: Problem, 429: Problem}, summary="Place an order")
 def create_order(
     request: HttpRequest,
     body: OrderIn,
@@ -32,6 +33,7 @@ def create_order(
     With an `Idempotency-Key`, the same request sent again gives the same order. 409 `price-changed`, `sold-out` or
     `too-many-open-orders` say what is in the way; nothing is ordered then.
     """
+    count_order(request, caller(request).pk)
     wanted = [Wanted(line.sku, line.quantity, line.unit_price) for line in body.lines]
     placed = place(caller(request), wanted, idempotency_key=idempotency_key)
     return Status(201, order_out(fresh(placed.order.pk)))

@@ -13,6 +13,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.responses import NinjaJSONEncoder
 
 from lapse.engine.errors import TryLater
+from shop.limits import TooOften
 from shop.orders.refusals import Refused
 
 log = logging.getLogger("shop.api")
@@ -76,6 +77,11 @@ def add_handlers(api: NinjaAPI) -> None:
             code="unauthenticated",
             headers={"WWW-Authenticate": 'Bearer realm="shop"'},
         )
+
+    @api.exception_handler(TooOften)
+    def too_often(_request: HttpRequest, error: TooOften) -> HttpResponse:
+        detail = f"Too many tries. Wait {error.retry_after} s."
+        return problem(429, detail, code="too-often", headers={"Retry-After": str(error.retry_after)})
 
     @api.exception_handler(HttpError)
     def other(_request: HttpRequest, error: HttpError) -> HttpResponse:

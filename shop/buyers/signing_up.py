@@ -6,6 +6,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 LONGEST_EMAIL = 150
 
@@ -28,7 +29,7 @@ def sign_up(email: str, password: str) -> User:
     except ValidationError as error:
         problems["email"] = error.messages
     if len(email) > LONGEST_EMAIL:
-        problems["email"] = [f"An address may have {LONGEST_EMAIL} characters at most."]
+        problems["email"] = [_("An address may have %d characters at most.") % LONGEST_EMAIL]
     try:
         validate_password(password, User(username=email, email=email))
     except ValidationError as error:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import get_language
 
 
 class Product(models.Model):
@@ -12,6 +13,8 @@ class Product(models.Model):
     sku = models.CharField(max_length=40, unique=True)
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
+    name_zh = models.CharField(max_length=120, blank=True, default="")
+    description_zh = models.TextField(blank=True, default="")
     price = models.DecimalField(max_digits=10, decimal_places=2)
     on_hand = models.PositiveIntegerField()
     held = models.PositiveIntegerField(default=0)
@@ -30,6 +33,21 @@ class Product(models.Model):
         return f"{self.sku} {self.name}"
 
     @property
+    def shown_name(self) -> str:
+        """Its name in the visitor's language, as far as it has one there."""
+        return (is_chinese() and self.name_zh) or self.name
+
+    @property
+    def shown_description(self) -> str:
+        """What it is, in the visitor's language."""
+        return (is_chinese() and self.description_zh) or self.description
+
+    @property
     def available(self) -> int:
         """How many can be sold now."""
         return self.on_hand - self.held
+
+
+def is_chinese() -> bool:
+    """Whether this request is answered in Chinese."""
+    return (get_language() or "").startswith("zh")

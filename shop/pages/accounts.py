@@ -6,12 +6,13 @@ from django.contrib.auth import login, logout
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
 from shop.buyers.signing_up import EmailTaken, sign_in, sign_up
+from shop.limits import count_sign_in, count_sign_up
+from shop.pages.moving import safe_next
 
 LONGEST_PASSWORD = 1024
 
@@ -22,14 +23,15 @@ def sign_up_page(request: HttpRequest) -> HttpResponse:
     """Make an account and sign in."""
     if request.method != "POST":
         return _form(request, "shop/sign_up.html")
+    count_sign_up(request)
     try:
         user = sign_up(*_credentials(request))
     except EmailTaken:
-        return _form(request, "shop/sign_up.html", {"email": ["Somebody has signed up with this address before."]})
+        return _form(request, "shop/sign_up.html", {"email": [_("Somebody has signed up with this address before.")]})
     except ValidationError as error:
         return _form(request, "shop/sign_up.html", error.message_dict)
     login(request, user)
-    return redirect(_after(request))
+    return redirect(safe_next(request, "products"))
 
 
 @sensitive_post_parameters("password")
@@ -38,11 +40,13 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
     """Sign in."""
     if request.method != "POST":
         return _form(request, "shop/sign_in.html")
-    user = sign_in(*_credentials(request))
+    email, password = _credentials(request)
+    count_sign_in(request, email)
+    user = sign_in(email, password)
     if user is None:
-        return _form(request, "shop/sign_in.html", {"password": ["The address or the password is wrong."]})
+        return _form(request, "shop/sign_in.html", {"password": [_("The address or the password is wrong.")]})
     login(request, user)
-    return redirect(_after(request))
+    return redirect(safe_next(request, "products"))
 
 
 @require_POST
@@ -54,13 +58,6 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 def _credentials(request: HttpRequest) -> tuple[str, str]:
     return request.POST.get("email", ""), request.POST.get("password", "")[:LONGEST_PASSWORD]
-
-
-def _after(request: HttpRequest) -> str:
-    """Where to go next: `next`, but only within this shop."""
-    wish = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(wish, {request.get_host()}, require_https=request.is_secure())
-    return wish if safe else reverse("products")
 
 
 def _form(request: HttpRequest, template: str, errors: dict[str, list[str]] | None = None) -> HttpResponse:

@@ -8,15 +8,19 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from shop.limits import count_order
+from shop.live.reading import order_state
 from shop.orders.cancelling import cancel
 from shop.orders.models import Reason, Status
-from shop.orders.placing import Wanted, place
+from shop.orders.placing import MOST_LINES, Wanted, place
 from shop.orders.reading import Reading, read, read_all
 from shop.orders.refusals import AlreadyPaid, BadOrder, Refused
-from shop.pages.products import show_shelf
+from shop.pages.cart import Cart
+from shop.pages.refusing import explain, show_refusal
 from shop.payments.linking import payment_link
 
 PAGE = 50
@@ -25,11 +29,16 @@ PAGE = 50
 @login_required
 @require_POST
 def place_order(request: HttpRequest) -> HttpResponse:
-    """Place an order for every product with a quantity; a refusal is shown above the products."""
+    """Place an order for every product with a quantity, and take these out of the cart; or say why not."""
+    buyer = _buyer(request)
+    count_order(request, buyer.pk)
+    wanted: list[Wanted] = []
     try:
-        placed = place(_buyer(request), _wanted(request), idempotency_key=_form_key(request))
+        wanted = _wanted(request)
+        placed = place(buyer, wanted, idempotency_key=_form_key(request))
     except Refused as refusal:
-        return show_shelf(request, refusal=refusal.message, status=HTTPStatus.CONFLICT)
+        return show_refusal(request, refusal, wanted)
+    Cart(request).take_out(line.sku for line in wanted)
     return redirect("order", placed.order.public_id)
 
 
@@ -53,19 +62,11 @@ def one(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_safe
 @never_cache
 def status(request: HttpRequest, public_id: str) -> JsonResponse:
-    """Tell the order's page how the order stands: status, cancel_reason, payable, pay_by and now."""
+    """Tell the order's page how the order stands; asked where no stream comes through."""
     if not request.user.is_authenticated:
         return JsonResponse({"error": "sign in"}, status=HTTPStatus.UNAUTHORIZED)
     reading = _reading(request, public_id)
-    return JsonResponse(
-        {
-            "status": reading.status,
-            "cancel_reason": reading.order.cancel_reason,
-            "payable": reading.payable,
-            "pay_by": reading.order.pay_by.isoformat(),
-            "now": reading.now.isoformat(),
-        }
-    )
+    return JsonResponse(order_state(reading))
 
 
 @login_required
@@ -76,10 +77,10 @@ def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         order = cancel(order.pk, reason=Reason.BUYER, who=f"buyer {order.buyer_id}")
     except AlreadyPaid as refusal:
-        messages.error(request, refusal.message)
+        messages.error(request, explain(refusal))
     else:
         if order.status == Status.CLOSING:
-            messages.info(request, "The payment service has not answered yet. The order is being closed.")
+            messages.info(request, _("The payment service has not answered yet. The order is being closed."))
     return redirect("order", public_id)
 
 
@@ -90,8 +91,23 @@ def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
     try:
         return redirect(payment_link(_reading(request, public_id).order.pk))
     except Refused as refusal:
-        messages.error(request, refusal.message)
+        messages.error(request, explain(refusal))
         return redirect("order", public_id)
+
+
+@login_required
+@require_POST
+def order_again(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Put what was ordered into the cart once more, at today's prices and as far as it is there."""
+    cart = Cart(request)
+    gone = []
+    for line in _reading(request, public_id).order.lines.all():
+        possible = min(line.quantity, line.product.available)
+        if not possible or not cart.put(line.product, possible):
+            gone.append(line.product.shown_name)
+    if gone:
+        messages.error(request, _("Not in your cart, because it is sold out: %s") % ", ".join(gone))
+    return redirect("cart")
 
 
 def _form_key(request: HttpRequest) -> str | None:
@@ -124,7 +140,7 @@ def _wanted(request: HttpRequest) -> list[Wanted]:
             wanted.append(Wanted(sku, int(str(value)), _price(request.POST.get(f"price-{sku}", ""))))
         except (ValueError, InvalidOperation) as error:
             raise BadOrder("Give every quantity as a whole number.") from error
-    if not wanted:
+    if not 1 <= len(wanted) <= MOST_LINES:
         raise BadOrder("Choose at least one thing.")
     return wanted
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.urls import reverse
 
 from shop.catalogue.models import Product
 from shop.orders.models import Order
@@ -54,18 +55,30 @@ def test_wrong_credentials_are_explained(page: str, form: dict[str, str]) -> Non
     assert User.objects.count() == 1
 
 
-@pytest.mark.usefixtures("cup")
-def test_the_shelf(browser: Client) -> None:
-    """Everybody sees the products; only who has signed in sees the form's fields."""
-    stranger = Client().get("/").content.decode()
-    assert 'data-sku="CUP" data-available="10"' in stranger
-    assert 'name="quantity-CUP"' not in stranger
-    assert 'name="quantity-CUP"' in browser.get("/").content.decode()
+@pytest.mark.usefixtures("cup", "pot")
+def test_the_shelf(client: Client) -> None:
+    """Everybody sees the products, what is left of them, and that something is sold out."""
+    page = client.get("/").content.decode()
+    assert 'data-sku="CUP" data-available="10"' in page
+    assert "10 available" in page
+    assert "only 1 left" in page
+    Product.objects.filter(sku="POT").update(held=1)
+    assert "sold out" in client.get("/").content.decode()
+
+
+def test_a_product_by_itself(client: Client, cup: Product) -> None:
+    """A product has its page, whatever its SKU has in it; an unknown one is a 404."""
+    Product.objects.filter(pk=cup.pk).update(sku="A/B?C")
+    address = reverse("product", args=["A/B?C"])
+    assert address in client.get("/").content.decode()
+    assert 'data-sku="A/B?C" data-available="10"' in client.get(address).content.decode()
+    assert client.get("/products/NONE/").status_code == 404
 
 
 def test_ordering_watching_paying(browser: Client, cup: Product) -> None:
     """The form places an order, its page counts down, the pay button leads to the gateway, and back it is paid."""
-    key = re.search(r'name="form-key" value="(\w+)"', browser.get("/").content.decode())
+    browser.post("/cart/add/", {"sku": "CUP", "quantity": "2"})
+    key = re.search(r'name="form-key" value="(\w+)"', browser.get("/checkout/").content.decode())
     assert key
     form = {"form-key": key[1], "quantity-CUP": "2", "price-CUP": "58.00"}
     address = browser.post("/orders/place/", form).headers["Location"]
@@ -124,7 +137,7 @@ def test_an_overdue_order_shows_as_lapsed(browser: Client, cup: Product, buyer: 
 )
 @pytest.mark.usefixtures("cup")
 def test_a_refused_order_is_explained(browser: Client, form: dict[str, str]) -> None:
-    """The shelf comes back with the reason, and nothing is ordered."""
+    """A page says the reason, and nothing is ordered."""
     answer = browser.post("/orders/place/", form)
     assert answer.status_code == 409
     assert "data-refusal" in answer.content.decode()
@@ -141,6 +154,9 @@ def test_nobody_sees_anothers_order(rival: User, buyer: User, cup: Product) -> N
     assert other.get(f"{address}status/").status_code == 404
     assert other.post(f"{address}cancel/").status_code == 404
     assert other.post(f"{address}pay/").status_code == 404
+    assert other.post(f"{address}again/").status_code == 404
+    assert other.get(f"{address}events/").status_code == 404
+    assert Client().get(f"{address}events/").status_code == 404
     assert Client().get(address).status_code == 302
     assert Client().get(f"{address}status/").status_code == 401
     assert Client().get("/pay/0123456789/").status_code == 404
@@ -164,28 +180,37 @@ def test_forms_need_their_token(buyer: User, cup: Product) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(buyer)
     order = order_of(buyer, cup)
-    for address in ("/orders/place/", f"/orders/{order.public_id}/cancel/", f"/orders/{order.public_id}/pay/"):
+    for address in (
+        "/orders/place/",
+        "/cart/",
+        "/cart/add/",
+        f"/orders/{order.public_id}/cancel/",
+        f"/orders/{order.public_id}/pay/",
+    ):
         assert client.post(address).status_code == 403
 
 
 def test_pages_load_nothing_from_elsewhere_and_have_no_inline_code(browser: Client, cup: Product, buyer: User) -> None:
     """Security headers are there, and no page needs what they forbid."""
     order = order_of(buyer, cup)
-    for address in ("/", "/orders/", f"/orders/{order.public_id}/", "/sign-in/", "/nothing/"):
+    browser.post("/cart/add/", {"sku": "CUP"})
+    for address in (
+        "/",
+        "/products/CUP/",
+        "/cart/",
+        "/checkout/",
+        "/orders/",
+        f"/orders/{order.public_id}/",
+        "/sign-in/",
+        "/nothing/",
+    ):
         answer = browser.get(address)
         text = answer.content.decode()
         assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
+        assert "unsafe-inline" not in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Frame-Options"] == "DENY"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert "style=" not in text
         assert not re.search(r"<script(?![^>]*\bsrc=)", text)
         assert "http://" not in text
         assert "https://" not in text
-
-
-def test_a_page_that_does_not_exist(client: Client, transactional_db: None) -> None:
-    """An unknown address has a page of the shop, with a 404."""
-    del transactional_db
-    answer = client.get("/nothing/")
-    assert answer.status_code == 404
-    assert "Nothing here" in answer.content.decode()

@@ -1,88 +1,88 @@
-// The order's page: counts down by the shop's clock and turns by itself when the order is paid or cancelled.
-"use strict";
+// The pages of orders: count down by the shop's clock, and turn by themselves when an order is paid or cancelled.
+import { fetchPage, follow } from "./live.js";
+import { localTimes } from "./times.js";
 
-(() => {
-  const order = document.querySelector("[data-order][data-status-url]");
-  if (!order) return;
+const root = document.querySelector("[data-live]");
+const orders = () => [...(root.matches("[data-order]") ? [root] : root.querySelectorAll("[data-order]"))];
+const ended = (order) => ["paid", "cancelled"].includes(order.dataset.status);
+const allEnded = () => orders().every(ended);
+
+// The shop's time is what it last told, and what a clock that is never set has counted since then.
+let shopTime = Date.parse(root.dataset.now);
+let heardAt = performance.now();
+const left = (order) => Date.parse(order.dataset.payBy) - (shopTime + performance.now() - heardAt);
+
+function show(order) {
+  const rest = left(order);
+  // Rounded up, so that 0:00 is shown only when the time is over.
+  const seconds = Math.max(0, Math.ceil(rest / 1000));
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor(seconds / 60) % 60;
+  const two = (number) => String(number).padStart(2, "0");
+  const text = (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(seconds % 60)}`;
   const countdown = order.querySelector("[data-countdown]");
-  const line = order.querySelector("[data-state-line]");
-  const more = order.querySelector("[data-state-more]");
+  if (countdown && countdown.textContent !== text) countdown.textContent = text;
+  order.querySelectorAll("[data-actions] button").forEach((button) => { button.disabled = rest <= 0; });
+}
 
-  const MORE = {
-    expired: "It was not paid in time.",
-    buyer: "You cancelled it.",
-    merchant: "The shop cancelled it.",
-  };
-
-  // The shop's time is `now` of its last answer plus what a clock that is never set has counted since then.
-  let shopTime = Date.parse(order.dataset.now);
-  let heardAt = performance.now();
-  let payBy = Date.parse(order.dataset.payBy);
-  const left = () => payBy - (shopTime + performance.now() - heardAt);
-  const ended = () => ["paid", "cancelled"].includes(order.dataset.status);
-
-  function tick() {
-    if (ended() || !countdown) return;
-    // Rounded up, so that 0:00 is shown only when the time is over.
-    const seconds = Math.max(0, Math.ceil(left() / 1000));
-    const hours = Math.floor(seconds / 3600);
-    const minutes = Math.floor(seconds / 60) % 60;
-    const two = (number) => String(number).padStart(2, "0");
-    countdown.textContent = (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(seconds % 60)}`;
-    if (left() <= 0) order.querySelectorAll("[data-actions] button").forEach((button) => { button.disabled = true; });
-    setTimeout(tick, Math.max(20, Math.min(left() % 1000 || 1000, 1000)));
+let lateAskAt = 0;
+function tick() {
+  if (allEnded()) return;
+  const waiting = orders().filter((order) => !ended(order));
+  waiting.forEach(show);
+  // Nothing was told although the time is over: asking makes it so, even where no worker runs.
+  if (Math.min(...waiting.map(left)) < -1500 && performance.now() > lateAskAt) {
+    lateAskAt = performance.now() + 2000;
+    ask();
   }
+  setTimeout(tick, Math.max(20, Math.min(...waiting.map((order) => Math.abs(left(order)) % 1000 || 1000))));
+}
 
-  function turn(state) {
-    order.dataset.status = state.status;
-    order.dataset.cancelReason = state.cancel_reason;
-    if (state.status === "paid") {
-      line.textContent = "Paid";
-      more.textContent = "Thank you. We are packing it.";
-    } else if (state.status === "cancelled") {
-      line.textContent = "Cancelled, the stock is back";
-      more.textContent = MORE[state.cancel_reason] || "";
-    } else {
-      line.textContent = state.status === "closing" ? "Closing…" : "Waiting for your payment";
-      const pay = order.querySelector("[data-pay]");
-      if (pay && !state.payable) pay.disabled = true;
-      return;
+let turning = false;
+async function turn() {
+  if (turning) return;
+  turning = true;
+  try {
+    const page = await fetchPage();
+    const held = root.querySelector("[data-swap] :focus") !== null;
+    for (const part of root.querySelectorAll("[data-swap]")) {
+      const now = page.querySelector(`[data-swap="${part.dataset.swap}"]`);
+      if (now) part.replaceChildren(...now.childNodes);
     }
-    const unpaid = order.querySelector("[data-while-unpaid]");
-    if (unpaid) unpaid.remove();
-  }
-
-  async function ask() {
-    let wait;
-    try {
-      const asked = performance.now();
-      const answer = await fetch(order.dataset.statusUrl, { headers: { Accept: "application/json" }, cache: "no-store" });
-      if (answer.ok) {
-        const state = await answer.json();
-        // The answer was made between asking and hearing: take the middle.
-        heardAt = (asked + performance.now()) / 2;
-        shopTime = Date.parse(state.now);
-        payBy = Date.parse(state.pay_by);
-        turn(state);
-      } else if (answer.status === 401 || answer.status === 404) {
-        return;
-      }
-    } catch {
-      // The shop cannot be reached just now: the next question may be answered.
-      wait = 2000;
+    localTimes(root);
+    if (root.dataset.order) {
+      const now = page.querySelector("[data-order]");
+      for (const name of ["cancelReason", "payBy", "status"]) root.dataset[name] = now.dataset[name];
     }
-    if (!ended()) setTimeout(ask, wait ?? pause());
+    // What had the focus is gone: the keyboard goes on from what has happened.
+    if (held) root.querySelector("[tabindex]")?.focus();
+    if (allEnded()) stop();
+  } catch {
+    setTimeout(turn, 1000); // the shop cannot be reached just now
+  } finally {
+    turning = false;
   }
+}
 
-  // Every other second, and right at the deadline; for a while after it, quickly.
-  function pause() {
-    const rest = left();
-    if (rest > 0) return Math.max(30, Math.min(2000, rest + 30));
-    return rest > -10000 ? 250 : 2000;
-  }
+function hear(state) {
+  shopTime = Date.parse(state.now);
+  heardAt = performance.now();
+  const order = orders().find((one) => one.dataset.order === state.id);
+  if (order && order.dataset.status !== state.status) turn();
+}
 
-  if (!ended()) {
-    tick();
-    setTimeout(ask, pause());
+async function ask() {
+  if (!root.dataset.statusUrl) { turn(); return; }
+  try {
+    const answer = await fetch(root.dataset.statusUrl, { cache: "no-store" });
+    if (answer.ok) hear(await answer.json());
+  } catch {
+    // The shop cannot be reached just now: the next question may be answered.
   }
-})();
+}
+
+let stop = () => {};
+if (!allEnded()) {
+  stop = follow(root.dataset.eventsUrl, "order", hear, ask);
+  tick();
+}

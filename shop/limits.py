@@ -1,0 +1,86 @@
+"""How often one person or one address may try: signing in, signing up, ordering.
+
+The counts are in Django's cache: shared by all web processes where that is a Redis, else each process has its own.
+"""
+
+import ipaddress
+import logging
+from typing import NamedTuple
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage  # type: ignore[import-untyped]  # it ships no types
+from redis.exceptions import RedisError
+
+log = logging.getLogger("shop.limits")
+
+
+class Limit(NamedTuple):
+    """So many tries of something within `rate`, such as "10/5m", for each value of what is counted by."""
+
+    name: str
+    rate: str
+
+
+SIGN_IN = Limit("sign-in by account", "10/5m")
+SIGN_IN_FROM = Limit("sign-in by address", "60/m")
+SIGN_UP_FROM = Limit("sign-up by address", "30/m")
+ORDER = Limit("ordering by buyer", "30/m")
+ORDER_FROM = Limit("ordering by address", "300/m")
+
+
+class TooOften(Exception):
+    """Somebody tries too often; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Too many tries.")
+        self.retry_after = retry_after
+
+
+def count_sign_in(request: HttpRequest, email: str) -> None:
+    """Count a try to sign in. Raises TooOften."""
+    _count(request, SIGN_IN_FROM, network_of(request))
+    _count(request, SIGN_IN, email.strip().lower())
+
+
+def count_sign_up(request: HttpRequest) -> None:
+    """Count a try to sign up. Raises TooOften."""
+    _count(request, SIGN_UP_FROM, network_of(request))
+
+
+def count_order(request: HttpRequest, buyer_pk: int) -> None:
+    """Count a try to place an order. Raises TooOften."""
+    _count(request, ORDER_FROM, network_of(request))
+    _count(request, ORDER, str(buyer_pk))
+
+
+def network_of(request: HttpRequest) -> str:
+    """Say where a request comes from: its IPv4 address, or the /64 of its IPv6 address.
+
+    X-Forwarded-For counts only as far as TRUSTED_PROXIES of our own have written it: anybody can send that header.
+    """
+    address = request.META.get("REMOTE_ADDR") or ""
+    if settings.TRUSTED_PROXIES:
+        hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+        if len(hops) >= settings.TRUSTED_PROXIES:
+            address = hops[-settings.TRUSTED_PROXIES]
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"  # a Unix socket, or a proxy's own word: they share one count
+    width = 64 if parsed.version == 6 else 32  # noqa: PLR2004  # the version of the protocol
+    return str(ipaddress.ip_network((parsed, width), strict=False).network_address)
+
+
+def _count(request: HttpRequest, limit: Limit, value: str) -> None:
+    if not settings.RATE_LIMITS:
+        return
+    try:
+        usage = get_usage(request, group=limit.name, key=lambda *_: value, rate=limit.rate, increment=True)
+    except (OSError, RedisError) as error:
+        # The shop goes on selling: passwords are hashed slowly, and the database holds every other promise.
+        log.error("the cache does not answer, so nothing is counted: %s", error)  # noqa: TRY400  # expected, no trace
+        return
+    if usage is not None and usage["should_limit"]:
+        log.warning("too often: %s", limit.name)
+        raise TooOften(max(1, int(usage["time_left"])))

@@ -1,0 +1,66 @@
+"""The page that says why an order was refused, with the facts, and offers what can be ordered instead."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+from shop.catalogue.models import Product
+from shop.orders.models import new_public_id
+from shop.orders.placing import MOST_PIECES, Wanted
+from shop.orders.refusals import PriceChanged, Refused, SoldOut
+
+
+def explain(refusal: Refused) -> str:
+    """Say a refusal in the visitor's language."""
+    told = {
+        "bad-order": _(
+            "This cannot be ordered. Choose at least one thing, and give every quantity as a whole number from 1 to %d."
+        )
+        % MOST_PIECES,
+        "price-changed": _("Prices have changed since you looked. Nothing was ordered yet."),
+        "sold-out": _("Somebody was faster: there is not enough left. Nothing was ordered yet."),
+        "too-many-open-orders": _("Too many of your orders are waiting to be paid. Pay or cancel one first."),
+        "idempotency-key-reused": _("This form was sent before, with other contents. Look at your orders."),
+        "already-paid": _("This order is paid."),
+        "already-cancelled": _("This order is cancelled."),
+        "too-late": _("The time to pay this order is over."),
+    }
+    return told.get(refusal.code, refusal.message)
+
+
+def show_refusal(request: HttpRequest, refusal: Refused, wanted: Sequence[Wanted]) -> HttpResponse:
+    """Answer 409 with the refusal; where prices or stock are in the way, with a form for what is possible now."""
+    # Prices and stock are in the way of products that exist; of anything else nothing is looked up.
+    known = isinstance(refusal, PriceChanged | SoldOut)
+    lines = {line.sku: line for line in wanted} if known else {}
+    names = {product.sku: product for product in Product.objects.filter(sku__in=list(lines))}
+    changes: list[dict[str, Any]] = []
+    short: list[dict[str, Any]] = []
+    if isinstance(refusal, PriceChanged):
+        changes = [{**change, "product": names[change["sku"]]} for change in refusal.details["changes"]]
+        for change in changes:
+            change["seen"], change["now"] = Decimal(change["seen"]), Decimal(change["now"])
+            line = lines[change["sku"]]
+            lines[line.sku] = Wanted(line.sku, line.quantity, change["now"])
+    if isinstance(refusal, SoldOut):
+        short = [{**item, "product": names[item["sku"]]} for item in refusal.details["short"]]
+        for item in short:
+            line = lines.pop(item["sku"])
+            if item["available"] > 0:
+                lines[line.sku] = Wanted(line.sku, item["available"], line.unit_price)
+    offer = [{"line": line, "product": names[line.sku]} for line in lines.values()] if changes or short else []
+    context = {
+        "refusal": refusal,
+        "explanation": explain(refusal),
+        "changes": changes,
+        "short": short,
+        "offer": offer,
+        "offer_total": sum((line.quantity * line.unit_price for line in lines.values()), Decimal()),
+        "form_key": new_public_id(),
+    }
+    return render(request, "shop/refused.html", context, status=HTTPStatus.CONFLICT)

@@ -1,0 +1,8 @@
+// Moments are written in UTC; here they become the visitor's own.
+const written = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
+
+export function localTimes(part) {
+  for (const time of part.querySelectorAll("time[data-local]")) time.textContent = written.format(new Date(time.dateTime));
+}
+
+localTimes(document);

@@ -1,0 +1,1 @@
+"""What the templates add to Django's tags."""

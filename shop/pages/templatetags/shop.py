@@ -1,0 +1,46 @@
+"""Amounts, moments and stock, as people read them."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django import template
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from shop.catalogue.models import Product
+
+register = template.Library()
+
+FEW = 5
+"""Up to so many, a buyer is told that there are only so many left."""
+
+
+@register.filter
+def yuan(amount: Decimal | float) -> str:
+    """Write an amount: ¥1,234.50."""
+    return f"¥{amount:,.2f}"
+
+
+@register.filter
+def moment(at: datetime) -> SafeString:
+    """Write a moment in UTC; a script puts the visitor's own time there."""
+    written = date_format(at, pgettext("date format", "j F Y, H:i"))
+    return format_html('<time datetime="{}" data-local>{} UTC</time>', at.isoformat(), written)
+
+
+@register.simple_tag
+def stock_text(product: Product) -> str:
+    """Say how much of a product there is."""
+    texts = stock_texts()
+    if not product.available:
+        return texts["none"]
+    return texts["few" if product.available <= FEW else "many"].replace("{n}", str(product.available))
+
+
+@register.simple_tag
+def stock_texts() -> dict[str, str]:
+    """Give the same texts to the script that changes them; {n} stands for the number."""
+    return {"many": _("{n} available"), "few": _("only {n} left"), "none": _("sold out"), "few_up_to": str(FEW)}

@@ -1,0 +1,90 @@
+"""The pages for what goes wrong, and the settings of production."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.db import connections
+from django.http import HttpRequest
+from django.test import Client, RequestFactory
+
+from lapse.testing.redis_server import free_port
+from shop.pages import errors
+
+AWAY = {"DATABASE_URL": f"postgresql://postgres@127.0.0.1:{free_port()}/shop"}
+PRODUCTION = {
+    "PATH": os.environ["PATH"],
+    "DJANGO_SETTINGS_MODULE": "shop.settings",
+    "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "HTTPS": "1",
+    "ALLOWED_HOSTS": "shop.example",
+    "LAPSE_WEBHOOK_SECRET": "whsec_" + "c2hvcC10ZXN0LXNlY3JldC1zaG9wLXRlc3Qtc2VjcmV0",
+}
+
+
+def test_a_page_that_does_not_exist(client: Client) -> None:
+    """An unknown address has a page of the shop, with a 404, and needs no database."""
+    answer = client.get("/nothing/")
+    assert answer.status_code == 404
+    assert "Nothing here" in answer.content.decode()
+    assert client.get("/nothing/", headers={"Accept-Language": "zh-CN"}).status_code == 404
+
+
+def test_a_failure_has_a_page(client: Client) -> None:
+    """Where the database is away, a page of the shop owns up to it; nothing of the fault is shown."""
+    client.raise_request_exception = False
+    before = connections["default"].settings_dict["HOST"]
+    connections["default"].close()
+    connections["default"].settings_dict["HOST"] = "/nowhere"
+    client.cookies["sessionid"] = "x" * 32
+    try:
+        answer = client.get("/orders/")
+        missing = client.get("/nothing/")
+    finally:
+        connections["default"].settings_dict["HOST"] = before
+    assert answer.status_code == 500
+    assert "The shop has failed" in answer.content.decode()
+    assert "nowhere" not in answer.content.decode()
+    assert missing.status_code == 404
+
+
+def test_every_error_page_is_the_shops(rf: RequestFactory) -> None:
+    """403 and the refused form look like the shop, too."""
+    request: HttpRequest = rf.get("/")
+    for answer, words in (
+        (errors.forbidden(request, Exception()), "somebody else"),
+        (errors.csrf_failure(request, "no cookie"), "send it again"),
+    ):
+        assert answer.status_code == 403
+        assert words in answer.content.decode()
+        assert "shop/shop.css" in answer.content.decode()
+
+
+def check(**settings: str) -> subprocess.CompletedProcess[str]:
+    """Run Django's check of a deployment with the shop's own settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "shop.manage", "check", "--deploy", "--fail-level", "WARNING"],
+        env=PRODUCTION | AWAY | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_settings_of_production_have_no_warning() -> None:
+    """`manage.py check --deploy` finds nothing to warn of."""
+    done = check()
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RATE_LIMITS", "off"), ("RATE_LIMITS", "perhaps"), ("CACHE_URL", "memcached://x"), ("TRUSTED_PROXIES", "-1")],
+)
+def test_wrong_settings_are_named(name: str, value: str) -> None:
+    """A setting that cannot be, such as no limits in a shop with a public name, is an error that names it."""
+    done = check(**{name: value})
+    assert done.returncode != 0
+    assert name in done.stderr

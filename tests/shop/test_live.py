@@ -1,0 +1,322 @@
+"""Server-sent events: a real web server, whose open streams hear of each change at its commit."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.test import Client
+
+from lapse.integrations.django import unpaid_orders
+from lapse.testing.postgres_server import PostgresServer
+from lapse.testing.redis_server import free_port
+from shop.catalogue.models import Product
+from shop.orders.cancelling import cancel
+from shop.orders.models import Order, Reason
+from shop.payments.development import pay_now
+from shop.payments.linking import payment_link
+from tests.shop.rehearsal import make_overdue, order_of
+
+PATIENCE = 60.0
+
+
+class Web:
+    """One uvicorn on the tests' database."""
+
+    def __init__(self, **settings: str) -> None:
+        self.port = free_port()
+        self.streams: list[Stream] = []
+        name = connection.settings_dict["NAME"]
+        host = connection.settings_dict["HOST"]
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "shop.settings",
+            "DATABASE_URL": f"postgresql://postgres@/{name}?host={host}",
+            "LAPSE_TIMER": "none",
+            **settings,
+        }
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "shop.asgi:application",
+                f"--port={self.port}",
+                "--lifespan=off",
+                "--log-level=warning",
+                "--timeout-graceful-shutdown=5",
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert self.process.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            else:
+                return
+
+    def listen(self, path: str, user: User | None = None) -> "Stream":
+        """Open a stream as this user."""
+        self.streams.append(Stream(f"http://127.0.0.1:{self.port}{path}", cookies_of(user)))
+        return self.streams[-1]
+
+    def threads(self) -> int:
+        """Count the threads of the server."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    def stop(self) -> str:
+        """End the server as `make run` does, within its bound; give what it said."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=PATIENCE)
+        return str(output.decode())
+
+    def close(self) -> None:
+        """End it, whatever the test did, and all that was open."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        for stream in self.streams:
+            stream.leave()
+
+
+class Stream:
+    """An open stream, read by a thread of its own."""
+
+    def __init__(self, url: str, cookies: dict[str, str]) -> None:
+        self.states: list[dict[str, Any]] = []
+        self.status = 0
+        self.ended = threading.Event()
+        self._open = threading.Event()
+        self.broken = False
+        self._socket: socket.socket | None = None
+        self._client = httpx.Client(timeout=PATIENCE, cookies=cookies)
+        self._thread = threading.Thread(target=self._read, args=(url,), daemon=True)
+        self._thread.start()
+        assert self._open.wait(PATIENCE)
+
+    def _read(self, url: str) -> None:
+        try:
+            with self._client.stream("GET", url) as answer:
+                self.status, self.headers = answer.status_code, answer.headers
+                self._socket = answer.extensions["network_stream"].get_extra_info("socket")
+                self._open.set()
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        self.states.append(json.loads(line.removeprefix("data: ")))
+        except (httpx.HTTPError, OSError):
+            self.broken = True
+        finally:
+            self._open.set()
+            self.ended.set()
+
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait for an event that is as wanted."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            for state in list(self.states):
+                if condition(state):
+                    return state
+            time.sleep(0.02)
+        raise AssertionError(self.states)
+
+    def leave(self) -> None:
+        """Go away."""
+        if self._socket is not None and not self.ended.is_set():
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._client.close()
+
+
+def cookies_of(user: User | None) -> dict[str, str]:
+    """Sign in."""
+    if user is None:
+        return {}
+    client = Client()
+    client.force_login(user)
+    return {"sessionid": client.cookies["sessionid"].value}
+
+
+@pytest.fixture
+def web(transactional_db: None) -> Iterator[Web]:
+    """Open a web server; it ends well whatever the test did."""
+    del transactional_db
+    server = Web()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def status(value: str) -> Callable[[dict[str, Any]], bool]:
+    """Wait for this status."""
+    return lambda state: state["status"] == value
+
+
+def is_one(wanted: tuple[str, str]) -> Callable[[dict[str, Any]], bool]:
+    """Wait for this order with this status."""
+    return lambda state: (state["id"], state["status"]) == wanted
+
+
+def test_an_order_that_is_paid_cancelled_or_lapses(web: Web, buyer: User, cup: Product) -> None:
+    """A stream tells at once how its order stands, and each change when it is committed; the stock's stream too."""
+    paid, cancelled, lapsed = (order_of(buyer, cup, 2) for _ in range(3))
+    streams = [web.listen(f"/orders/{order.public_id}/events/", buyer) for order in (paid, cancelled, lapsed)]
+    mine, stock = web.listen("/orders/events/", buyer), web.listen("/stock/events/")
+    for stream in streams:
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        assert stream.headers["Cache-Control"] == "no-store"
+        assert "Content-Security-Policy" in stream.headers
+        first = stream.until(status("awaiting_payment"))
+        assert first["payable"]
+        assert first["now"] < first["pay_by"]
+    stock.until(lambda state: state == {"CUP": 4})
+    assert pay_now(payment_link(paid.pk).strip("/").rsplit("/", 1)[-1])
+    streams[0].until(status("paid"))
+    cancel(cancelled.pk, reason=Reason.BUYER, who="buyer")
+    assert streams[1].until(status("cancelled"))["cancel_reason"] == "buyer"
+    stock.until(lambda state: state == {"CUP": 6})
+    make_overdue(lapsed)
+    unpaid_orders().lapse([lapsed.public_id])
+    assert streams[2].until(status("cancelled"))["cancel_reason"] == "expired"
+    stock.until(lambda state: state == {"CUP": 8})
+    ended = {(paid.public_id, "paid"), (cancelled.public_id, "cancelled"), (lapsed.public_id, "cancelled")}
+    for one in ended:
+        mine.until(is_one(one))
+    assert [state["id"] for state in streams[0].states] == [paid.public_id] * len(streams[0].states)
+
+
+def test_strangers_hear_nothing(web: Web, buyer: User, rival: User, cup: Product) -> None:
+    """Another's order, one that does not exist, and any order without signing in are a 404."""
+    order = order_of(buyer, cup)
+    for user in (rival, None):
+        assert web.listen(f"/orders/{order.public_id}/events/", user).status == 404
+    assert web.listen("/orders/nothing/events/", buyer).status == 404
+    assert web.listen("/orders/events/").status == 404
+
+
+def test_what_is_rolled_back_is_not_told(web: Web, cup: Product) -> None:
+    """A change is told when it is committed, and never if it is not."""
+    stock = web.listen("/stock/events/")
+    stock.until(lambda state: state == {"CUP": 10})
+    with transaction.atomic():
+        Product.objects.update(on_hand=7)
+        transaction.set_rollback(True)
+    Product.objects.filter(pk=cup.pk).update(on_hand=8)
+    stock.until(lambda state: state == {"CUP": 8})
+    assert {"CUP": 7} not in stock.states
+
+
+def test_five_hundred_orders_lapse_together(web: Web, buyer: User, cup: Product) -> None:
+    """All of them are announced, though one notification could not name them all."""
+    Product.objects.update(on_hand=1000)
+    first = order_of(buyer, cup)
+    Order.objects.bulk_create(
+        Order(buyer=buyer, status="awaiting_payment", total=0, placed_at=first.placed_at, pay_by=first.pay_by)
+        for _ in range(500)
+    )
+    newest = Order.objects.order_by("-id")[0]
+    streams = [web.listen(f"/orders/{order.public_id}/events/", buyer) for order in (first, newest)]
+    make_overdue(*Order.objects.all())
+    done = unpaid_orders().lapse(list(Order.objects.values_list("public_id", flat=True)))
+    assert len(done) == 501
+    for stream in streams:
+        stream.until(status("cancelled"))
+
+
+def test_the_database_hangs_up(web: Web, buyer: User, cup: Product) -> None:
+    """Its connection killed, the server listens anew, and every open stream is told what it has missed."""
+    order = order_of(buyer, cup)
+    stream, stock = web.listen(f"/orders/{order.public_id}/events/", buyer), web.listen("/stock/events/")
+    stock.until(lambda state: state == {"CUP": 9})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        )
+        assert cursor.fetchone() == (1,)
+    cancel(order.pk, reason=Reason.BUYER, who="buyer")
+    stream.until(status("cancelled"))
+    stock.until(lambda state: state == {"CUP": 10})
+    again = order_of(buyer, cup, 3)
+    stock.until(lambda state: state == {"CUP": 7})
+    assert again.status == "awaiting_payment"
+
+
+def test_open_streams_hold_no_thread_and_do_not_delay_the_end(web: Web, buyer: User, cup: Product) -> None:
+    """Many streams share one connection and no threads; a stop ends them in good order, well within its bound."""
+    order = order_of(buyer, cup)
+    path = f"/orders/{order.public_id}/events/"
+    first = web.listen("/stock/events/")
+    first.until(lambda state: state == {"CUP": 9})
+    before = web.threads()
+    streams = [web.listen("/stock/events/") for _ in range(40)] + [web.listen(path, buyer) for _ in range(12)]
+    for stream in streams:
+        stream.until(bool)
+    assert web.threads() < before + 20, "to_thread keeps a few; there are 52 streams"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        assert cursor.fetchone()[0] < 15
+    refused = web.listen(path, buyer)
+    assert refused.status == 429
+    assert refused.headers["Retry-After"]
+    streams[-1].leave()
+    output = web.stop()
+    assert "Cancel" not in output, output
+    assert "Traceback" not in output, output
+    for stream in streams[:-1]:
+        assert stream.ended.wait(PATIENCE)
+        assert not stream.broken
+
+
+def test_the_database_restarts(transactional_db: None, buyer: User) -> None:
+    """With PostgreSQL down and up again, an open stream stays open and tells what happened since."""
+    del transactional_db, buyer
+    with ExitStack() as stack:
+        own = stack.enter_context(PostgresServer())
+        environment = {"DATABASE_URL": own.url, "DJANGO_SETTINGS_MODULE": "shop.settings"}
+        for command in (["migrate", "--verbosity=0"], ["seed"]):
+            subprocess.run(
+                [sys.executable, "-m", "shop.manage", *command],
+                env=os.environ | environment,
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        web = Web(DATABASE_URL=own.url)
+        stack.callback(web.close)
+        stock = web.listen("/stock/events/")
+        stock.until(lambda state: state["STONE-TRAY"] == 5)
+        own.restart()
+        change = "from shop.catalogue.models import Product; Product.objects.update(on_hand=99)"
+        subprocess.run(
+            [sys.executable, "-m", "shop.manage", "shell", "-c", change],
+            env=os.environ | environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        stock.until(lambda state: state["STONE-TRAY"] == 99)
+        assert not stock.ended.is_set()
+
+
+def test_without_asgi_a_stream_is_one_event(client: Client, cup: Product) -> None:
+    """Any other server sends how things stand and ends; the browser asks again by itself."""
+    del cup
+    answer = client.get("/stock/events/")
+    assert answer.content == b'retry: 2000\n\nevent: stock\ndata: {"CUP":10}\n\n'
