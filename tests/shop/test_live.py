@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,8 @@ class Stream:
     def leave(self) -> None:
         """Go away."""
         if self._socket is not None and not self.ended.is_set():
-            self._socket.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the server was faster
+                self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE)
         self._client.close()
 
