@@ -1,11 +1,13 @@
 """Every address of the shop."""
 
-from django.urls import path
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.live import views as live
-from shop.pages import accounts, errors, figures, orders, paying, products, shopping
+from shop.pages import accounts, errors, orders, paying, products, shopping
 from shop.payments.webhook import cancel_order
 
 urlpatterns = [
@@ -30,7 +32,9 @@ urlpatterns = [
     path("sign-in/", accounts.sign_in_page, name="sign-in"),
     path("sign-out/", accounts.sign_out, name="sign-out"),
     path("language/", set_language, name="set-language"),
-    path("statistics/", figures.statistics, name="statistics"),
+    path("statistics/", RedirectView.as_view(pattern_name="console-days"), name="statistics"),
+    path("console/", include("shop.console.urls")),
+    path("admin/", admin.site.urls),
     path("api/", api.urls),
 ]
 handler403 = errors.forbidden

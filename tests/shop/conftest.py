@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from shop.buyers.signing_up import sign_up
 from shop.catalogue.models import Product
+from shop.console.merchants import make_merchant
 from tests.shop.rehearsal import PASSWORD
 
 
@@ -40,11 +41,10 @@ def rival(transactional_db: None) -> User:
 
 @pytest.fixture
 def merchant(transactional_db: None) -> User:
-    """Make a member of staff."""
+    """Make one of the merchants."""
     del transactional_db
     user = sign_up("merchant@example.com", PASSWORD)
-    user.is_staff = True
-    user.save()
+    make_merchant(user)
     return user
 
 

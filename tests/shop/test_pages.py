@@ -168,11 +168,11 @@ def test_the_statistics_page_is_for_staff(browser: Client, merchant: User, buyer
     order_of(buyer, cup)
     staff = Client()
     staff.force_login(merchant)
-    page = staff.get("/statistics/").content.decode()
+    page = staff.get("/console/statistics/").content.decode()
     assert 'data-figure="placed" data-count="1" data-amount="58.00"' in page
     assert 'data-sku="CUP" data-on-hand="10" data-held="1"' in page
-    assert browser.get("/statistics/").status_code == 403
-    assert Client().get("/statistics/").status_code == 302
+    assert browser.get("/console/statistics/").status_code == 403
+    assert Client().get("/console/statistics/").status_code == 302
 
 
 def test_forms_need_their_token(buyer: User, cup: Product) -> None:

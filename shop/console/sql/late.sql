@@ -1,0 +1,6 @@
+-- Orders that should have lapsed and have not: how many, how many of them wait for a payment gateway's answer, and the
+-- earliest deadline among them. Reads the index of unpaid orders alone.
+-- after interval: how long past its deadline an order is late.
+SELECT count(*), count(*) FILTER (WHERE status = 'closing'), min(pay_by)
+FROM orders_order
+WHERE status IN ('awaiting_payment', 'closing') AND pay_by < statement_timestamp() - %(after)s

@@ -1,0 +1,35 @@
+"""How the console writes times and durations."""
+
+import re
+from datetime import UTC, datetime
+
+from django import template
+
+register = template.Library()
+
+SECOND, MINUTE = 1000, 60_000
+
+
+@register.filter
+def duration_ms(milliseconds: float | None) -> str:
+    """Write milliseconds as people read them: "–" for none, "2.4 ms", "38 ms", "1.2 s", "14 min"."""
+    if milliseconds is None:
+        return "–"
+    number = float(milliseconds)
+    if number >= 10 * MINUTE:
+        return f"{number / MINUTE:.0f} min"
+    if number >= SECOND:
+        return f"{number / SECOND:.1f} s"
+    return f"{number:.0f} ms" if number >= 10 else f"{number:.1f} ms"  # noqa: PLR2004  # two digits are enough
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    """Write a time to the millisecond, UTC; "–" for none."""
+    return "–" if not at else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+@register.filter
+def slug_or_dash(key: str) -> str:
+    """Give a key that can stand in an address; "-", which is no order, for one that cannot."""
+    return key if re.fullmatch(r"[-\w]+", key, re.ASCII) else "-"
