@@ -18,7 +18,7 @@ from shop.orders.cancelling import cancel
 from shop.orders.models import Reason, Status
 from shop.orders.placing import MOST_LINES, Wanted, place
 from shop.orders.reading import Reading, read, read_all
-from shop.orders.refusals import AlreadyPaid, BadOrder, Refused
+from shop.orders.refusals import AlreadyPaid, BadOrder, PaymentUnavailable, Refused
 from shop.pages.cart import Cart
 from shop.pages.refusing import explain, show_refusal
 from shop.payments.linking import payment_link
@@ -90,6 +90,10 @@ def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
     """Send the buyer to where the order is paid."""
     try:
         return redirect(payment_link(_reading(request, public_id).order.pk))
+    except PaymentUnavailable as refusal:
+        messages.error(request, explain(refusal))
+        context = {"reading": _reading(request, public_id)}
+        return render(request, "shop/order.html", context, status=HTTPStatus.SERVICE_UNAVAILABLE)
     except Refused as refusal:
         messages.error(request, explain(refusal))
         return redirect("order", public_id)

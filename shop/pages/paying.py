@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -17,7 +18,8 @@ from shop.payments.models import PaymentAttempt, State
 def development_pay(request: HttpRequest, out_trade_no: str) -> HttpResponse:
     """Show the amount and one button. Pressed in time, it pays at once; too late, no money is taken."""
     attempt = PaymentAttempt.objects.select_related("order").filter(out_trade_no=out_trade_no).first()
-    if attempt is None:
+    # It pays without money, so it is not there at all unless it was chosen.
+    if attempt is None or settings.SHOP_GATEWAY != "development" or attempt.gateway != "development":
         raise Http404
     refused = False
     if request.method == "POST":

@@ -28,7 +28,8 @@ def explain(refusal: Refused) -> str:
         "idempotency-key-reused": _("This form was sent before, with other contents. Look at your orders."),
         "already-paid": _("This order is paid."),
         "already-cancelled": _("This order is cancelled."),
-        "too-late": _("The time to pay this order is over."),
+        "too-late": _("The time to pay this order is over, or too little of it is left."),
+        "payment-unavailable": _("Paying is not possible at the moment. Everything stays held until the time is over."),
     }
     return told.get(refusal.code, refusal.message)
 
