@@ -60,6 +60,14 @@ def cache(*variables: str) -> dict[str, Any]:
     return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 
 
+def choice(name: str, default: str, *others: str) -> str:
+    """Read one of some words. Raises ImproperlyConfigured for anything else."""
+    value = os.environ.get(name, "").strip() or default
+    if value not in (default, *others):
+        raise ImproperlyConfigured(f"{name} must be {' or '.join((default, *others))}, not {value!r}.")
+    return value
+
+
 def seconds(name: str, default: float, longest: float) -> float:
     """Read a number of seconds above 0 and up to `longest`. Raises ImproperlyConfigured for anything else."""
     value = os.environ.get(name, "").strip() or str(default)

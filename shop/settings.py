@@ -14,6 +14,14 @@ LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (1800)
 LAPSE_OPEN_ORDERS       how many unpaid orders one buyer may have at once (20)
 CONSOLE_LATE_AFTER      seconds overdue after which the console raises the alarm for an order (5)
 LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/; unset: every call is refused
+SHOP_GATEWAY            alipay; or development: a button that pays at once, for your own machine only
+PUBLIC_URL              where buyers and Alipay reach the shop, as https://shop.example; without it nothing can be paid
+ALIPAY_APP_ID           the app's number at Alipay
+ALIPAY_SELLER_ID        the seller's number, 2088…; messages for another are refused
+ALIPAY_PRIVATE_KEY      the app's private key, PEM or base64; or ALIPAY_PRIVATE_KEY_FILE, a file with it
+ALIPAY_PUBLIC_KEY       Alipay's public key for this app; or ALIPAY_PUBLIC_KEY_FILE
+ALIPAY_GATEWAY_URL      Alipay's address (https://openapi.alipay.com/gateway.do)
+LEAST_TIME_TO_PAY       seconds; with less left, nobody is sent to pay any more (5)
 LOG_LEVEL               INFO unless set
 """
 
@@ -23,6 +31,7 @@ from pathlib import Path
 
 from shop import environment
 from shop.logs import logging_settings
+from shop.payments import alipay_settings
 
 BASE_DIR = Path(__file__).resolve().parent
 
@@ -139,3 +148,8 @@ LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WIND
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
+
+SHOP_GATEWAY = environment.choice("SHOP_GATEWAY", "alipay", "development")
+ALIPAY = alipay_settings.read(os.environ)
+LEAST_TIME_TO_PAY = timedelta(seconds=environment.seconds("LEAST_TIME_TO_PAY", 5, longest=86_400))
+PAYMENT_ORIGINS = [alipay_settings.origin(ALIPAY["gateway_url"])] if SHOP_GATEWAY == "alipay" else []

@@ -8,6 +8,7 @@ from django.views.i18n import set_language
 from shop.api.app import api
 from shop.live import views as live
 from shop.pages import accounts, errors, orders, paying, products, shopping
+from shop.payments import alipay_views
 from shop.payments.webhook import cancel_order
 
 urlpatterns = [
@@ -27,6 +28,8 @@ urlpatterns = [
     path("orders/<slug:public_id>/cancel/", orders.cancel_order, name="cancel-order"),
     path("orders/<slug:public_id>/pay/", orders.pay_order, name="pay-order"),
     path("pay/<slug:out_trade_no>/", paying.development_pay, name="development-pay"),
+    path("payment/alipay/notify/", alipay_views.notify, name="alipay-notify"),
+    path("payment/alipay/return/", alipay_views.returned, name="alipay-return"),
     path("payment/cancel_order/", cancel_order, name="webhook-cancel-order"),
     path("sign-up/", accounts.sign_up_page, name="sign-up"),
     path("sign-in/", accounts.sign_in_page, name="sign-in"),

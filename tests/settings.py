@@ -7,6 +7,7 @@ os.environ |= {
     "SECRET_KEY": "for tests only",
     "DATABASE_URL": "postgresql://postgres@/lapse",
     "DEBUG": "0",
+    "SHOP_GATEWAY": "development",
     "RATE_LIMITS": "off",
 }
 for name in (
@@ -18,6 +19,15 @@ for name in (
     "LAPSE_PAYMENT_WINDOW",
     "CACHE_URL",
     "REDIS_URL",
+    "PUBLIC_URL",
+    "LEAST_TIME_TO_PAY",
+    "ALIPAY_APP_ID",
+    "ALIPAY_SELLER_ID",
+    "ALIPAY_PRIVATE_KEY",
+    "ALIPAY_PRIVATE_KEY_FILE",
+    "ALIPAY_PUBLIC_KEY",
+    "ALIPAY_PUBLIC_KEY_FILE",
+    "ALIPAY_GATEWAY_URL",
     "TRUSTED_PROXIES",
 ):
     os.environ.pop(name, None)

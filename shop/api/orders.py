@@ -74,9 +74,16 @@ def cancel_order(request: HttpRequest, order_id: str) -> Status[OrderOut] | Http
     return Status(200 if order.status == OrderStatus.CANCELLED else 202, order_out(fresh(order.pk)))
 
 
-@router.post("/orders/{order_id}/pay", response={200: PayUrlOut, 404: Problem, 409: Problem}, summary="Pay an order")
+@router.post(
+    "/orders/{order_id}/pay",
+    response={200: PayUrlOut, 404: Problem, 409: Problem, 503: Problem},
+    summary="Pay an order",
+)
 def pay_order(request: HttpRequest, order_id: str) -> PayUrlOut | HttpResponse:
-    """Get the address where the order is paid. The deadline does not move. 409: it cannot be paid any more."""
+    """Get the address where the order is paid. The deadline does not move.
+
+    409: it cannot be paid any more. 503: the shop cannot take money at the moment.
+    """
     pk = own(caller(request), order_id)
     if pk is None:
         return _unknown()

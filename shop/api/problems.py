@@ -23,6 +23,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS_OF = {
     "bad-order": HTTPStatus.UNPROCESSABLE_ENTITY,
     "idempotency-key-reused": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "payment-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each refusal by its code; every other one is a 409."""
 

@@ -9,6 +9,7 @@ from shop.orders import trail
 from shop.orders.cancelled import after_cancelling
 from shop.orders.models import UNPAID, Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
+from shop.payments.asking import to_close
 from shop.payments.gateways import close
 from shop.payments.models import OPEN, PaymentAttempt
 from shop.payments.rulings import record
@@ -40,15 +41,14 @@ def _begin(order_pk: int, reason: Reason, who: str) -> tuple[Order, list[Attempt
     order = _locked(order_pk)
     if order.status not in (Status.AWAITING_PAYMENT, Status.CLOSING):
         return order, []
-    attempts = PaymentAttempt.objects.filter(OPEN, order=order)
-    to_close = [Attempt(order.public_id, attempt.out_trade_no, attempt.gateway) for attempt in attempts]
-    if not to_close:
+    attempts = list(to_close([order]))
+    if not attempts:
         _finish(order, reason, who)
     elif order.status != Status.CLOSING:
         order.status, order.cancel_reason = Status.CLOSING, reason
         order.save(update_fields=["status", "cancel_reason"])
         trail.note([order], f"closing: {reason}", who)
-    return order, to_close
+    return order, attempts
 
 
 def _locked(order_pk: int) -> Order:

@@ -10,8 +10,8 @@ from lapse.integrations.django import UnpaidOrders
 from lapse.orders.gateway import Attempt, Ruling
 from shop.orders.cancelled import after_cancelling
 from shop.orders.models import UNPAID, Order, Reason, Status
+from shop.payments.asking import to_close
 from shop.payments.gateways import GATEWAYS
-from shop.payments.models import OPEN, PaymentAttempt
 from shop.payments.rulings import record
 
 FIRST_REASON = Case(When(cancel_reason="", then=Value(Reason.EXPIRED.value)), default=F("cancel_reason"))
@@ -35,8 +35,7 @@ class ShopOrders(UnpaidOrders[Order]):
 
     def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
         """Name the attempts that may still be paid; they are closed at their gateway first."""
-        attempts = PaymentAttempt.objects.filter(OPEN, order__in=[order.pk for order in orders]).select_related("order")
-        return [Attempt(attempt.order.public_id, attempt.out_trade_no, attempt.gateway) for attempt in attempts]
+        return to_close(orders)
 
     def on_ruling(self, order: Order, rulings: Sequence[Ruling]) -> bool:
         """Write down what the gateways said. Money that they found pays the order."""

@@ -1,14 +1,15 @@
 """What the shop refuses, and why. Each message is for the buyer; `code` is for programs; `details` says the facts.
 
 Refused
-├── BadOrder          the order makes no sense: empty, a SKU twice, an unknown SKU
-├── PriceChanged      the buyer saw other prices
-├── SoldOut           fewer are available than wanted
-├── TooManyOpen       this buyer has too many unpaid orders
-├── KeyReused         the idempotency key stands for another order
-├── AlreadyPaid       it is paid
-├── AlreadyCancelled  it is cancelled
-└── TooLate           its time to pay is over
+├── BadOrder            the order makes no sense: empty, a SKU twice, an unknown SKU
+├── PriceChanged        the buyer saw other prices
+├── SoldOut             fewer are available than wanted
+├── TooManyOpen         this buyer has too many unpaid orders
+├── KeyReused           the idempotency key stands for another order
+├── AlreadyPaid         it is paid
+├── AlreadyCancelled    it is cancelled
+├── TooLate             its time to pay is over, or too little of it is left
+└── PaymentUnavailable  the shop cannot take money at the moment
 """
 
 from collections.abc import Sequence
@@ -80,3 +81,9 @@ class TooLate(Refused):
     """Its deadline is past, or it is being cancelled."""
 
     code = "too-late"
+
+
+class PaymentUnavailable(Refused):
+    """The gateway is not set up; nothing has become of the order."""
+
+    code = "payment-unavailable"

@@ -1,4 +1,4 @@
-"""The attempt to pay."""
+"""The attempt to pay, and what gateways say of it."""
 
 from typing import ClassVar
 
@@ -34,6 +34,10 @@ class PaymentAttempt(models.Model):
     out_trade_no = models.CharField(max_length=64, unique=True)
     gateway = models.CharField(max_length=40)
     amount = models.DecimalField(max_digits=16, decimal_places=2)
+    expires_at = models.DateTimeField(null=True)
+    """When the link itself ends, by the gateway's clock; a little before the order's deadline."""
+    trade_no = models.CharField(max_length=64, blank=True, default="")
+    """The gateway's number, once money has come."""
     state = models.CharField(max_length=10, choices=State, default=State.CREATED)
     made_at = models.DateTimeField(db_default=Now())
     changed_at = models.DateTimeField(db_default=Now())
@@ -52,3 +56,51 @@ class PaymentAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} attempt {self.out_trade_no}"
+
+
+class Judged(models.TextChoices):
+    """Whether a gateway's message was believed."""
+
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"
+    """Its attempt is not known."""
+    SIGNATURE = "signature"
+    APP = "app"
+    SELLER = "seller"
+    AMOUNT = "amount"
+    MALFORMED = "malformed"
+
+
+class GatewayMessage(models.Model):
+    """One message of a gateway, as it came. An accepted one has been acted upon in the transaction that wrote it."""
+
+    provider = models.CharField(max_length=40)
+    judged = models.CharField(max_length=10, choices=Judged)
+    out_trade_no = models.CharField(max_length=64, blank=True)
+    trade_no = models.CharField(max_length=64, blank=True)
+    trade_status = models.CharField(max_length=64, blank=True)
+    raw = models.TextField()
+    digest = models.CharField(max_length=64)
+    heard_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """Each status of a trade is acted upon once; a message that was refused is kept once."""
+
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["provider", "trade_no", "trade_status"],
+                condition=Q(judged=Judged.ACCEPTED),
+                name="message_accepted_once",
+            ),
+            models.UniqueConstraint(
+                fields=["provider", "judged", "digest"],
+                condition=~Q(judged=Judged.ACCEPTED),
+                name="message_refused_kept_once",
+            ),
+            models.CheckConstraint(condition=Q(judged__in=list(Judged)), name="message_judged_known"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["out_trade_no"], name="message_of_attempt")]
+
+    def __str__(self) -> str:
+        return f"{self.judged} {self.trade_status} on {self.out_trade_no}"

@@ -27,8 +27,11 @@ class Settled(StrEnum):
 
 
 @transaction.atomic
-def settle(out_trade_no: str) -> Settled:
-    """Settle the money of one attempt. Repeating it changes nothing. Raises PaymentAttempt.DoesNotExist."""
+def settle(out_trade_no: str, *, trade_no: str = "") -> Settled:
+    """Settle the money of one attempt; `trade_no` is the gateway's own number for it.
+
+    Repeating it changes nothing. Raises PaymentAttempt.DoesNotExist.
+    """
     order_pk = PaymentAttempt.objects.values_list("order_id", flat=True).get(out_trade_no=out_trade_no)
     # The order first, then its attempt: everybody locks in this order.
     order = Order.objects.select_for_update(no_key=True).get(pk=order_pk)
@@ -37,7 +40,7 @@ def settle(out_trade_no: str) -> Settled:
         return Settled.BEFORE
     settled = Settled.PAID if pay(order, who=f"gateway {attempt.gateway}") else Settled.ORPHANED
     attempt.state = State.SUCCEEDED if settled == Settled.PAID else State.ORPHANED
-    PaymentAttempt.objects.filter(pk=attempt.pk).update(state=attempt.state, changed_at=Now())
+    PaymentAttempt.objects.filter(pk=attempt.pk).update(state=attempt.state, trade_no=trade_no, changed_at=Now())
     if settled == Settled.ORPHANED:
         trail.note([order], f"money to give back: attempt {out_trade_no}", f"gateway {attempt.gateway}")
         transaction.on_commit(
