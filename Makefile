@@ -35,7 +35,7 @@ format: $(VENV)/dev.stamp ## Format the code and mend what the linter can mend
 clean: ## Remove the demo's data, the virtual environment and all caches
 	@if [ -f .run/pid ] && kill -0 "$$(cat .run/pid)" 2>/dev/null; then \
 		echo 'make run is still going (process '"$$(cat .run/pid)"'). Stop it first.' >&2; exit 1; fi
-	@rm -rf .run $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist staticfiles
+	@rm -rf .run $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist staticfiles node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 EXTRAS := --extra redis --extra django --extra cli --extra logs --extra servers --extra alipay --extra simulator
@@ -61,6 +61,10 @@ endef
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,run)
 
-$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+# Where there is an npm, it brings the accessibility check for the tests in a browser; where not, the tests say so.
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml package.json | $(VENV)/bin/python
 	$(call install,dev)
+	@if command -v npm >/dev/null; then \
+		npm install --no-package-lock --no-audit --no-fund --no-update-notifier --silent || \
+		echo "npm did not bring axe-core: the accessibility test will say so." >&2; fi
 	@touch $(VENV)/run.stamp
