@@ -10,6 +10,7 @@ import uvicorn
 
 from lapse.engine.errors import ConfigError
 from lapse.testing.alipay import SimulatorSettings, create_app, new_key_pair
+from lapse.testing.alipay.app import APP_ID, SELLER_ID
 from lapse.testing.alipay.keys import pair_of
 
 DEFAULT_PACE = 0.01
@@ -23,8 +24,8 @@ def main() -> None:
     parser.add_argument("--public-key", type=Path, required=True, help="PEM file: the shop's public key")
     parser.add_argument("--private-key", type=Path, help="PEM file: the simulator's own key (a new one)")
     parser.add_argument("--write-public-key", type=Path, help="where to store the simulator's public key as PEM")
-    parser.add_argument("--app-id", default=SimulatorSettings.__dataclass_fields__["app_id"].default)
-    parser.add_argument("--seller-id", default=SimulatorSettings.__dataclass_fields__["seller_id"].default)
+    parser.add_argument("--app-id", default=APP_ID)
+    parser.add_argument("--seller-id", default=SELLER_ID)
     parser.add_argument(
         "--pace", type=float, default=DEFAULT_PACE, help="factor on the pauses between a notify's tries (%(default)s)"
     )

@@ -26,6 +26,8 @@ from lapse.testing.alipay.requests import CLOSE, PAGE_PAY, QUERY, REFUND, Call
 from lapse.testing.alipay.trades import Book, Refused, SimulatedTrade
 
 LONGEST_BODY = 1 << 20
+APP_ID = "9021000100000001"
+SELLER_ID = "2088100000000001"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +40,8 @@ class SimulatorSettings:
 
     app_public_key: str
     private_key: str = field(repr=False)
-    app_id: str = "9021000100000001"
-    seller_id: str = "2088100000000001"
+    app_id: str = APP_ID
+    seller_id: str = SELLER_ID
     pace: float = 1.0
 
 

@@ -150,6 +150,8 @@ def _page(request: Request, title: str, body: str, *, state: str, status: int = 
     tongue = language(request)
     words = WORDS[tongue]
     other = "en" if tongue == "zh" else "zh"
+    token = request.path_params.get("token")  # a page that a button led to is shown at the cashier's own address
+    here = f"/cashier/{token}" if token else request.url.path
     text = PAGE.substitute(
         tongue="zh-CN" if tongue == "zh" else "en",
         title=escape(title),
@@ -157,7 +159,7 @@ def _page(request: Request, title: str, body: str, *, state: str, status: int = 
         state=state,
         name=words["name"],
         warning=words["warning"],
-        other=f"?lang={other}",
+        other=escape(f"{here}?{urlencode({**request.query_params, 'lang': other})}"),
         other_tongue="zh-CN" if other == "zh" else "en",
         other_name=WORDS[other]["language"],
     )

@@ -1,0 +1,303 @@
+"""The Alipay simulator by itself: what it refuses, its cashier's page, its notifies, and the program."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from lapse.engine.errors import LapseError
+from lapse.gateways.alipay_signing import read_private_key, sign, signed_text
+from lapse.testing.alipay import AlipaySimulator, Buyer, new_key_pair
+from lapse.testing.redis_server import free_port
+from tests.gateways.listening import Listener, eventually
+
+CHINA = timedelta(hours=8)
+APP = new_key_pair()
+
+
+@pytest.fixture(scope="module")
+def alipay() -> Iterator[AlipaySimulator]:
+    """Start one simulator for all tests here; each uses numbers of its own."""
+    with AlipaySimulator(APP.public) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_faults(alipay: AlipaySimulator) -> None:
+    """Begin without faults."""
+    alipay.faults(notify="send", notify_delay=0, notify_amount=None, hanging=[])
+
+
+@pytest.fixture
+def shop() -> Iterator[Listener]:
+    """Listen for notifies."""
+    with Listener() as listener:
+        yield listener
+
+
+def call(alipay: AlipaySimulator, call_of: str, content: Any, **changes: str) -> str:
+    """Write the address of a signed call."""
+    parameters = {
+        "app_id": alipay.app_id,
+        "method": call_of,
+        "charset": "utf-8",
+        "sign_type": "RSA2",
+        "timestamp": f"{datetime.now(UTC) + CHINA:%Y-%m-%d %H:%M:%S}",
+        "version": "1.0",
+        "biz_content": content if isinstance(content, str) else json.dumps(content),
+        **changes,
+    }
+    parameters = {name: value for name, value in parameters.items() if value}
+    parameters = {"sign": sign(read_private_key(APP.private, "key"), signed_text(parameters))} | parameters
+    return f"{alipay.gateway_url}?{urlencode(parameters)}"
+
+
+def link(alipay: AlipaySimulator, number: str, *, ends_in: float = 600, notify_url: str = "", **changes: Any) -> str:
+    """Write a page-pay link."""
+    end = datetime.now(UTC) + CHINA + timedelta(seconds=ends_in)
+    content = {
+        "out_trade_no": number,
+        "total_amount": "12.50",
+        "subject": "tea",
+        "product_code": "FAST_INSTANT_TRADE_PAY",
+        "time_expire": f"{end:%Y-%m-%d %H:%M:%S}",
+        **changes,
+    }
+    content = {name: value for name, value in content.items() if value is not None}
+    return call(alipay, "alipay.trade.page.pay", content, notify_url=notify_url, return_url="http://shop.example/back/")
+
+
+# --- what it refuses ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "sub_code"),
+    [
+        ({"method": ""}, "40001", "isv.missing-method"),
+        ({"method": "alipay.trade.pay"}, "40002", "isv.invalid-method"),
+        ({"app_id": ""}, "40001", "isv.missing-app-id"),
+        ({"app_id": "1"}, "40002", "isv.invalid-app-id"),
+        ({"sign_type": ""}, "40001", "isv.missing-signature-type"),
+        ({"sign_type": "RSA"}, "40002", "isv.invalid-signature-type"),
+        ({"sign": "garbage!"}, "40002", "isv.invalid-signature"),
+        ({"timestamp": ""}, "40001", "isv.missing-timestamp"),
+        ({"timestamp": "now"}, "40002", "isv.invalid-timestamp"),
+        ({"version": ""}, "40001", "isv.missing-version"),
+        ({"charset": "gbk"}, "40002", "isv.invalid-charset"),
+        ({"biz_content": "{"}, "40002", "isv.invalid-parameter"),
+        ({"biz_content": "[]"}, "40002", "isv.invalid-parameter"),
+        ({"biz_content": "{}"}, "40004", "ACQ.INVALID_PARAMETER"),
+    ],
+)
+def test_calls_are_refused_by_alipays_codes(
+    alipay: AlipaySimulator, changes: dict[str, str], code: str, sub_code: str
+) -> None:
+    """Every public parameter is checked, in Alipay's order, and the answer is signed JSON all the same."""
+    answer = httpx.get(call(alipay, "alipay.trade.query", {"out_trade_no": "1"}, **changes)).json()
+    assert answer.pop("sign")
+    (body,) = answer.values()
+    assert (body["code"], body["sub_code"]) == (code, sub_code)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"product_code": "QUICK_WAP_WAY"},
+        {"time_expire": None},
+        {"timeout_express": "30m"},
+        {"time_expire": "soon"},
+        {"total_amount": "0.00"},
+        {"total_amount": "1.001"},
+        {"subject": "tea & cup"},
+        {"subject": ""},
+        {"out_trade_no": "a-b"},
+    ],
+)
+def test_links_that_make_no_sense(alipay: AlipaySimulator, changes: dict[str, Any]) -> None:
+    """The page says Alipay's code, and there is no cashier."""
+    with pytest.raises(LapseError, match=r"ACQ\.INVALID_PARAMETER"):
+        Buyer(link(alipay, "nonsense", **changes))
+
+
+def test_one_number_is_one_payment(alipay: AlipaySimulator) -> None:
+    """The same link opened again is the same cashier; the same number for another amount is refused."""
+    first = link(alipay, "one")
+    assert Buyer(first).page == Buyer(first).page == Buyer(link(alipay, "one")).page
+    with pytest.raises(LapseError, match="CONTEXT_INCONSISTENT"):
+        Buyer(link(alipay, "one", total_amount="1.00"))
+
+
+# --- the cashier ---
+
+
+def test_it_pays_only_when_it_is_told_to(alipay: AlipaySimulator) -> None:
+    """Opening makes no trade, scanning makes one that waits, leaving changes nothing, and paying pays once."""
+    buyer = Buyer(link(alipay, "told"))
+    assert alipay.trade("told") is None
+    assert buyer.pay() is None
+    buyer.leave()
+    assert alipay.trade("told") is None
+    assert buyer.scan()
+    buyer.leave()
+    assert (alipay.trade("told") or {})["trade_status"] == "WAIT_BUYER_PAY"
+    back = buyer.pay()
+    assert back
+    assert back.startswith("http://shop.example/back/?")
+    assert (alipay.trade("told") or {})["trade_status"] == "TRADE_SUCCESS"
+    assert buyer.pay() is None
+
+
+def test_after_its_time_it_takes_nothing(alipay: AlipaySimulator) -> None:
+    """A link that ended cannot be scanned, and what was scanned in time cannot be paid."""
+    late = Buyer(link(alipay, "late", ends_in=-1))
+    assert not late.scan()
+    assert alipay.trade("late") is None
+    waiting = Buyer(link(alipay, "waiting", ends_in=2))
+    assert waiting.scan()
+    assert eventually(lambda: (alipay.trade("waiting") or {})["trade_status"] == "TRADE_CLOSED")
+    assert waiting.pay() is None
+
+
+def test_the_page_in_both_languages(alipay: AlipaySimulator) -> None:
+    """It says that it is a simulator, by `?lang=` or by what the browser wants; its buttons bear their names."""
+    page = Buyer(link(alipay, "page", subject="<b>tea")).page
+    english = httpx.get(page, headers={"Accept-Language": "de,en;q=0.5"})
+    chinese = httpx.get(page, headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    assert "Simulator. No real money moves here." in english.text
+    assert '<html lang="zh-CN">' in chinese.text
+    assert "这是模拟器" in chinese.text
+    assert "Simulator. No real money" in httpx.get(f"{page}?lang=en", headers={"Accept-Language": "zh"}).text
+    for button in ("data-scan", "data-leave"):
+        assert button in english.text
+        assert button in chinese.text
+    assert "&lt;b&gt;tea" in english.text
+    assert "<b>tea" not in english.text
+    httpx.post(f"{page}/scan")
+    assert "data-pay" in httpx.get(page).text
+
+
+def test_the_pages_policy(alipay: AlipaySimulator) -> None:
+    """Nothing inline, files of its own only, and forms lead nowhere but here and back to the shop."""
+    answer = httpx.get(Buyer(link(alipay, "policy")).page)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "form-action 'self' http://shop.example" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src)", answer.text)
+    for file in re.findall(r'(?:href|src)="(/static/[^"]+)"', answer.text):
+        assert httpx.get(f"{alipay.url}{file}").status_code == 200
+
+
+def test_unknown_addresses(alipay: AlipaySimulator) -> None:
+    """A cashier that nobody opened and a button that is not there are a 404."""
+    assert httpx.get(f"{alipay.url}/cashier/nobody").status_code == 404
+    assert httpx.post(f"{Buyer(link(alipay, 'odd')).page}/steal").status_code == 404
+    assert httpx.get(alipay.url).status_code == 200
+
+
+# --- notifies ---
+
+
+def paid(alipay: AlipaySimulator, shop: Listener, number: str) -> Callable[[], dict[str, Any]]:
+    """Pay, and give a look at the first notify."""
+    buyer = Buyer(link(alipay, number, notify_url=shop.url))
+    buyer.scan()
+    buyer.pay()
+    return lambda: (alipay.trade(number) or {})["notifies"][0]
+
+
+def test_it_notifies_until_it_hears_success(alipay: AlipaySimulator, shop: Listener) -> None:
+    """Nothing but exactly `success` will do; each time it is the same message."""
+    shop.answers = ["failure", "Success", "success ", '"success"', "<p>success</p>", ""]
+    notify = paid(alipay, shop, "until")
+    assert eventually(lambda: notify()["done"])
+    assert notify()["answers"] == ["failure", "Success", "success ", '"success"', "<p>success</p>", "", "success"]
+    assert len({tuple(form.items()) for form in shop.heard}) == 1
+
+
+def test_it_gives_up_after_eight_times(alipay: AlipaySimulator, shop: Listener) -> None:
+    """As Alipay does, after 25 hours of its own time."""
+    shop.answers = ["failure"] * 20
+    notify = paid(alipay, shop, "never")
+    assert eventually(lambda: len(notify()["answers"]) == 8, within=120)
+    assert not notify()["done"]
+    assert len(shop.heard) == 8
+
+
+def test_faults_of_notifies(alipay: AlipaySimulator, shop: Listener) -> None:
+    """Lost, doubled, late and wrong ones can be had."""
+    alipay.faults(notify="drop")
+    buyer = Buyer(link(alipay, "drop", notify_url=shop.url))
+    assert buyer.scan()
+    assert buyer.pay()
+    assert (alipay.trade("drop") or {})["notifies"] == []
+    alipay.faults(notify="double")
+    paid(alipay, shop, "double")
+    assert [form["out_trade_no"] for form in shop.wait_for(2)] == ["double", "double"]
+    alipay.faults(notify="delay", notify_delay=0.5)
+    before = datetime.now(UTC)
+    paid(alipay, shop, "delay")
+    shop.wait_for(3)
+    assert datetime.now(UTC) - before >= timedelta(seconds=0.5)
+    alipay.faults(notify="send", notify_amount="0.01")
+    paid(alipay, shop, "wrong")
+    assert shop.wait_for(4)[-1]["total_amount"] == "0.01"
+
+
+def test_wrong_orders_to_the_control(alipay: AlipaySimulator) -> None:
+    """Unknown faults, values and trades are refused; so is whatever a foreign web page could send."""
+    for wrong in ({"colour": "red"}, {"notify": "maybe"}, {"notify_amount": "x"}, {"hang": "x"}, {"hanging": 7}):
+        with pytest.raises(LapseError, match="simulator refused"):
+            alipay.faults(**wrong)
+    with pytest.raises(LapseError, match="no such trade"):
+        alipay.notify("nobody")
+    assert httpx.post(f"{alipay.url}/control/notify", content="{}").status_code == 415
+    for body in ("[]", "{"):
+        sent = httpx.put(f"{alipay.url}/control/faults", content=body, headers={"Content-Type": "application/json"})
+        assert sent.status_code == 400
+
+
+# --- the program ---
+
+
+def test_the_program(tmp_path: Path) -> None:
+    """It serves on its port with the keys of two files, and stores the public half of its own."""
+    (tmp_path / "app.pem").write_text(APP.public)
+    port = free_port()
+    command = [sys.executable, "-m", "lapse.testing.alipay", f"--port={port}", f"--public-key={tmp_path / 'app.pem'}"]
+    process = subprocess.Popen([*command, f"--write-public-key={tmp_path / 'alipay.pem'}"])
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/").is_success
+        except httpx.HTTPError:
+            return False
+
+    try:
+        assert eventually(answers, within=60)
+        assert "PUBLIC KEY" in (tmp_path / "alipay.pem").read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_the_program_with_a_key_that_is_none(tmp_path: Path) -> None:
+    """It says so in one line and ends with 2."""
+    (tmp_path / "app.pem").write_text("no key")
+    ended = subprocess.run(
+        [sys.executable, "-m", "lapse.testing.alipay", f"--public-key={tmp_path / 'app.pem'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "app_public_key is no public key" in ended.stderr
+    assert "Traceback" not in ended.stderr
