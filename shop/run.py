@@ -6,6 +6,9 @@ REDIS_URL               a Redis of yours; without it a private one is started
 LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on the Redis of this run; a URL; or none
 LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (60)
 LAPSE_RUN_DIR           where all data is kept (.run in the checkout)
+ALIPAY_SIMULATOR_PORT   the port of the simulator of Alipay at which orders are paid (a free one)
+ALIPAY_APP_ID           with the other ALIPAY_… of shop/settings.py: no simulator, but the Alipay that they describe
+SHOP_GATEWAY            development: no simulator either, but a button that pays at once
 """
 
 import http.client
@@ -13,17 +16,19 @@ import os
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from lapse.config import open_timer
 from lapse.engine.errors import LapseError
 from lapse.testing import leash
 from lapse.testing.servers import PostgresServer, RedisServer
-from shop.running import choices, secrets_file
+from shop.running import cashier, choices, secrets_file
+from shop.running.cashier import Cashier
 from shop.running.choices import Choices, WrongChoice
 from shop.running.output import say
 from shop.running.program import Program
-from shop.running.supervision import KeptServers, KeptWorker, Signals, end, ending, watch
+from shop.running.supervision import KeptProgram, KeptServers, Signals, end, ending, watch
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WORKER_GRACE, WEB_GRACE, SETUP_GRACE = 15.0, 10.0, 5.0
@@ -45,6 +50,8 @@ def main() -> int:
         chosen = choices.read(os.environ, CHECKOUT)
         lock = _only_one(chosen.folder)
         choices.check_port(chosen.port)
+        if chosen.simulator and chosen.simulator_port:
+            choices.check_port(chosen.simulator_port, "ALIPAY_SIMULATOR_PORT")
         return _run(chosen, lock, signals)
     except WrongChoice as error:
         say(str(error), error=True)
@@ -62,9 +69,16 @@ def main() -> int:
 def _run(chosen: Choices, lock: int, signals: Signals) -> int:
     with ExitStack() as running:
         running.callback(_say_when_stopping, signals, "Stopped.")
-        environment, servers = _prepare(chosen, running)
+        paying = cashier.prepare(chosen)
+        environment, servers = _prepare(chosen, paying, running)
+        kept = []
         for step in ("migrate", "seed"):
             _finish(_program("setup", step, environment, lock, SETUP_GRACE), running, signals)
+        if paying is not None:
+            at_the_cashier = partial(paying.start, CHECKOUT, environment, lock)
+            lost = "The payments that it knew of are lost."
+            kept.append(KeptProgram("cashier", at_the_cashier, lost=lost))
+            running.callback(kept[-1].end, signals)
         address = ["--host=127.0.0.1", f"--port={chosen.port}"]
         quiet = ["--no-access-log", "--log-level=warning", "--lifespan=off", "--timeout-graceful-shutdown=5"]
         quiet += ["--no-proxy-headers"]  # whoever asks is who connects
@@ -77,12 +91,13 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
             grace=WEB_GRACE,
         )
         running.callback(end, web, signals)
-        worker = KeptWorker(lambda: _program("worker", "lapse_worker", environment, lock, WORKER_GRACE))
-        running.callback(worker.end, signals)
+        working = partial(_program, "worker", "lapse_worker", environment, lock, WORKER_GRACE)
+        kept.append(KeptProgram("worker", working))
+        running.callback(kept[-1].end, signals)
         running.callback(_say_when_stopping, signals, STOPPING)
         if _opens(web, chosen.port):
-            _welcome(chosen, environment)
-        return watch(web, worker, KeptServers(servers))
+            _welcome(chosen, paying, environment)
+        return watch(web, kept, KeptServers(servers))
 
 
 def _only_one(folder: Path) -> int:
@@ -116,7 +131,9 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _prepare(chosen: Choices, running: ExitStack) -> tuple[dict[str, str], dict[str, PostgresServer | RedisServer]]:
+def _prepare(
+    chosen: Choices, paying: Cashier | None, running: ExitStack
+) -> tuple[dict[str, str], dict[str, PostgresServer | RedisServer]]:
     """Start the servers that are wanted, and put together what the shop's processes are to know."""
     servers: dict[str, PostgresServer | RedisServer] = {}
     database, redis = chosen.database, chosen.redis
@@ -144,6 +161,8 @@ def _prepare(chosen: Choices, running: ExitStack) -> tuple[dict[str, str], dict[
         "DEBUG": "0",
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "PYTHONUNBUFFERED": "1",
+        "PUBLIC_URL": cashier.public_url(chosen),
+        **({} if paying is None else paying.environment()),
     }
     return environment, servers
 
@@ -196,18 +215,25 @@ def _ask(port: int) -> int | None:
         connection.close()
 
 
-def _welcome(chosen: Choices, environment: dict[str, str]) -> None:
+def _welcome(chosen: Choices, paying: Cashier | None, environment: dict[str, str]) -> None:
     given = os.environ.get("MERCHANT_PASSWORD")
     password = "the one in MERCHANT_PASSWORD" if given else environment["MERCHANT_PASSWORD"]
     timer = choices.without_password(environment["LAPSE_TIMER"])
     say(
         f"\n  The shop is open   http://127.0.0.1:{chosen.port}/"
+        f"\n  The cashier        {_paid_at(paying)}"
         f"\n  Merchant           {environment['MERCHANT_EMAIL']}   password: {password}"
         f"\n  Payment window     {chosen.window} s"
         f"\n  Timer              {'none: the sweep alone' if timer == 'none' else timer}"
         f"\n  Data               {chosen.folder}"
         f"\n  To stop            Ctrl-C\n"
     )
+
+
+def _paid_at(paying: Cashier | None) -> str:
+    if paying is not None:
+        return f"{paying.url}/   a simulator of Alipay"
+    return "none: a button pays at once" if os.environ.get("SHOP_GATEWAY") else "the Alipay of your settings"
 
 
 def _say_when_stopping(signals: Signals, text: str) -> None:

@@ -24,6 +24,7 @@ class Choices:
 
     `folder` keeps all data; `port` is the web server's; `window` is in seconds, as it was written; `timer` is a URL,
     a bare scheme such as "redis+expiry://", or "none"; `database` and `redis` are URLs of others' servers, or "".
+    `simulator` says whether orders are paid at a simulator of Alipay; its port is `simulator_port`, or any for None.
     """
 
     folder: Path
@@ -32,6 +33,8 @@ class Choices:
     timer: str
     database: str
     redis: str
+    simulator: bool
+    simulator_port: int | None
 
     @property
     def needs_redis(self) -> bool:
@@ -48,13 +51,19 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
     redis = given("REDIS_URL")
     if redis and (not _scheme(redis).startswith("redis") or is_bare(redis)):
         raise WrongChoice("REDIS_URL must be an address such as redis://localhost:6379/0.")
+    gateway = given("SHOP_GATEWAY", "alipay")
+    if gateway not in {"alipay", "development"}:
+        raise WrongChoice(f"SHOP_GATEWAY must be alipay or development, not {gateway!r}.")
+    simulator_port = given("ALIPAY_SIMULATOR_PORT")
     return Choices(
         folder=Path(given("LAPSE_RUN_DIR", str(checkout / ".run"))).resolve(),
-        port=_port(given("PORT", str(DEFAULT_PORT))),
+        port=_port("PORT", given("PORT", str(DEFAULT_PORT))),
         window=_window(given("LAPSE_PAYMENT_WINDOW", DEFAULT_WINDOW)),
         timer=_timer(given("LAPSE_TIMER", "redis://")),
         database=given("DATABASE_URL"),
         redis=redis,
+        simulator=gateway == "alipay" and not given("ALIPAY_APP_ID"),
+        simulator_port=_port("ALIPAY_SIMULATOR_PORT", simulator_port) if simulator_port else None,
     )
 
 
@@ -83,26 +92,30 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
-def check_port(port: int) -> None:
-    """Raise WrongChoice where somebody listens there already, or where we may not."""
+def check_port(port: int, name: str = "PORT") -> None:
+    """Raise WrongChoice where somebody listens there already, or where we may not; `name` is the setting's."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web server does
         try:
             probe.bind(("127.0.0.1", port))
             probe.listen()
         except PermissionError as error:
-            raise WrongChoice(f"Port {port} is not ours to take. Choose one above 1023: make run PORT=8001") from error
+            raise WrongChoice(
+                f"Port {port} is not ours to take. Choose one above 1023: make run {name}=8001"
+            ) from error
         except OSError as error:
-            raise WrongChoice(f"Port {port} is taken. Choose another one: make run PORT={_neighbour(port)}") from error
+            raise WrongChoice(
+                f"Port {port} is taken. Choose another one: make run {name}={_neighbour(port)}"
+            ) from error
 
 
 def _neighbour(port: int) -> int:
     return port + 1 if port < HIGHEST_PORT else port - 1
 
 
-def _port(text: str) -> int:
+def _port(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST_PORT):
-        raise WrongChoice(f"PORT must be a number from 1 to {HIGHEST_PORT}, not {text!r}.")
+        raise WrongChoice(f"{name} must be a number from 1 to {HIGHEST_PORT}, not {text!r}.")
     return int(text)
 
 

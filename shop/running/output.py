@@ -7,7 +7,7 @@ import threading
 from datetime import datetime
 
 WIDTH = 8
-COLOURS = {"web": "36", "worker": "35", "setup": "33"}
+COLOURS = {"web": "36", "worker": "35", "setup": "33", "cashier": "34"}
 LEVELS = {"warning": "33", "error": "31", "critical": "31"}
 _writing = threading.Lock()
 

@@ -24,11 +24,16 @@ def load_or_make(file: Path) -> dict[str, str]:
     if wanted.keys() <= known.keys():
         return known
     complete = wanted | known
+    write_private(file, json.dumps(complete, indent=2))
+    return complete
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all. Raises OSError."""
     draft = file.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
-        json.dump(complete, writer, indent=2)
+        writer.write(text)
         writer.flush()
         os.fsync(writer.fileno())
     draft.replace(file)
-    return complete

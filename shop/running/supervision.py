@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from lapse.engine.errors import LapseError
 from lapse.testing.servers import PostgresServer, RedisServer
@@ -13,10 +13,10 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at the children."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds until a worker that died is started again: doubled each time, from the first to the longest."""
+"""Seconds until a program that died is started again: doubled each time, from the first to the longest."""
 
 HEALTHY_AFTER = 60.0
-"""Seconds that a worker must have lived for its next death to count as the first."""
+"""Seconds that a program must have lived for its next death to count as the first."""
 
 SHOWN_LINES = 5
 """Lines of a server's log that are shown when it ended by itself."""
@@ -50,11 +50,16 @@ class Signals:
         raise KeyboardInterrupt
 
 
-class KeptWorker:
-    """The worker: whenever it dies it is started again, after a pause that grows while it keeps dying."""
+class KeptProgram:
+    """A program: whenever it dies it is started again, after a pause that grows while it keeps dying.
 
-    def __init__(self, start: Callable[[], Program]) -> None:
+    `what` is what it is called when it died, and `lost` a sentence on what is lost then.
+    """
+
+    def __init__(self, what: str, start: Callable[[], Program], *, lost: str = "") -> None:
+        self._what = what
         self._start = start
+        self._lost = f" {lost}" if lost else ""
         self._pause = FIRST_PAUSE
         self._again_at = 0.0
         self.program: Program | None = None
@@ -73,7 +78,8 @@ class KeptWorker:
         self.program = None
         if now - self._started_at >= HEALTHY_AFTER:
             self._pause = FIRST_PAUSE
-        say(f"The worker ended ({ending(code)}). It is started again in {self._pause:.0f} s.", error=True)
+        again = f"It is started again in {self._pause:.0f} s."
+        say(f"The {self._what} ended ({ending(code)}). {again}{self._lost}", error=True)
         self._again_at = now + self._pause
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
@@ -106,11 +112,12 @@ class KeptServers:
                 self._again_at = time.monotonic() + LONGEST_PAUSE
 
 
-def watch(web: Program, worker: KeptWorker, servers: KeptServers) -> int:
-    """Keep the worker and the servers going until the web server dies; return its exit code, never 0."""
+def watch(web: Program, programs: Sequence[KeptProgram], servers: KeptServers) -> int:
+    """Keep the programs and the servers going until the web server dies; return its exit code, never 0."""
     while web.exit_code is None:
         servers.look()
-        worker.look()
+        for program in programs:
+            program.look()
         time.sleep(LOOK_EVERY)
     code = web.collect()
     say(f"The web server ended ({ending(code)}). Its last lines:", error=True)

@@ -1,6 +1,7 @@
 """`make run`, started for real: an order lapses, and nothing is left behind however it ends."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lapse.testing.alipay import Buyer
 from lapse.testing.redis_server import free_port
 from lapse.testing.servers import PostgresServer, RedisServer
 
@@ -118,6 +120,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
         assert eventually(run.is_gone)
 
 
+def answers(url: str) -> bool:
+    """Whether somebody answers there."""
+    try:
+        return httpx.get(url, timeout=10).is_success
+    except httpx.HTTPError:
+        return False
+
+
 def place(api: httpx.Client) -> dict[str, Any]:
     """Order one piece of the first product."""
     listed = api.get("/products").json()
@@ -149,7 +159,9 @@ def test_order_lapses_and_sigterm_leaves_nothing(start: Callable[..., Run], time
     assert f"http://127.0.0.1:{run.port}/" in run.said
     for program in ["bin/postgres -D", "uvicorn", "lapse_worker", *([] if timer == "none" else ["redis-server"])]:
         assert run.child(program)
-    assert (run.folder / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert run.child("lapse.testing.alipay")
+    for secret in ("secrets.json", "alipay/app_private.pem", "alipay/alipay_private.pem"):
+        assert (run.folder / secret).stat().st_mode & 0o777 == 0o600
     with run.api() as api:
         see_it_lapse(api, place(api))
     run.process.terminate()
@@ -157,6 +169,42 @@ def test_order_lapses_and_sigterm_leaves_nothing(start: Callable[..., Run], time
     assert run.processes() == {}
     assert run.is_port_free()
     assert "Stopped." in run.said
+
+
+def test_an_order_is_paid_at_the_simulator(start: Callable[..., Run]) -> None:
+    """The cashier's address is said, an order is paid there, and a simulator that dies is started again."""
+    run = start(LAPSE_TIMER="none", LAPSE_PAYMENT_WINDOW="600").opened()
+    cashier = re.search(r"The cashier +(http://127\.0\.0\.1:\d+)/", run.said)
+    assert cashier
+
+    def pay(api: httpx.Client) -> None:
+        order = place(api)
+        buyer = Buyer(api.post(f"/orders/{order['id']}/pay").json()["pay_url"])
+        assert buyer.page.startswith(cashier[1])
+        assert buyer.scan()
+        assert (buyer.pay() or "").startswith(f"http://127.0.0.1:{run.port}/payment/alipay/return/?")
+        assert eventually(lambda: api.get(f"/orders/{order['id']}").json()["status"] == "paid")
+
+    with run.api() as api:
+        assert eventually(lambda: answers(cashier[1]))
+        pay(api)
+        os.kill(run.child("lapse.testing.alipay"), signal.SIGKILL)
+        assert eventually(lambda: "The cashier ended (killed by SIGKILL)" in run.said)
+        assert eventually(lambda: answers(cashier[1]))
+        pay(api)
+    run.process.terminate()
+    assert run.process.wait(PATIENCE) == 0, run.said
+    assert run.processes() == {}
+
+
+@pytest.mark.parametrize("given", [{"ALIPAY_APP_ID": "2021000000000001"}, {"SHOP_GATEWAY": "development"}])
+def test_no_simulator_where_another_way_to_pay_is_set(start: Callable[..., Run], given: dict[str, str]) -> None:
+    """With an Alipay of the merchant's own, or the development gateway, none is started."""
+    run = start(LAPSE_TIMER="none", **given).opened()
+    assert not any("lapse.testing.alipay" in line for line in run.processes().values())
+    assert not (run.folder / "alipay").exists()
+    run.process.terminate()
+    assert run.process.wait(PATIENCE) == 0
 
 
 def test_servers_of_others_are_used_and_left_alone(start: Callable[..., Run]) -> None:
@@ -190,13 +238,14 @@ def test_data_and_secrets_stay_for_the_next_run(start: Callable[..., Run]) -> No
     first = start().opened()
     with first.api() as api:
         order, token = place(api), api.headers["Authorization"]
-    secrets = (first.folder / "secrets.json").read_text()
+    kept = ("secrets.json", "alipay/app_private.pem", "alipay/alipay_public.pem")
+    secrets = [(first.folder / name).read_text() for name in kept]
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(PATIENCE) == 0, first.said
     second = start().opened()
     with httpx.Client(base_url=f"http://127.0.0.1:{second.port}/api", headers={"Authorization": token}) as api:
         see_it_lapse(api, order)
-    assert (second.folder / "secrets.json").read_text() == secrets
+    assert [(second.folder / name).read_text() for name in kept] == secrets
     second.process.send_signal(signal.SIGHUP)
     assert second.process.wait(PATIENCE) == 0, second.said
     assert second.processes() == {}
@@ -257,6 +306,14 @@ def test_second_run_in_the_same_checkout_is_refused(start: Callable[..., Run]) -
     assert first.process.poll() is None
 
 
+def test_taken_port_of_the_simulator(start: Callable[..., Run]) -> None:
+    """It is said as well, by its own name."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        run = start(ALIPAY_SIMULATOR_PORT=str(other.getsockname()[1]))
+        assert run.process.wait(PATIENCE) == 2
+    assert "make run ALIPAY_SIMULATOR_PORT=" in run.said
+
+
 def test_taken_port_is_an_error_before_anything_is_started(start: Callable[..., Run]) -> None:
     """A port that somebody else has is said, with what to write instead."""
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -272,6 +329,8 @@ def test_taken_port_is_an_error_before_anything_is_started(start: Callable[..., 
         ("LAPSE_PAYMENT_WINDOW", "soon"),
         ("LAPSE_PAYMENT_WINDOW", "nan"),
         ("LAPSE_PAYMENT_WINDOW", "0"),
+        ("ALIPAY_SIMULATOR_PORT", "x"),
+        ("SHOP_GATEWAY", "cash"),
         ("LAPSE_TIMER", "cron://"),
         ("LAPSE_TIMER", "memory://"),
         ("LAPSE_TIMER", "redis"),
