@@ -1,48 +1,47 @@
-"""A buyer and the merchant in a real browser, on the shop as `make run` starts it, with each mechanism."""
+"""A buyer and the merchant in a real browser, on the shop as `make run` starts it."""
 
-import json
-import os
-import re
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from lapse.testing.redis_server import free_port
+from tests.shop.browsing import (
+    PASSWORD,
+    PATIENCE_MS,
+    Windows,
+    browser,
+    expect_stock,
+    pay,
+    place_order,
+    press_by_keyboard,
+    put_into_cart,
+    shown,
+    sign_in_as_merchant,
+    sign_up,
+    tab_to,
+    visit,
+)
 from tests.shop.test_run import Run, place
 
-PATIENCE_MS = 60_000
+__all__ = ["browser", "visit"]  # pytest finds the fixtures here
+WINDOW = "14"
+"""Seconds to pay: enough to go to the cashier and back, and no more than a test likes to wait."""
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start the system's Chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        missing = "no Chromium on the path (Debian: apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        # Its sandbox wants rights that a container seldom gives; it only sees this test's own pages.
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module", params=["redis://", "redis+expiry://"])
-def open_shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Open a shop in which an order must be paid within some seconds."""
-    folder = tmp_path_factory.mktemp("browser") / "run"
-    run = Run(folder, free_port(), LAPSE_TIMER=request.param, LAPSE_PAYMENT_WINDOW="10")
+    yield from opened(tmp_path_factory, "redis://")
+
+
+def opened(folders: pytest.TempPathFactory, timer: str) -> Iterator[Run]:
+    """Open a shop, and see it close in good order with whatever pages are open."""
+    folder = folders.mktemp("browser") / "run"
+    run = Run(folder, free_port(), LAPSE_TIMER=timer, LAPSE_PAYMENT_WINDOW=WINDOW, LEAST_TIME_TO_PAY="1")
     try:
         yield run.opened()
     finally:
@@ -50,107 +49,159 @@ def open_shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         assert run.process.wait(PATIENCE_MS / 1000) == 0
 
 
-@pytest.fixture
-def visit(browser: Browser, open_shop: Run) -> Iterator[Callable[[], Page]]:
-    """Open windows that share nothing; any error on a page fails the test."""
-    errors: list[str] = []
-    contexts = []
-
-    def open_window() -> Page:
-        contexts.append(browser.new_context(base_url=f"http://127.0.0.1:{open_shop.port}"))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        return page
-
-    yield open_window
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-def sign_up(page: Page) -> None:
-    """Sign a new buyer up."""
-    page.goto("/sign-up/")
-    page.fill("input[name=email]", f"b{datetime.now(UTC).timestamp()}@shop.example")
-    page.fill("input[name=password]", "a long pass phrase 7")
-    page.click("main button[type=submit]")
-    expect(page.locator("[data-order-form] button")).to_be_visible()
-
-
-def order(page: Page, **quantities: int) -> None:
-    """Order so many of each SKU and arrive at the order's page."""
-    for sku, quantity in quantities.items():
-        page.fill(f"input[name=quantity-{sku}]", str(quantity))
-    page.click("[data-order-form] button")
-    expect(page.locator("[data-order]")).to_have_attribute("data-status", "awaiting_payment")
-
-
-def available(page: Page) -> dict[str, int]:
-    """Read how many of each product there are."""
-    page.goto("/")
-    cards = page.locator("[data-sku]").all()
-    return {card.get_attribute("data-sku") or "": int(card.get_attribute("data-available") or "-1") for card in cards}
-
-
-def test_an_unpaid_order_lapses_before_the_buyers_eyes(visit: Callable[[], Page]) -> None:
-    """The page counts down and turns without a reload; another window sees the stock go and come back."""
-    page, other = visit(), visit()
-    sign_up(page)
-    before = available(other)
-    first, second = list(before)[:2]
-    order(page, **{first: 2, second: 1})
-    page.evaluate("window.never_reloaded = true")
-    expect(page.locator("[data-countdown]")).to_have_text("0:05")
-    assert available(other) == before | {first: before[first] - 2, second: before[second] - 1}
+def see_it_lapse(page: Page, said: str, why: str) -> None:
+    """Watch the order's page turn by itself."""
     expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
-    expect(page.locator("[data-state-line]")).to_have_text("Cancelled, the stock is back")
-    expect(page.locator("[data-state-more]")).to_have_text("It was not paid in time.")
+    expect(page.locator("[data-state-line]")).to_have_text(said)
+    expect(page.locator("[data-state-more]")).to_have_text(why)
     expect(page.locator("[data-pay]")).to_have_count(0)
+    expect(page.locator("[data-order-again]")).to_be_visible()
     assert page.evaluate("window.never_reloaded")
-    assert available(other) == before
 
 
-def test_a_paid_order_stays_paid(visit: Callable[[], Page]) -> None:
-    """Paid at the development gateway in another window, the order's page turns and the stock stays sold."""
-    page, other = visit(), visit()
+TOLD = {
+    "en": ("Paid", "Cancelled, the stock is back", "It was not paid in time."),
+    "zh-hans": ("已付款", "已取消，库存已恢复", "未在时限内付款。"),
+}
+
+
+@pytest.mark.parametrize(("language", "size"), [("en", "wide"), ("zh-hans", "phone")])
+def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language: str, size: str) -> None:
+    """Two products paid at the cashier; then the same again, not paid: pages and stock turn without a reload."""
+    page, shelf = visit(language, size), visit()
+    paid, lapsed, why = TOLD[language]
+    shelf.goto("/")
+    shelf.evaluate("window.never_reloaded = true")
+    before = shown(shelf)
+    first, second = list(before)[1:3]
     sign_up(page)
-    before = available(page)
-    sku = list(before)[2]
-    order(page, **{sku: 3})
-    order_url = page.url
-    page.click("[data-pay]")
-    expect(page).to_have_url(re.compile("/pay/"))
-    other.goto(page.url)
-    page.goto(order_url)
-    other.click("main button")
+    put_into_cart(page, first, second)
+    address = place_order(page)
+    expect_stock(shelf, {first: before[first] - 1, second: before[second] - 1})
+    other = visit.beside(page.context.new_page())
+    other.goto(address)
+    other.evaluate("window.never_reloaded = true")
+    pay(page)
+    expect(other.locator("[data-order]")).to_have_attribute("data-status", "paid")
+    expect(other.locator("[data-state-line]")).to_have_text(paid)
+    assert other.evaluate("window.never_reloaded")
     expect(page.locator("[data-order]")).to_have_attribute("data-status", "paid")
-    assert available(page) == before | {sku: before[sku] - 3}
+
+    put_into_cart(page, first, second)
+    place_order(page)
+    expect_stock(shelf, {first: before[first] - 2, second: before[second] - 2})
+    other.goto("/orders/")
+    other.evaluate("window.never_reloaded = true")
+    expect(other.locator("[data-status=awaiting_payment] [data-countdown]")).to_have_text("0:05")
+    see_it_lapse(page, lapsed, why)
+    expect_stock(shelf, {first: before[first] - 1, second: before[second] - 1})
+    expect(other.locator("[data-order][data-status=cancelled]")).to_have_count(1)
+    expect(other.locator("[data-order][data-status=paid]")).to_have_count(1)
+    assert shelf.evaluate("window.never_reloaded")
+    assert other.evaluate("window.never_reloaded")
+    page.click("[data-order-again]")
+    expect(page.locator("[data-line]")).to_have_count(2)
 
 
-def test_the_figures_agree(visit: Callable[[], Page], open_shop: Run) -> None:
-    """An order over the API lapses, never early, and the merchant's page counts it with its amount."""
+def test_by_keyboard_alone(visit: Windows) -> None:
+    """From signing up to ordering again after a lapse, with the tabulator, letters and the enter key."""
+    page = visit()
+    page.goto("/")
+    press_by_keyboard(page, "nav a[href='/sign-up/']")
+    tab_to(page, "input[name=email]")
+    page.keyboard.type(f"k{datetime.now(UTC).timestamp()}@shop.example")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator(".shelf")).to_be_visible()
+    for number, sku in enumerate(list(shown(page))[3:5], start=1):
+        press_by_keyboard(page, f"[data-sku={sku}] [data-add-to-cart]")
+        expect(page.locator("[data-cart-count]")).to_have_text(str(number))
+    press_by_keyboard(page, "nav a[href='/cart/']")
+    press_by_keyboard(page, "[data-checkout]")
+    press_by_keyboard(page, "[data-order-form] button")
+    expect(page.locator("[data-countdown]")).to_be_visible()
+    pay(page, press_by_keyboard)
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "paid")
+    press_by_keyboard(page, "nav a[href='/']")
+    press_by_keyboard(page, "[data-add-to-cart]")
+    expect(page.locator("[data-cart-count]")).to_have_text("1")
+    press_by_keyboard(page, "nav a[href='/cart/']")
+    press_by_keyboard(page, "[data-checkout]")
+    press_by_keyboard(page, "[data-order-form] button")
+    tab_to(page, "[data-cancel]")
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
+    focused = page.locator(":focus")
+    expect(focused).to_have_attribute("data-swap", "state")
+    press_by_keyboard(page, "[data-order-again]")
+    expect(page.locator("[data-checkout]")).to_be_visible()
+
+
+def test_without_scripts(visit: Windows) -> None:
+    """All but what turns by itself works without JavaScript."""
+    page = visit(scripts=False)
+    page.goto("/sign-up/?next=/products/LINEN-CLOTH/")
+    page.fill("input[name=email]", f"n{datetime.now(UTC).timestamp()}@shop.example")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("main button[type=submit]")
+    page.fill("input[name=quantity]", "2")
+    page.click("[data-add-to-cart]")
+    page.fill("[data-line] input", "3")
+    page.click("[data-update]")
+    expect(page.locator("[data-total]")).to_have_text("¥117.00")
+    page.click("[data-checkout]")
+    page.click("[data-order-form] button")
+    expect(page.locator("[data-countdown]")).to_contain_text("UTC")
+    page.click("[data-cancel]")
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
+    page.click("[data-language] button")
+    expect(page.locator("[data-state-more]")).to_have_text("您取消了订单。")
+
+
+def test_the_console_shows_what_lapsed(visit: Windows) -> None:
+    """An order over the API lapses, never early; the merchant's console lists it and counts it with its amount."""
     merchant = visit()
-    secrets = json.loads((open_shop.folder / "secrets.json").read_text())
-    merchant.goto("/sign-in/")
-    merchant.fill("input[name=email]", "merchant@shop.example")
-    merchant.fill("input[name=password]", secrets["MERCHANT_PASSWORD"])
-    merchant.click("main button[type=submit]")
+    sign_in_as_merchant(merchant, visit.shop)
 
     def expired() -> tuple[int, Decimal]:
-        merchant.goto("/statistics/")
+        merchant.goto("/console/")
         row = merchant.locator("[data-figure=expired]")
         count, amount = row.get_attribute("data-count"), row.get_attribute("data-amount")
         return int(count or "0"), Decimal(amount or "0")
 
     count, amount = expired()
-    with open_shop.api() as api:
+    with visit.shop.api() as api:
         placed = place(api)
         order = placed
-        end = datetime.now(UTC).timestamp() + PATIENCE_MS / 1000
-        while order["status"] != "cancelled" and datetime.now(UTC).timestamp() < end:
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while order["status"] != "cancelled" and time.monotonic() < end:
             time.sleep(0.1)
             order = api.get(f"/orders/{placed['id']}").json()
         assert (order["status"], order["cancel_reason"]) == ("cancelled", "expired")
         assert datetime.fromisoformat(order["cancelled_at"]) >= datetime.fromisoformat(order["pay_by"])
     assert expired() == (count + 1, amount + Decimal(placed["total"]))
+    merchant.goto("/console/orders/")
+    expect(merchant.locator(f"[data-order='{placed['id']}']")).to_have_attribute("data-status", "cancelled")
+
+
+class TestByKeyExpiry:
+    """The other mechanism on Redis, at the same pages."""
+
+    @pytest.fixture
+    def open_shop(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+        """Open a shop whose timer is key expiry."""
+        yield from opened(tmp_path_factory, "redis+expiry://")
+
+    def test_an_unpaid_order_lapses_before_the_buyers_eyes(self, visit: Windows) -> None:
+        """The page counts down and turns without a reload; in another window the stock goes and comes back."""
+        page, shelf = visit(), visit()
+        shelf.goto("/")
+        before = shown(shelf)
+        first, second = list(before)[:2]
+        sign_up(page)
+        put_into_cart(page, first, first, second)
+        place_order(page)
+        expect_stock(shelf, {first: before[first] - 2, second: before[second] - 1})
+        expect(page.locator("[data-countdown]")).to_have_text("0:05")
+        see_it_lapse(page, *TOLD["en"][1:])
+        expect_stock(shelf, {first: before[first], second: before[second]})

@@ -22,7 +22,10 @@ function show(order) {
   const text = (hours ? `${hours}:${two(minutes)}` : minutes) + `:${two(seconds % 60)}`;
   const countdown = order.querySelector("[data-countdown]");
   if (countdown && countdown.textContent !== text) countdown.textContent = text;
-  order.querySelectorAll("[data-actions] button").forEach((button) => { button.disabled = rest <= 0; });
+  if (rest > 0) return;
+  // A button that is switched off loses the focus; the keyboard goes on from what is happening.
+  if (order.querySelector("[data-actions] :focus")) order.querySelector("[tabindex]")?.focus();
+  order.querySelectorAll("[data-actions] button").forEach((button) => { button.disabled = true; });
 }
 
 let lateAskAt = 0;
@@ -54,7 +57,7 @@ async function turn() {
       const now = page.querySelector("[data-order]");
       for (const name of ["cancelReason", "payBy", "status"]) root.dataset[name] = now.dataset[name];
     }
-    // What had the focus is gone: the keyboard goes on from what has happened.
+    // What had the focus is gone.
     if (held) root.querySelector("[tabindex]")?.focus();
     if (allEnded()) stop();
   } catch {

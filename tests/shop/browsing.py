@@ -1,0 +1,180 @@
+"""What the tests in a browser do again and again: open windows, sign up, fill the cart, pay, and check each page."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.shop.test_run import Run
+
+PATIENCE_MS = 60_000
+PASSWORD = "a long pass phrase 7"
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+LANGUAGES = {"en": "en-US", "zh-hans": "zh-CN"}
+SIZES = {"wide": (1200, 900), "phone": (390, 844)}
+
+
+def missing(what: str) -> None:
+    """Skip, so that the end of the run lists it; in CI it is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start the system's Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        missing("no Chromium on the path (Debian: apt-get install chromium)")
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        # Its sandbox wants rights that a container seldom gives; it only sees this test's own pages.
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser
+        browser.close()
+
+
+class Windows:
+    """Windows on one shop that share nothing; any error on a page fails the test in the end."""
+
+    def __init__(self, browser: Browser, shop: Run) -> None:
+        self._browser = browser
+        self.shop = shop
+        self.errors: list[str] = []
+        self._contexts: list[Any] = []
+
+    def __call__(self, language: str = "en", size: str = "wide", *, scripts: bool = True) -> Page:
+        """Open one that asks for this language."""
+        width, height = SIZES[size]
+        self._contexts.append(
+            self._browser.new_context(
+                base_url=f"http://127.0.0.1:{self.shop.port}",
+                locale=LANGUAGES[language],
+                viewport={"width": width, "height": height},
+                java_script_enabled=scripts,
+            )
+        )
+        return self.beside(self._contexts[-1].new_page())
+
+    def beside(self, page: Page) -> Page:
+        """Have a page's errors heard."""
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        return page
+
+    def close(self) -> None:
+        """Close them all."""
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, open_shop: Run) -> Iterator[Windows]:
+    """Open windows on the module's shop."""
+    windows = Windows(browser, open_shop)
+    yield windows
+    windows.close()
+    assert windows.errors == []
+
+
+def sign_up(page: Page) -> None:
+    """Sign a new buyer up, on the page for that."""
+    page.goto("/sign-up/")
+    page.fill("input[name=email]", f"b{datetime.now(UTC).timestamp()}@shop.example")
+    page.fill("input[name=password]", PASSWORD)
+    page.click("main button[type=submit]")
+    expect(page.locator(".shelf")).to_be_visible()
+
+
+def sign_in_as_merchant(page: Page, shop: Run) -> None:
+    """Sign in with the account that the run has made."""
+    secrets = json.loads((shop.folder / "secrets.json").read_text())
+    page.goto("/sign-in/")
+    page.fill("input[name=email]", secrets["MERCHANT_EMAIL"])
+    page.fill("input[name=password]", secrets["MERCHANT_PASSWORD"])
+    page.click("main button[type=submit]")
+
+
+def put_into_cart(page: Page, *skus: str) -> None:
+    """Add one piece of each from the shelf, which stays in view."""
+    page.goto("/")
+    for sku in skus:
+        count = int(page.locator("[data-cart-count]").inner_text())
+        page.locator(f"[data-sku={sku}] [data-add-to-cart]").click()
+        expect(page.locator("[data-cart-count]")).to_have_text(str(count + 1))
+
+
+def place_order(page: Page) -> str:
+    """Order what is in the cart; give the address of the order's page, where the countdown runs."""
+    page.goto("/cart/")
+    page.click("[data-checkout]")
+    page.click("[data-order-form] button")
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "awaiting_payment")
+    expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"^\d+:\d\d$"))
+    page.evaluate("window.never_reloaded = true")
+    return page.url
+
+
+def pay(page: Page, press: Callable[[Page, str], None] = lambda page, what: page.click(what)) -> None:
+    """Go from the order's page to the cashier of the simulator, scan the code and pay."""
+    press(page, "[data-pay]")
+    expect(page.locator("[data-scan]")).to_be_visible()
+    press(page, "[data-scan]")
+    expect(page.locator("main [data-pay]")).to_be_visible()
+    press(page, "main [data-pay]")
+
+
+def shown(page: Page) -> dict[str, int]:
+    """Read how many of each product the page says there are, without loading it."""
+    cards = page.locator(".shelf [data-sku]").all()
+    return {card.get_attribute("data-sku") or "": int(card.get_attribute("data-available") or "-1") for card in cards}
+
+
+def expect_stock(page: Page, wanted: dict[str, int]) -> None:
+    """Wait until the shelf says so by itself."""
+    for sku, available in wanted.items():
+        expect(page.locator(f"[data-sku={sku}]")).to_have_attribute("data-available", str(available))
+
+
+def tab_to(page: Page, what: str) -> None:
+    """Press the tabulator until this has the focus, and see that one can see it."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if focused.count() and focused.evaluate("(node, what) => node.matches(what)", what):
+            outline = focused.evaluate("(node) => getComputedStyle(node).outlineStyle")
+            assert outline != "none", f"{what} has the focus and does not show it"
+            return
+    raise AssertionError(f"{what} cannot be reached by keyboard")
+
+
+def press_by_keyboard(page: Page, what: str) -> None:
+    """Go there by keyboard and press it."""
+    tab_to(page, what)
+    page.keyboard.press("Enter")
+
+
+def assert_accessible(page: Page, name: str) -> None:
+    """Let axe-core look at the page: nothing serious, nothing critical, nothing wider than the window."""
+    page.evaluate(AXE.read_text() + ";0")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    bad = [
+        (one["impact"], one["id"], [node["html"] for node in one["nodes"]])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert bad == [], f"{name}: {bad}"
+    wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wider <= 0, f"{name} is {wider} pixels wider than its window"

@@ -1,0 +1,122 @@
+"""Every page of the shop under axe-core, in both languages, at a desk and on a phone: nothing serious."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from lapse.testing.redis_server import free_port
+from tests.shop.browsing import (
+    AXE,
+    LANGUAGES,
+    PATIENCE_MS,
+    SIZES,
+    Windows,
+    assert_accessible,
+    browser,
+    missing,
+    place_order,
+    put_into_cart,
+    sign_in_as_merchant,
+    sign_up,
+)
+from tests.shop.test_run import Run
+
+__all__ = ["browser"]  # pytest finds the fixture here
+
+
+@pytest.fixture(scope="module")
+def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Open a shop with time enough to look at everything."""
+    if not AXE.exists():
+        missing("no axe-core: with npm on the path, rm .venv/dev.stamp and make test install it")
+    run = Run(tmp_path_factory.mktemp("accessible") / "run", free_port(), LAPSE_PAYMENT_WINDOW="600", RATE_LIMITS="off")
+    try:
+        yield run.opened()
+    finally:
+        run.process.terminate()
+        assert run.process.wait(PATIENCE_MS / 1000) == 0
+
+
+@pytest.fixture(params=[(language, size) for language in LANGUAGES for size in SIZES], ids="-".join)
+def look(request: pytest.FixtureRequest, browser: Browser, open_shop: Run) -> Iterator[Callable[[], Page]]:
+    """Open windows of this size in this language; pages that say no are among those that are looked at."""
+    windows = Windows(browser, open_shop)
+    yield partial(windows, *request.param)
+    windows.close()
+    faults = [error for error in windows.errors if not re.search(r"status of (404|409|422|403)", error)]
+    assert faults == []
+
+
+def test_what_a_visitor_sees(look: Callable[[], Page]) -> None:
+    """The shelf, a product, the cart, the forms, and the pages for what is not there."""
+    page = look()
+    for address in ("/", "/products/GAIWAN/", "/cart/", "/sign-in/", "/sign-up/", "/nothing/"):
+        page.goto(address)
+        assert_accessible(page, address)
+    page.goto("/sign-up/")
+    page.fill("input[name=email]", "somebody@shop.example")
+    page.fill("input[name=password]", "1")
+    page.click("main button[type=submit]")
+    expect(page.locator("[data-error]").first).to_be_visible()
+    assert_accessible(page, "a form with errors")
+
+
+def test_what_a_buyer_sees(look: Callable[[], Page]) -> None:
+    """From the filled cart to an order that waits, one that is cancelled, and the list of both; and every refusal."""
+    page = look()
+    sign_up(page)
+    page.goto("/orders/")
+    assert_accessible(page, "no orders")
+    put_into_cart(page, "GAIWAN", "OOLONG")
+    assert_accessible(page, "the shelf that says what was added")
+    for address in ("/cart/", "/checkout/"):
+        page.goto(address)
+        assert_accessible(page, address)
+    for field, value, refusal in (("price", "1.00", "price-changed"), ("quantity", "900", "sold-out")):
+        page.evaluate(f"document.querySelector('input[name={field}-GAIWAN]').value = '{value}'")
+        page.click("[data-order-form] button")
+        expect(page.locator("[data-refusal]")).to_have_attribute("data-refusal", refusal)
+        assert_accessible(page, refusal)
+    page.goto("/checkout/")
+    page.click("[data-order-form] button")
+    expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"^\d+:\d\d$"))
+    assert_accessible(page, "an order that waits")
+    address = page.url
+    page.goto("/orders/")
+    assert_accessible(page, "the orders")
+    page.goto(address)
+    page.click("[data-cancel]")
+    expect(page.locator("[data-order-again]")).to_be_visible()
+    assert_accessible(page, "an order that is cancelled")
+
+
+def test_what_a_payer_sees(look: Callable[[], Page]) -> None:
+    """The simulator's cashier in each of its steps, and the order that is paid."""
+    page = look()
+    sign_up(page)
+    put_into_cart(page, "LINEN-CLOTH")
+    place_order(page)
+    page.click("[data-pay]")
+    for button in ("[data-scan]", "main [data-pay]"):
+        expect(page.locator(button)).to_be_visible()
+        assert_accessible(page, f"the cashier with {button}")
+        page.click(button)
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "paid")
+    assert_accessible(page, "an order that is paid")
+
+
+def test_what_the_merchant_sees(look: Callable[[], Page], open_shop: Run) -> None:
+    """The console."""
+    page = look()
+    sign_in_as_merchant(page, open_shop)
+    for address in ("", "statistics/", "orders/", "stock/", "buried/"):
+        page.goto(f"/console/{address}")
+        assert_accessible(page, f"/console/{address}")
+    page.goto("/console/orders/")
+    order = page.locator("[data-order] a").first
+    if order.count():
+        order.click()
+        assert_accessible(page, "an order in the console")
