@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help run test lint format pins clean
+.PHONY: help run test lint format screenshots pins clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Settings of `make run`: PORT, LAPSE_PAYMENT_WINDOW (seconds), LAPSE_TIMER (a URL, or a bare'
 	@echo '  scheme such as redis+expiry://), DATABASE_URL, REDIS_URL.'
@@ -31,6 +31,9 @@ lint: $(VENV)/dev.stamp ## Formatter, linter, strict types and the import rule
 format: $(VENV)/dev.stamp ## Format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+screenshots: $(VENV)/dev.stamp ## Take the pictures of docs/images from a shop that runs (needs Chromium)
+	@$(BIN)/python -m shop.screenshots
 
 clean: ## Remove the demo's data, the virtual environment and all caches
 	@if [ -f .run/pid ] && kill -0 "$$(cat .run/pid)" 2>/dev/null; then \

@@ -1,0 +1,117 @@
+"""A past for a shop that has none: orders of the last days, with all that would have happened to them."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.db import transaction
+
+from shop.catalogue.models import Product
+from shop.figures.counting import count
+from shop.figures.models import Event
+from shop.orders.clock import database_now
+from shop.orders.models import AuditEntry, Hold, Line, Order, Reason, Reservation, Status, new_public_id
+
+BUYERS = 40
+BATCH = 2000
+BUSY = (1, 1, 1, 1, 1, 2, 4, 7, 9, 12, 13, 12, 10, 9, 9, 10, 11, 12, 14, 16, 15, 11, 6, 3)
+"""How much is ordered in each hour of a day, UTC, relative to the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What became of an order: its event, the share of such orders, who did it, and after how long at the most."""
+
+    event: str
+    share: int
+    who: str
+    within: float
+
+
+ENDS = (
+    End(Event.PAID, 72, "gateway development", 0.9),
+    End(Event.EXPIRED, 18, "timer", 1),
+    End(Event.BUYER, 8, "buyer", 0.8),
+    End(Event.MERCHANT, 2, "merchant", 0.7),
+)
+
+
+def invent_past(orders: int, *, days: float, seed: int = 7) -> int:
+    """Write so many orders of the last `days`, all of them ended, so that the audit agrees. Returns how many."""
+    chance = random.Random(seed)  # noqa: S311  # a demo wants the same past every time, and no secret
+    buyers = _buyers()
+    products = list(Product.objects.order_by("id"))
+    now = database_now()
+    moments = sorted(_moment(chance, now, days) for _ in range(orders))
+    for start in range(0, orders, BATCH):
+        _write(chance, buyers, products, moments[start : start + BATCH], now)
+    return orders
+
+
+def _moment(chance: random.Random, now: datetime, days: float) -> datetime:
+    """Choose when an order was placed: more in the busy hours."""
+    latest = timedelta(hours=2)  # what happens now is left to the shop itself, with its own lateness
+    while True:
+        at = now - latest - timedelta(days=days) * chance.random()
+        if chance.random() * max(BUSY) <= BUSY[at.hour]:
+            return at
+
+
+def _buyers() -> list[User]:
+    names = [f"buyer-{number}@example.com" for number in range(1, BUYERS + 1)]
+    # Nobody can sign in as one of them: their password is none.
+    User.objects.bulk_create(
+        [User(username=name, email=name, password=make_password(None)) for name in names], ignore_conflicts=True
+    )
+    return list(User.objects.filter(username__in=names))
+
+
+@transaction.atomic
+def _write(
+    chance: random.Random, buyers: list[User], products: list[Product], moments: list[datetime], now: datetime
+) -> None:
+    orders, lines, trail, happened = [], [], [], []
+    for placed_at in moments:
+        end = chance.choices(ENDS, [end.share for end in ENDS])[0]
+        window = min(settings.LAPSE_PAYMENT_WINDOW, (now - placed_at) * 0.98)
+        if end.event == Event.EXPIRED:
+            ended_at = placed_at + window + timedelta(microseconds=chance.randint(300, 4000))
+        else:
+            ended_at = placed_at + window * chance.uniform(0.05, end.within)
+        order = Order(
+            public_id=new_public_id(),
+            buyer=chance.choice(buyers),
+            status=Status.PAID if end.event == Event.PAID else Status.CANCELLED,
+            cancel_reason="" if end.event == Event.PAID else Reason(end.event),
+            placed_at=placed_at,
+            pay_by=placed_at + window,
+            paid_at=ended_at if end.event == Event.PAID else None,
+            cancelled_at=None if end.event == Event.PAID else ended_at,
+            total=Decimal(0),
+        )
+        for product in chance.sample(products, chance.choice((1, 1, 2, 3))):
+            line = Line(order=order, product=product, quantity=chance.choice((1, 1, 1, 2)), unit_price=product.price)
+            order.total += line.quantity * line.unit_price
+            lines.append(line)
+        orders.append(order)
+        what = "paid" if end.event == Event.PAID else f"cancelled: {end.event}"
+        who = f"buyer {order.buyer_id}" if end.who == "buyer" else end.who
+        trail.append(AuditEntry(order=order, at=placed_at, what="placed", who=f"buyer {order.buyer_id}"))
+        trail.append(AuditEntry(order=order, at=ended_at, what=what, who=who))
+        happened += [(placed_at, Event.PLACED.value, order.total), (ended_at, str(end.event), order.total)]
+    Order.objects.bulk_create(orders)
+    Line.objects.bulk_create(lines)
+    AuditEntry.objects.bulk_create(trail)
+    Reservation.objects.bulk_create(
+        Reservation(
+            line=line,
+            state=Hold.CONSUMED if line.order.status == Status.PAID else Hold.RELEASED,
+            ended_at=line.order.paid_at or line.order.cancelled_at,
+        )
+        for line in lines
+    )
+    count(happened)
