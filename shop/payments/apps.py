@@ -11,7 +11,8 @@ class Payments(AppConfig):
     label = "payments"
 
     def ready(self) -> None:
-        """Register the check of the settings."""
-        from shop.payments.checks import check_payments  # noqa: PLC0415  # it needs the models
+        """Register the checks of the settings."""
+        from shop.payments.checks import check_payments, check_real_money  # noqa: PLC0415  # they need the models
 
         checks.register(check_payments)
+        checks.register(check_real_money, deploy=True)

@@ -1,4 +1,4 @@
-"""`manage.py check`: whether the shop can take money."""
+"""`manage.py check`: whether the shop can take money, and with `--deploy`, whether it takes it for real."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,7 @@ def check_payments(*, app_configs: Sequence[AppConfig] | None = None, **_: objec
     """Check the settings of the chosen gateway. Nobody is asked."""
     del app_configs
     if settings.SHOP_GATEWAY != "alipay":
-        return [
-            checks.Warning(
-                "SHOP_GATEWAY is development: whoever presses its button has paid, and no money moves.",
-                hint="Unset it where orders are real.",
-                id="payments.W002",
-            )
-        ]
+        return []
     if missing := alipay.missing():
         return [
             checks.Warning(
@@ -38,3 +32,17 @@ def check_payments(*, app_configs: Sequence[AppConfig] | None = None, **_: objec
             )
         ]
     return []
+
+
+def check_real_money(*, app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[checks.CheckMessage]:
+    """Warn of the development gateway where orders are to be real."""
+    del app_configs
+    if settings.SHOP_GATEWAY != "development":
+        return []
+    return [
+        checks.Warning(
+            "SHOP_GATEWAY is development: whoever presses its button has paid, and no money moves.",
+            hint="Unset it where orders are real.",
+            id="payments.W002",
+        )
+    ]

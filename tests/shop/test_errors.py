@@ -9,9 +9,11 @@ from django.db import connections
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
+from lapse.testing.alipay import new_key_pair
 from lapse.testing.redis_server import free_port
 from shop.pages import errors
 
+KEYS = new_key_pair()
 AWAY = {"DATABASE_URL": f"postgresql://postgres@127.0.0.1:{free_port()}/shop"}
 PRODUCTION = {
     "PATH": os.environ["PATH"],
@@ -20,6 +22,11 @@ PRODUCTION = {
     "HTTPS": "1",
     "ALLOWED_HOSTS": "shop.example",
     "LAPSE_WEBHOOK_SECRET": "whsec_" + "c2hvcC10ZXN0LXNlY3JldC1zaG9wLXRlc3Qtc2VjcmV0",
+    "PUBLIC_URL": "https://shop.example",
+    "ALIPAY_APP_ID": "2021000000000001",
+    "ALIPAY_SELLER_ID": "2088000000000001",
+    "ALIPAY_PRIVATE_KEY": KEYS.private,
+    "ALIPAY_PUBLIC_KEY": KEYS.public,
 }
 
 
@@ -77,6 +84,23 @@ def test_the_settings_of_production_have_no_warning() -> None:
     done = check()
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("ALIPAY_APP_ID", "", "payments.W001"),
+        ("ALIPAY_PRIVATE_KEY", "no key", "payments.E001"),
+        ("SHOP_GATEWAY", "development", "payments.W002"),
+        ("ALIPAY_PRIVATE_KEY_FILE", "/nowhere", "ALIPAY_PRIVATE_KEY_FILE"),
+        ("SHOP_GATEWAY", "cash", "SHOP_GATEWAY"),
+    ],
+)
+def test_what_keeps_a_shop_from_taking_money(name: str, value: str, found: str) -> None:
+    """Missing and wrong settings of Alipay, and the development gateway, are named by the check."""
+    done = check(**{name: value})
+    assert done.returncode != 0
+    assert found in done.stderr
 
 
 @pytest.mark.parametrize(
