@@ -12,6 +12,7 @@ from lapse.orders.port import Outcome
 from shop.console.entrance import staff_with
 from shop.console.merchants import CANCEL_ORDERS, VIEW_ORDERS
 from shop.console.searching import Search, find
+from shop.console.templatetags.console import word
 from shop.orders.cancelling import cancel
 from shop.orders.clock import database_now
 from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Reservation, Status
@@ -76,7 +77,7 @@ def cancel_by_hand(request: HttpRequest, public_id: str) -> HttpResponse:
     elif AuditEntry.objects.filter(order=order, who=who, what__startswith="cancelled").exists():
         messages.success(request, gettext("The order is cancelled and its stock is back."))
     else:
-        reason = {"reason": order.get_cancel_reason_display()}
+        reason = {"reason": word(order.cancel_reason)}
         messages.info(request, gettext("The order had been cancelled before you: %(reason)s.") % reason)
     return redirect("console-order", public_id)
 

@@ -30,6 +30,7 @@ class Tally(models.Model):
         """One row per day and event."""
 
         ordering: ClassVar = ["-day", "event"]
+        verbose_name_plural = "tallies"
         constraints: ClassVar = [models.UniqueConstraint(fields=["day", "event"], name="tally_once_per_day_and_event")]
 
     def __str__(self) -> str:

@@ -4,10 +4,34 @@ import re
 from datetime import UTC, datetime
 
 from django import template
+from django.utils.translation import gettext_lazy
 
 register = template.Library()
 
 SECOND, MINUTE = 1000, 60_000
+
+WORDS = {
+    "placed": gettext_lazy("placed"),
+    "awaiting_payment": gettext_lazy("awaiting payment"),
+    "closing": gettext_lazy("closing"),
+    "paid": gettext_lazy("paid"),
+    "cancelled": gettext_lazy("cancelled"),
+    "expired": gettext_lazy("expired"),
+    "buyer": gettext_lazy("by the buyer"),
+    "merchant": gettext_lazy("by the merchant"),
+    "held": gettext_lazy("held"),
+    "consumed": gettext_lazy("sold"),
+    "released": gettext_lazy("given back"),
+    "created": gettext_lazy("begun"),
+    "pending": gettext_lazy("open"),
+    "succeeded": gettext_lazy("succeeded"),
+    "closed": gettext_lazy("closed"),
+    "failed": gettext_lazy("failed"),
+    "unknown": gettext_lazy("no answer"),
+    "orphaned": gettext_lazy("money to give back"),
+    "payment begun": gettext_lazy("payment begun"),
+}
+"""What the rows' values are called on the console; the rows keep theirs whatever the language."""
 
 
 @register.filter
@@ -21,6 +45,12 @@ def duration_ms(milliseconds: float | None) -> str:
     if number >= SECOND:
         return f"{number / SECOND:.1f} s"
     return f"{number:.0f} ms" if number >= 10 else f"{number:.1f} ms"  # noqa: PLR2004  # two digits are enough
+
+
+@register.filter
+def word(value: str) -> str:
+    """Call a value, or each part of "cancelled: expired", by its name; what has none is shown as it is."""
+    return ": ".join(str(WORDS.get(part, part)) for part in value.split(": "))
 
 
 @register.filter
