@@ -11,9 +11,8 @@ paid. An order that the buyer cancels before the end of an unscanned link stays 
 
 import json
 import logging
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -59,7 +58,6 @@ __all__ = [
 
 log = logging.getLogger("lapse")
 
-CHINA = timezone(timedelta(hours=8))
 NOT_EXIST = "ACQ.TRADE_NOT_EXIST"
 NOT_CLOSABLE = {"ACQ.TRADE_STATUS_ERROR", "ACQ.REASON_TRADE_STATUS_INVALID", "ACQ.REASON_ILLEGAL_STATUS"}
 """Close's ways to say that the trade is in a status that cannot be closed: paid, or closed before."""
@@ -80,9 +78,7 @@ class AlipayGateway:
         self._private_key = read_private_key(settings.private_key, "private_key")
         self._public_key = read_public_key(settings.alipay_public_key, "alipay_public_key")
         # A proxy of the environment is for the world, not for a simulator on this machine.
-        self._http = httpx.Client(
-            timeout=settings.timeout.total_seconds(), trust_env=not _is_here(urlsplit(settings.gateway_url).hostname)
-        )
+        self._http = httpx.Client(timeout=settings.timeout.total_seconds(), trust_env=not settings.is_here)
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +117,7 @@ class AlipayGateway:
             "total_amount": f"{total_amount:.2f}",
             "subject": subject,
             "product_code": "FAST_INSTANT_TRADE_PAY",
-            "time_expire": _china_time(expire_at),
+            "time_expire": messages.china_time(expire_at),
         }
         addresses = {"notify_url": self.settings.notify_url, "return_url": self.settings.return_url}
         return self._address(self._signed("alipay.trade.page.pay", content, addresses))
@@ -237,7 +233,7 @@ class AlipayGateway:
             "format": "JSON",
             "charset": "utf-8",
             "sign_type": SIGN_TYPE,
-            "timestamp": _china_time(self._clock.now()),
+            "timestamp": messages.china_time(self._clock.now()),
             "version": "1.0",
             "biz_content": json.dumps(content, ensure_ascii=False, separators=(",", ":")),
             **addresses,
@@ -247,16 +243,3 @@ class AlipayGateway:
     def _address(self, parameters: dict[str, str]) -> str:
         separator = "&" if urlsplit(self.settings.gateway_url).query else "?"
         return f"{self.settings.gateway_url}{separator}{urlencode(parameters)}"
-
-
-def _china_time(moment: datetime) -> str:
-    """Write it as Alipay does, in China's time; the fraction of a second is dropped."""
-    return moment.astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _is_here(host: str | None) -> bool:
-    """Whether this is the machine itself."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False

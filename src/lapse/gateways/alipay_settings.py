@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError
@@ -43,3 +44,12 @@ class AlipaySettings:
             raise ConfigError("margin must not be negative")
         read_private_key(self.private_key, "private_key")
         read_public_key(self.alipay_public_key, "alipay_public_key")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the gateway's address is this machine itself."""
+        host = urlsplit(self.gateway_url).hostname or ""
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
