@@ -22,7 +22,9 @@ class Limit(NamedTuple):
     rate: str
 
 
-SIGN_IN = Limit("sign-in by account", "10/5m")
+SIGN_IN = Limit("sign-in by account and address", "10/5m")
+SIGN_IN_ANYWHERE = Limit("sign-in by account", "100/5m")
+"""Far more than from one address, so that nobody can lock another out from a single one."""
 SIGN_IN_FROM = Limit("sign-in by address", "60/m")
 SIGN_UP_FROM = Limit("sign-up by address", "30/m")
 ORDER = Limit("ordering by buyer", "30/m")
@@ -40,7 +42,9 @@ class TooOften(Exception):
 def count_sign_in(request: HttpRequest, email: str) -> None:
     """Count a try to sign in. Raises TooOften."""
     _count(request, SIGN_IN_FROM, network_of(request))
-    _count(request, SIGN_IN, email.strip().lower())
+    account = email.strip().lower()
+    _count(request, SIGN_IN, f"{account} {network_of(request)}")
+    _count(request, SIGN_IN_ANYWHERE, account)
 
 
 def count_sign_up(request: HttpRequest) -> None:

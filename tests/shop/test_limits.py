@@ -22,7 +22,7 @@ def limits(shop: Settings) -> Settings:
 
 
 def test_guessing_a_password(buyer: User) -> None:
-    """After ten tries the account is closed for a while, to its owner's password too; others sign in."""
+    """After ten tries an address gets no further with an account, and after a hundred nobody does, for a while."""
     del buyer
     form = {"email": "Mei@example.com ", "password": "wrong"}
     client = Client()
@@ -37,6 +37,12 @@ def test_guessing_a_password(buyer: User) -> None:
     assert token.json()["code"] == "too-often"
     assert token.headers["Retry-After"]
     assert client.post("/sign-in/", form | {"email": "other@example.com"}).status_code == 422
+    owner = Client(REMOTE_ADDR="192.0.2.100")
+    assert owner.post("/sign-in/", form | {"password": PASSWORD}).status_code == 302
+    for address in range(1, 10):
+        for _ in range(10):
+            Client(REMOTE_ADDR=f"192.0.2.{address}").post("/sign-in/", form)
+    assert owner.post("/sign-in/", form | {"password": PASSWORD}).status_code == 429
 
 
 @pytest.mark.usefixtures("transactional_db")
