@@ -34,11 +34,11 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Orders that should have lapsed: how many, how many of these wait for a gateway, how long the oldest does."""
+    """Orders that should have lapsed: how many, how many of these wait for a gateway, the first deadline."""
 
     count: int
     closing: int
-    oldest: timedelta
+    earliest: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def health() -> Health:
     now = database_now()
     found = Health(
         now=now,
-        late=_late(now),
+        late=_late(),
         lateness=Lateness(*named_sql.rows("console/lateness", {"within": LOOK_BACK})[0]),
         workers=[
             Worker(pulse, now - pulse.seen_at < SILENT_AFTER, max(timedelta(0), now - pulse.seen_at))
@@ -94,9 +94,9 @@ def health() -> Health:
     return found
 
 
-def _late(now: datetime) -> Late:
+def _late() -> Late:
     count, closing, earliest = named_sql.rows("console/late", {"after": settings.CONSOLE_LATE_AFTER})[0]
-    return Late(count, closing, timedelta(0) if earliest is None else now - earliest)
+    return Late(count, closing, earliest)
 
 
 def _alarms(found: Health) -> list[str]:
@@ -123,10 +123,10 @@ def _alarms(found: Health) -> list[str]:
 
 def _late_alarm(late: Late) -> str:
     text = ngettext(
-        "%(count)s order should have been cancelled and was not; its time was over %(seconds)s s ago.",
-        "%(count)s orders should have been cancelled and were not; the oldest one's time was over %(seconds)s s ago.",
+        "%(count)s order should have been cancelled and was not; its time was over at %(at)s UTC.",
+        "%(count)s orders should have been cancelled and were not; the oldest one's time was over at %(at)s UTC.",
         late.count,
-    ) % {"count": late.count, "seconds": round(late.oldest.total_seconds())}
+    ) % {"count": late.count, "at": f"{late.earliest:%H:%M:%S}"}
     if late.closing:
         waiting = ngettext(
             "%(count)s waits for the payment service's answer.",
