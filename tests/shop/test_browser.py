@@ -137,6 +137,22 @@ def test_by_keyboard_alone(visit: Windows) -> None:
     expect(page.locator("[data-checkout]")).to_be_visible()
 
 
+def test_where_no_stream_comes_through(visit: Windows) -> None:
+    """A page whose stream is refused asks now and then instead, and turns all the same."""
+    page = visit()
+    page.route("**/events/", lambda route: route.fulfill(status=429, body="too many"))
+    sign_up(page)
+    put_into_cart(page, "BAMBOO-WHISK")
+    address = place_order(page)
+    other = visit.beside(page.context.new_page())
+    other.goto(address)
+    other.click("[data-cancel]")
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
+    expect(page.locator("[data-state-more]")).to_have_text("You cancelled it.")
+    assert page.evaluate("window.never_reloaded")
+    visit.errors[:] = [error for error in visit.errors if "429" not in error]
+
+
 def test_without_scripts(visit: Windows) -> None:
     """All but what turns by itself works without JavaScript."""
     page = visit(scripts=False)
