@@ -122,7 +122,7 @@ class RedisQueue:
         """List what was given up on."""
         found: list[Buried] = []
         for shard in self._shards:
-            flat = self._run("buried", shard, [limit])
+            flat = self._buried(shard, limit)
             for key, buried_at, grave in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
                 attempt, due, reason = grave.split(b":", 2)
                 at = from_milliseconds(int(buried_at))
@@ -218,6 +218,16 @@ class RedisQueue:
         if len(self._shards) > 1:
             claims.sort(key=lambda claim: claim.due_at)
         return claims, due_in
+
+    def _buried(self, shard: str, limit: int) -> list[bytes]:
+        """List a shard's buried, in parts: key, when it was buried and what is known of it, for each."""
+        flat: list[bytes] = []
+        for start in range(0, limit, SCRIPT_MEMBERS):
+            part = self._run("buried", shard, [start, min(limit - start, SCRIPT_MEMBERS)])
+            flat += part
+            if len(part) < 3 * SCRIPT_MEMBERS:
+                break
+        return flat
 
     def _for_held(self, command: str, claims: Sequence[Claim], *settings: bytes | str | int) -> int:
         parts = self._by_token(claims)
