@@ -78,8 +78,10 @@ def test_eviction_does_not_jam(redis_server: RedisServer, timer: Timer, evicted:
     timer.release(timer.claim(1, lease=timedelta(milliseconds=50)))
     claims = timer.claim(1, lease=timedelta(milliseconds=50))
     redis_server.ask("DEL", f"lapse:{{{timer.name}:0}}:{evicted}")
-    assert timer.settle(claims) <= 1
-    assert keys_of(timer.claim(1, lease=LONG)) != []
+    wait_until(lambda: timer.stats().claimed == 0)
+    if evicted != "leased":  # without that one the lease's end is not noticed: the deadline is for the sweep
+        assert timer.settle(claims) == 0
+        assert len(timer.claim(lease=LONG)) == 2
     timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
     wait_until(lambda: timer.stats().due == 2)
     again = timer.claim(lease=LONG)

@@ -92,21 +92,24 @@ def claimed(timer: Timer) -> list[Claim]:
         return []
 
 
-def test_a_node_that_fails_over(timer_name: str) -> None:
+@pytest.mark.parametrize("shards", [1, SHARDS])
+def test_a_node_that_fails_over(timer_name: str, shards: int) -> None:
     """When a master is replaced by its replica, the client learns it, and the worker arms again and goes on."""
     with (
         RedisCluster(node_timeout_ms=1000) as cluster,
         RedisServer(config={"cluster-enabled": "yes", "cluster-node-timeout": "1000"}) as replica,
     ):
-        doomed = cluster.nodes[1]
-        replica.ask("CLUSTER", "MEET", "127.0.0.1", cluster.nodes[0].port)
+        slot = cluster.nodes[0].ask("CLUSTER", "KEYSLOT", f"{{{timer_name}:0}}")
+        assert isinstance(slot, int)
+        doomed = cluster.node_of(slot)
+        replica.ask("CLUSTER", "MEET", "127.0.0.1", doomed.port)
         wait_until(lambda: _replicates(replica, doomed))
         wait_until(lambda: "master_link_status:up" in str(replica.ask("INFO", "replication")))
         wait_until(lambda: all(_knows(node, replica) for node in cluster.nodes))
         calls: list[int] = []
         unpaid = {str(number) for number in range(100)}
 
-        with open_timer(f"{cluster.url}?shards={SHARDS}", name=timer_name) as timer:
+        with open_timer(f"{cluster.url}?shards={shards}", name=timer_name) as timer:
 
             def rearm() -> int:
                 timer.arm([Deadline(key, ago(5)) for key in unpaid], only_unknown=True)
