@@ -87,10 +87,10 @@ class Worker:
         """
         thread = threading.Thread(target=self._guarded_loop, name=f"lapse-{self._timer.name}", daemon=True)
         self._leases.start()
-        self._emit(Event(kind=Kind.STARTED, timer=self._timer.name))
         reason = ""
         try:
             with self._signals():
+                self._emit(Event(kind=Kind.STARTED, timer=self._timer.name))  # from here on a signal is heard
                 thread.start()
                 if not self._join(thread):
                     reason = "the handler was still busy when the drain was over; what it held is due again in a lease"
