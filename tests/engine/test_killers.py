@@ -20,7 +20,7 @@ def test_a_killer_is_tried_alone_and_buried_in_the_end() -> None:
     """Given one order that kills each worker, the others are settled after a few deaths, and it is buried."""
     clock = ManualClock(datetime.now(UTC))
     timer = MemoryTimer("orders", clock=clock)
-    timer.arm([Deadline(str(number), clock.now()) for number in range(50)])
+    timer.arm([Deadline(str(number), clock.now() - LEASE) for number in range(50)])
     settled: set[str] = set()
     deaths = 0
 
