@@ -11,6 +11,7 @@ import pytest
 
 from lapse import Deadline, Timer, open_timer
 from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.worker import SAME_SIGNAL
 from lapse.testing.servers import RedisServer
 from tests.engine.running import ago, wait_until
 from tests.engine.shop_floor import Floor
@@ -80,7 +81,7 @@ def test_a_second_signal_hurries(queue: Timer, floor: Floor, shared_redis: Redis
     with floor.worker(shared_redis.url, name=queue.name, seconds=3600, drain=3600, lease=0.5) as worker:
         wait_until(lambda: "handling 1" in worker.output)
         worker.tell(signal.SIGTERM)
-        threading.Event().wait(0.2)  # two that come together count as one
+        threading.Event().wait(1.5 * SAME_SIGNAL)  # two that come together count as one
         assert worker.running
         worker.tell(signal.SIGTERM)
         assert worker.exit_code() == 0

@@ -1,6 +1,5 @@
 """The worker hands out what is due, in batches, and does what the handler decides."""
 
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -8,6 +7,8 @@ import pytest
 
 from lapse import Bury, Claim, Deadline, Decision, Event, Kind, Move, Release, Settle, Timer, TimerRefused, Worker
 from lapse.engine.backoff import Backoff
+from lapse.engine.waiting import claim_when_due
+from lapse.engine.waker import Waker
 from lapse.timers.memory import MemoryTimer
 from tests.engine.running import Handled, Recorder, Running, Start, ago, wait_until
 
@@ -180,11 +181,25 @@ def test_two_workers_on_one_timer_both_stop(
     assert not any(running.thread.is_alive() for running in workers)
 
 
-def test_no_work_is_taken_after_stop(timer: Timer) -> None:
-    """A claim whose wait is interrupted takes nothing: whoever interrupts wants to end."""
-    found: list[list[Claim]] = []
-    waiting = threading.Thread(target=lambda: found.append(timer.claim(wait=timedelta(hours=1))))
-    waiting.start()
-    timer.wake()
-    waiting.join(60)
-    assert found == [[]]
+def test_no_work_is_taken_after_stop() -> None:
+    """A claim whose wait is interrupted looks no more: whoever interrupts wants to end."""
+    looks: list[int] = []
+
+    def take() -> tuple[list[Claim], float | None]:
+        looks.append(1)
+        return [], None
+
+    waker = Waker()
+    waker.interrupt()
+    assert claim_when_due(take, waker, 3600) == []
+    assert len(looks) == 1
+
+
+def test_each_interruption_ends_one_wait() -> None:
+    """Wake-ups that come together are one; interruptions are one each, and none is lost among wake-ups."""
+    waker = Waker()
+    for call in (waker.wake, waker.wake, waker.interrupt, waker.wake, waker.interrupt, waker.wake):
+        call()
+    assert waker.wait(3600)
+    assert waker.wait(3600)
+    assert not waker.wait(0)

@@ -64,9 +64,11 @@ def subscriber(url: str, heard: set[str]) -> Iterator[None]:
 
         thread = threading.Thread(target=listen)
         thread.start()
-        yield
-        stop.set()
-        thread.join()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
 
 @contextmanager
@@ -75,9 +77,11 @@ def working(timer: Timer, handler: Callable[[list[Claim]], None]) -> Iterator[No
     worker = Worker(timer, handler, hooks=())
     thread = threading.Thread(target=worker.run)
     thread.start()
-    yield
-    worker.stop()
-    thread.join()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join()
 
 
 def test_punctual_where_the_naive_way_is_not(crowded: RedisServer, timer_name: str) -> None:

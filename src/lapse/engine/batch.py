@@ -13,6 +13,9 @@ from lapse.engine.events import Event, Kind
 from lapse.engine.leases import LeaseKeeper
 from lapse.engine.timer import Timer
 
+ALONE_FROM = 4
+"""From this attempt on, a claim is handled alone: it may be what broke the batches that it was in."""
+
 NAMED = 5
 """How many keys an event names."""
 
@@ -43,16 +46,27 @@ class Batch:
         self._stopping = True
 
     def handle(self, claims: list[Claim]) -> None:
-        """Handle every claim, whatever some of them do. Raises TryLater, with all given back, if the handler does."""
+        """Handle every claim, whatever some of them do. Raises TryLater, with all given back, if the handler does.
+
+        A claim that was handed out several times and never answered may be what kills the process that handles it. Of
+        such suspects one is tried, alone and after the others; the rest are given back, so that a death counts for
+        that one only. It is buried when it was tried too often.
+        """
+        others = [claim for claim in claims if claim.attempt < ALONE_FROM]
+        suspects = [claim for claim in claims if ALONE_FROM <= claim.attempt <= self._max_attempts]
+        dead = [claim for claim in claims if claim.attempt > max(self._max_attempts, ALONE_FROM - 1)]
         self._leases.hold(claims)
         try:
-            self._try(claims)
+            if rest := suspects[1:]:
+                self._decide(rest, dict.fromkeys(_keys(rest), Release(timedelta(0), forgive=True)))
+            if dead:
+                self._decide(dead, dict.fromkeys(_keys(dead), Bury("handed out too often, and never heard of again")))
+            self._try([suspects[:1], others])
         finally:
             self._leases.hold(())
 
-    def _try(self, claims: list[Claim]) -> None:
-        """Handle these, in halves if need be. The stack holds what has not been tried, the next part on top."""
-        parts = [claims]
+    def _try(self, parts: list[list[Claim]]) -> None:
+        """Handle these parts, the last one first, in halves if need be. What is in `parts` has not been tried."""
         while parts:
             part = self._leases.still_held(parts.pop())
             if not part:

@@ -25,6 +25,8 @@ Handler = Callable[[list[Claim]], Mapping[str, Decision] | None]
 MAX_ATTEMPTS = 10
 DRAIN = timedelta(seconds=10)
 RECONNECT = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
+SAME_SIGNAL = 1.0
+"""Seconds within which a second signal is the first one again: a supervisor and a terminal may both send it."""
 CLAIM_WAIT = timedelta(seconds=5)
 
 
@@ -87,10 +89,10 @@ class Worker:
         """
         thread = threading.Thread(target=self._guarded_loop, name=f"lapse-{self._timer.name}", daemon=True)
         self._leases.start()
-        self._emit(Event(kind=Kind.STARTED, timer=self._timer.name))
         reason = ""
         try:
             with self._signals():
+                self._emit(Event(kind=Kind.STARTED, timer=self._timer.name))  # from here on a signal is heard
                 thread.start()
                 if not self._join(thread):
                     reason = "the handler was still busy when the drain was over; what it held is due again in a lease"
@@ -127,8 +129,14 @@ class Worker:
             yield  # only the main thread may; whoever runs a worker elsewhere calls stop()
             return
 
+        first: float | None = None
+
         def stop(_number: int, _frame: FrameType | None) -> None:
-            self.stop()
+            nonlocal first
+            now = SYSTEM_CLOCK.monotonic()
+            if first is None or now - first >= SAME_SIGNAL:
+                first = now
+                self.stop()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

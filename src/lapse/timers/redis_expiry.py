@@ -20,10 +20,11 @@ import redis
 from redis.cluster import RedisCluster
 
 from lapse.engine.deadline import Claim
-from lapse.engine.errors import TimerRefused
+from lapse.engine.errors import TimerRefused, TimerUnavailable
 from lapse.timers.redis_listener import RedisListener
-from lapse.timers.redis_queue import MOST_SHARDS, RedisQueue
+from lapse.timers.redis_queue import RedisQueue
 from lapse.timers.redis_server import Address, Client, primaries, translated
+from lapse.timers.redis_shards import MOST_SHARDS
 
 LINGER = 0.002
 """Seconds after which to touch again a key that had not yet expired when its deadline was claimed."""
@@ -64,8 +65,11 @@ class RedisExpiry(RedisQueue):
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
         claims, due_in = super()._take(limit, lease_ms)
-        lingering, self._lingering = self._lingering, []
-        self._lingering += self._touch([*lingering, *(self._prefix + claim.key for claim in claims)])
+        names = [*self._lingering, *(self._prefix + claim.key for claim in claims)]
+        try:
+            self._lingering = list(self._touch(names))
+        except TimerUnavailable:
+            self._lingering = names  # the claims are leased by now, so they are returned; their keys are touched later
         if self._lingering:
             due_in = LINGER if due_in is None else min(due_in, LINGER)
         return claims, due_in

@@ -1,14 +1,13 @@
 """The delay queue on Redis: sorted sets and one Lua script per command. The default in production."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from types import TracebackType
 from typing import Any, Self, cast
 from uuid import uuid4
-from zlib import crc32
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
 from lapse.engine.errors import TimerRefused, TimerUnavailable
@@ -18,14 +17,7 @@ from lapse.engine.waker import Waker
 from lapse.timers.redis_check import findings
 from lapse.timers.redis_listener import RedisListener
 from lapse.timers.redis_server import Address, Client, identity, primaries, script, translated
-
-SCRIPT_MEMBERS = 1000
-"""No script touches more members, so that none holds the server up for more than a few milliseconds."""
-
-SCRIPT_BYTES = 64 * 1024
-"""No script is sent more bytes of keys."""
-
-MOST_SHARDS = 64
+from lapse.timers.redis_shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
 
 
 class RedisQueue:
@@ -49,8 +41,7 @@ class RedisQueue:
         self.traits = replace(type(self).traits, ordered=shards == 1)
         self._client = client
         self._channel = f"lapse:{name}:wake"
-        self._shards = [f"lapse:{{{name}:{number}}}:" for number in range(shards)]  # what a shard's keys begin with
-        self._shards_key = f"lapse:{{{name}:0}}:shards"
+        self._shards = Shards(name, shards)
         self._turn = count()
         self._waker = Waker()
         self._lock = threading.Lock()
@@ -67,7 +58,7 @@ class RedisQueue:
         self._ready()
         command = "restore" if only_unknown else "arm"
         latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
-        for shard, part in self._by_shard(latest):
+        for shard, part in self._shards.parts(latest):
             args: list[bytes | str | int] = [self._channel]
             for key in part:
                 args += (latest[key], key)
@@ -77,7 +68,7 @@ class RedisQueue:
     def disarm(self, keys: Iterable[str]) -> None:
         """Forget many at once."""
         self._ready()
-        for shard, part in self._by_shard(dict.fromkeys(keys)):
+        for shard, part in self._shards.parts(dict.fromkeys(keys)):
             self._run("disarm", shard, part)
             self._disarmed(part)
 
@@ -93,7 +84,7 @@ class RedisQueue:
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
         """Let the leases run from now again."""
         renewed = []
-        for shard, token, part in self._by_token(claims):
+        for shard, token, part in self._shards.parts_by_token(claims):
             keys = [claim.key for claim in part]
             ends, *kept = self._run("renew", shard, [token, lease // MILLISECOND, *keys])
             leased_until = from_milliseconds(int(ends))
@@ -122,7 +113,7 @@ class RedisQueue:
         """List what was given up on."""
         found: list[Buried] = []
         for shard in self._shards:
-            flat = self._run("buried", shard, [limit])
+            flat = self._buried(shard, limit)
             for key, buried_at, grave in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
                 attempt, due, reason = grave.split(b":", 2)
                 at = from_milliseconds(int(buried_at))
@@ -132,7 +123,7 @@ class RedisQueue:
 
     def revive(self, keys: Iterable[str]) -> int:
         """Bring back what was buried, due at once."""
-        parts = self._by_shard(dict.fromkeys(keys))
+        parts = self._shards.parts(dict.fromkeys(keys))
         return sum(int(self._run("revive", shard, [self._channel, *part])) for shard, part in parts)
 
     def stats(self) -> Stats:
@@ -219,8 +210,18 @@ class RedisQueue:
             claims.sort(key=lambda claim: claim.due_at)
         return claims, due_in
 
+    def _buried(self, shard: str, limit: int) -> list[bytes]:
+        """List a shard's buried, in parts: key, when it was buried and what is known of it, for each."""
+        flat: list[bytes] = []
+        for start in range(0, limit, SCRIPT_MEMBERS):
+            part = self._run("buried", shard, [start, min(limit - start, SCRIPT_MEMBERS)])
+            flat += part
+            if len(part) < 3 * SCRIPT_MEMBERS:
+                break
+        return flat
+
     def _for_held(self, command: str, claims: Sequence[Claim], *settings: bytes | str | int) -> int:
-        parts = self._by_token(claims)
+        parts = self._shards.parts_by_token(claims)
         return sum(
             int(self._run(command, shard, [token, *settings, *(claim.key for claim in part)]))
             for shard, token, part in parts
@@ -232,31 +233,6 @@ class RedisQueue:
         except TimerUnavailable:
             self._connected = next(self._doubts)  # the listener may not notice: its connection can be half open
             raise
-
-    def _by_shard(self, keys: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-        """Group by shard, in parts that a script may take."""
-        parts: dict[str, list[str]] = {}
-        sizes = dict.fromkeys(self._shards, 0)
-        for key in keys:
-            shard = self._shard(key)
-            part = parts.setdefault(shard, [])
-            part.append(key)
-            sizes[shard] += len(key)
-            if len(part) == SCRIPT_MEMBERS or sizes[shard] >= SCRIPT_BYTES:
-                yield shard, parts.pop(shard)
-                sizes[shard] = 0
-        yield from parts.items()
-
-    def _by_token(self, claims: Sequence[Claim]) -> Iterator[tuple[str, int, list[Claim]]]:
-        groups: dict[tuple[str, int], list[Claim]] = {}
-        for claim in claims:
-            groups.setdefault((self._shard(claim.key), claim.token), []).append(claim)
-        for (shard, token), group in groups.items():
-            for start in range(0, len(group), SCRIPT_MEMBERS):
-                yield shard, token, group[start : start + SCRIPT_MEMBERS]
-
-    def _shard(self, key: str) -> str:
-        return self._shards[crc32(key.encode()) % len(self._shards)]
 
     def _on_connect(self) -> None:
         """Look at the server again before the next command: it may be another process by now."""
@@ -283,13 +259,13 @@ class RedisQueue:
         """Raise TimerRefused where the server's state does not fit this timer."""
         wanted = len(self._shards)
         with translated():
-            found = int(self._first_written(self._shards_key, str(wanted)))
+            found = int(self._first_written(self._shards[0] + "shards", str(wanted)))
             for number, shard in enumerate(self._shards):
                 self._epochs[number] = self._first_written(shard + "epoch", uuid4().hex)
         if found != wanted:
             raise TimerRefused(
                 f"the timer {self.name!r} has {found} shards on this server; add ?shards={found} to the URL, "
-                f"or disarm everything and delete {self._shards_key} to begin with {wanted}"
+                f"or disarm everything and delete {self._shards[0]}shards to begin with {wanted}"
             )
 
     def _first_written(self, key: str, value: str) -> str:

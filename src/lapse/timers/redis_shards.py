@@ -1,0 +1,57 @@
+"""Which hash slot a key belongs to, and batches in parts that one script may take."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from zlib import crc32
+
+from lapse.engine.deadline import Claim
+
+SCRIPT_MEMBERS = 1000
+"""No script touches more members, so that none holds the server up for more than a few milliseconds."""
+
+SCRIPT_BYTES = 64 * 1024
+"""No script is sent more bytes of keys."""
+
+MOST_SHARDS = 64
+
+
+class Shards:
+    """One timer over `number` hash slots. A shard is named by what all its keys begin with; iterating gives those."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self._prefixes = [f"lapse:{{{name}:{shard}}}:" for shard in range(number)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prefixes)
+
+    def __len__(self) -> int:
+        return len(self._prefixes)
+
+    def __getitem__(self, number: int) -> str:
+        return self._prefixes[number]
+
+    def of(self, key: str) -> str:
+        """The shard that a key belongs to."""
+        return self._prefixes[crc32(key.encode()) % len(self._prefixes)]
+
+    def parts(self, keys: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+        """Group keys by shard, in parts that a script may take."""
+        parts: dict[str, list[str]] = {}
+        sizes = dict.fromkeys(self._prefixes, 0)
+        for key in keys:
+            shard = self.of(key)
+            part = parts.setdefault(shard, [])
+            part.append(key)
+            sizes[shard] += len(key)
+            if len(part) == SCRIPT_MEMBERS or sizes[shard] >= SCRIPT_BYTES:
+                yield shard, parts.pop(shard)
+                sizes[shard] = 0
+        yield from parts.items()
+
+    def parts_by_token(self, claims: Sequence[Claim]) -> Iterator[tuple[str, int, list[Claim]]]:
+        """Group claims by shard and token, in parts that a script may take."""
+        groups: dict[tuple[str, int], list[Claim]] = {}
+        for claim in claims:
+            groups.setdefault((self.of(claim.key), claim.token), []).append(claim)
+        for (shard, token), group in groups.items():
+            for start in range(0, len(group), SCRIPT_MEMBERS):
+                yield shard, token, group[start : start + SCRIPT_MEMBERS]

@@ -1,0 +1,47 @@
+"""An idle worker sleeps until the very deadline: never early, whoever else is busy."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from lapse import Claim, Deadline, Timer, open_timer
+from lapse.testing.conformance import LONG, ahead
+from lapse.testing.servers import RedisServer
+from lapse.timers.memory import MemoryTimer
+
+COUNT = 50
+
+
+@pytest.fixture(params=["memory", "redis", "redis, three shards"])
+def open_any(request: pytest.FixtureRequest, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
+    """Open the timer in memory, or one on a server."""
+    shards = 3 if "three" in request.param else 1
+    return {
+        "memory": lambda: MemoryTimer(timer_name),
+    }.get(request.param, lambda: open_timer(f"{redis_server.url}?shards={shards}", name=timer_name))
+
+
+def test_never_early(open_any: Callable[[], Timer]) -> None:
+    """Deadlines at odd moments, some in one millisecond, each come after their time."""
+    with open_any() as timer:
+        begin = ahead(timedelta(milliseconds=150))
+        due = {str(number): begin + timedelta(microseconds=3_337 * (number // 2) + number) for number in range(COUNT)}
+        timer.arm([Deadline(key, at) for key, at in due.items()])
+        claims: list[Claim] = []
+        while len(claims) < COUNT:
+            claims += timer.claim(wait=timedelta(seconds=30), lease=LONG)
+        assert all(claim.claimed_at >= due[claim.key] for claim in claims)
+        assert all(claim.due_at >= due[claim.key] for claim in claims)
+        late = sorted(claim.late_by for claim in claims)
+        print(f"median {late[COUNT // 2]}, most {late[-1]}")  # noqa: T201 - a figure for whoever runs this with -s
+
+
+def test_an_idle_claim_sleeps(redis_server: RedisServer, timer_name: str) -> None:
+    """It asks the server when it begins, when something may have come, and when the time has come: not all the time."""
+    with open_timer(redis_server.url, name=timer_name) as timer:
+        timer.arm([Deadline("1", ahead(timedelta(seconds=1.5)))])
+        redis_server.ask("CONFIG", "RESETSTAT")
+        assert len(timer.claim(wait=timedelta(seconds=30))) == 1
+        line = next(line for line in str(redis_server.ask("INFO", "commandstats")).splitlines() if "evalsha:" in line)
+        assert int(line.split("calls=")[1].split(",")[0]) <= 10

@@ -1,0 +1,77 @@
+"""On time: a claim wakes for its deadline and for news of an earlier one, not at its next safety look."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lapse import Claim, Deadline, Timer, open_timer
+from lapse.engine import waiting
+from lapse.testing.conformance import wait_until
+from lapse.testing.servers import RedisServer
+
+SAFETY_LOOK = 3600.0
+"""Seconds: with safety looks an hour apart, only an exact sleep or a wake-up can hand anything out."""
+PATIENCE = 10.0
+
+
+@pytest.fixture(params=["memory", "redis", "redis+expiry"])
+def handles(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, timer_name: str
+) -> Iterator[Callable[[], Timer]]:
+    """Open handles on one store, none of which looks again for an hour."""
+    monkeypatch.setattr(waiting, "LOOK_AGAIN", SAFETY_LOOK)
+    if request.param == "memory":
+        timer = open_timer("memory://", name=timer_name)
+        yield lambda: timer
+        return
+    yield lambda: open_timer(redis_server.url.replace("redis", request.param, 1), name=timer_name)
+
+
+@contextmanager
+def claiming(timer: Timer) -> Iterator[list[Claim]]:
+    """Claim in a thread, waiting far longer than the test does; yield what it finds, complete when the block ends."""
+    found: list[Claim] = []
+    sleeper = threading.Thread(
+        target=lambda: found.extend(timer.claim(wait=timedelta(seconds=SAFETY_LOOK))), daemon=True
+    )
+    sleeper.start()
+    try:
+        yield found
+    finally:
+        sleeper.join(PATIENCE)
+        timer.wake()  # a claim that overslept must not outlive its test
+        sleeper.join(PATIENCE)
+
+
+def test_a_claim_sleeps_until_the_next_deadline_and_no_longer(handles: Callable[[], Timer]) -> None:
+    """Given one deadline, the claim returns with it, though the next safety look is an hour away."""
+    with handles() as timer:
+        timer.arm([Deadline("1", datetime.now(UTC) + timedelta(milliseconds=300))])
+        with claiming(timer) as found:
+            wait_until(lambda: found != [])
+        assert found[0].late_by >= timedelta(0)
+
+
+def test_an_earlier_deadline_wakes_a_claim_that_sleeps(handles: Callable[[], Timer]) -> None:
+    """Given a claim that sleeps until a far deadline, one armed elsewhere for now is handed out meanwhile."""
+    with handles() as timer, handles() as other:
+        timer.arm([Deadline("far", datetime.now(UTC) + timedelta(hours=2))])
+        # The first claim lets the listener, where there is one, come to stand.
+        assert timer.claim(wait=timedelta(seconds=1)) == []
+        with claiming(timer) as found:
+            other.arm([Deadline("near", datetime.now(UTC) + timedelta(milliseconds=300))])
+            wait_until(lambda: found != [])
+        assert [claim.key for claim in found] == ["near"]
+
+
+def test_a_lease_that_ends_wakes_a_claim_that_sleeps(handles: Callable[[], Timer]) -> None:
+    """Given a claimant that died, its deadline is handed out when the lease ends."""
+    with handles() as timer:
+        timer.arm([Deadline("1", datetime.now(UTC))])
+        (first,) = timer.claim(wait=timedelta(seconds=SAFETY_LOOK), lease=timedelta(milliseconds=300))
+        with claiming(timer) as found:
+            wait_until(lambda: found != [])
+        assert found[0].claimed_at >= first.leased_until

@@ -1,0 +1,184 @@
+"""What Redis can do to a timer: forget, refuse, run full, lose an answer. Nothing of it loses a deadline for good."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+
+import pytest
+
+from lapse import Claim, Deadline, Timer, TimerUnavailable, open_timer
+from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
+from lapse.testing.faults import Proxy
+from lapse.testing.servers import RedisServer
+from lapse.timers.redis_server import script
+
+
+@pytest.fixture
+def timer(redis_server: RedisServer, timer_name: str) -> Iterator[Timer]:
+    """Open a timer of the test's own on each Redis there is."""
+    with open_timer(redis_server.url, name=timer_name) as timer:
+        yield timer
+
+
+@pytest.fixture
+def own() -> Iterator[RedisServer]:
+    """Start a server that the test may kill; it writes down each change at once."""
+    with RedisServer(appendonly=True, config={"appendfsync": "always"}) as server:
+        yield server
+
+
+def test_a_restart_between_claim_and_settle(own: RedisServer) -> None:
+    """A lease outlives the server's process, and so does the right to settle."""
+    ours = open_timer(own.url, name="orders")
+    ours.arm([Deadline("1", ago(5)), Deadline("2", ahead(LONG))])
+    claims = ours.claim(lease=LONG)
+    own.kill()
+    own.start()
+    assert ours.claim() == []
+    assert ours.settle(claims) == 1
+    assert ours.stats().pending == 1
+    ours.close()
+
+
+def test_forgotten_scripts(redis_server: RedisServer, timer: Timer) -> None:
+    """After SCRIPT FLUSH each command tells its script again."""
+    flush: Callable[[], object] = lambda: redis_server.ask("SCRIPT", "FLUSH")  # noqa: E731 - called eleven times
+    flush()
+    timer.arm([Deadline("1", ago(5))])
+    flush()
+    claims = timer.claim()
+    flush()
+    assert len(timer.renew(claims, lease=LONG)) == 1
+    flush()
+    assert timer.release(claims) == 1
+    claims = timer.claim()
+    flush()
+    assert timer.bury(claims, reason="bad") == 1
+    flush()
+    assert len(timer.buried()) == 1
+    flush()
+    assert timer.revive(["1"]) == 1
+    flush()
+    assert timer.stats().due == 1
+    flush()
+    timer.arm([Deadline("2", ago(4))], only_unknown=True)
+    flush()
+    timer.disarm(["2"])
+    claims = timer.claim()
+    flush()
+    assert timer.settle(claims) == 1
+
+
+@pytest.mark.parametrize("evicted", ["lease", "retry", "leased", "token"])
+def test_eviction_does_not_jam(redis_server: RedisServer, timer: Timer, evicted: str) -> None:
+    """A server that evicts drops one of our keys and keeps the others: no error, and the timer goes on."""
+    timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
+    timer.release(timer.claim(1, lease=timedelta(milliseconds=50)))
+    claims = timer.claim(1, lease=timedelta(milliseconds=50))
+    redis_server.ask("DEL", f"lapse:{{{timer.name}:0}}:{evicted}")
+    wait_until(lambda: timer.stats().claimed == 0)
+    if evicted != "leased":  # without that one the lease's end is not noticed: the deadline is for the sweep
+        assert timer.settle(claims) == 0
+        assert len(timer.claim(lease=LONG)) == 2
+    timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
+    wait_until(lambda: timer.stats().due == 2)
+    again = timer.claim(lease=LONG)
+    assert keys_of(again) == ["1", "2"]
+    assert timer.settle(again) == 2
+
+
+def test_names_do_not_meet(redis_server: RedisServer, timer: Timer) -> None:
+    """The same key in two timers, one name the beginning of the other, is two deadlines."""
+    with open_timer(redis_server.url, name=f"{timer.name}0") as other:
+        timer.arm([Deadline("1", ago(5))])
+        assert other.claim() == []
+        other.arm([Deadline("1", ahead(LONG))])
+        (claim,) = timer.claim()
+        assert other.settle([claim]) == 0
+        other.disarm(["1"])
+        assert timer.settle([claim]) == 1
+
+
+@pytest.mark.parametrize("command", ["claim", "settle", "release", "renew"])
+def test_an_answer_that_is_lost(redis_server: RedisServer, timer: Timer, command: str) -> None:
+    """The call is carried out and nobody hears of it: the deadline comes back as if the caller had died."""
+    lease = timedelta(milliseconds=400)
+    timer.arm([Deadline("1", ago(5))])
+    with (
+        Proxy(redis_server.port) as proxy,
+        open_timer(f"redis://127.0.0.1:{proxy.port}?socket_timeout=0.3", name=timer.name) as far,
+    ):
+        claims = far.claim(0) if command == "claim" else far.claim(lease=lease)
+        call: dict[str, Callable[[], object]] = {
+            "claim": lambda: far.claim(lease=lease),
+            "settle": lambda: far.settle(claims),
+            "release": lambda: far.release(claims),
+            "renew": lambda: far.renew(claims, lease=lease),
+        }
+        proxy.swallow(script(command).digest.encode())
+        with pytest.raises(TimerUnavailable):
+            call[command]()
+        assert proxy.swallowed.wait(30)
+        if command == "settle":
+            assert timer.stats().pending == timer.stats().claimed == 0
+            return
+        wait_until(lambda: timer.stats().due == 1)
+        (again,) = far.claim(lease=LONG)
+        assert (again.key, again.attempt) == ("1", 2)
+        assert far.settle([again]) == 1
+
+
+CLAIMANT = """
+import sys, threading
+from datetime import timedelta
+from lapse import open_timer
+
+def work(timer, taken):
+    while claims := timer.claim(13, lease=timedelta(minutes=10)):
+        taken += [claim.key for claim in claims]
+        timer.settle(claims)
+
+taken = []
+with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
+    threads = [threading.Thread(target=work, args=(timer, taken)) for _ in range(7)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+print(*taken)
+"""
+
+
+def test_twenty_claimants_in_three_processes(redis_server: RedisServer, timer: Timer) -> None:
+    """However they interleave, each deadline goes to exactly one."""
+    total = 3000
+    timer.arm([Deadline(str(number), ago(5)) for number in range(total)])
+    with ExitStack() as stack:
+        command = [sys.executable, "-c", CLAIMANT, redis_server.url, timer.name]
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) for _ in range(3)
+        ]
+        taken = [key for process in processes for key in process.communicate(timeout=120)[0].split()]
+        assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sorted(taken, key=int) == [str(number) for number in range(total)]
+    assert timer.stats().pending == timer.stats().claimed == 0
+
+
+def test_claims_of_one_shard_are_kept_when_another_does_not_answer(redis_server: RedisServer, timer_name: str) -> None:
+    """What was leased before the answer of a later shard was lost is returned, not thrown away until its lease ends."""
+    with (
+        Proxy(redis_server.port) as proxy,
+        open_timer(f"redis://127.0.0.1:{proxy.port}?shards=8&socket_timeout=0.3", name=timer_name) as timer,
+    ):
+        timer.arm([Deadline(str(number), ago(5)) for number in range(80)])
+        proxy.swallow(f"lapse:{{{timer_name}:7}}:pending".encode())
+        claims: list[Claim] = []
+        for _ in range(3):
+            try:
+                claims += timer.claim(lease=LONG)
+            except TimerUnavailable:
+                continue
+        lost = timer.stats().claimed - len(claims)
+        assert proxy.swallowed.is_set()
+        assert 0 < lost < 40  # just that shard's
+        assert timer.stats().pending == 0

