@@ -1,9 +1,12 @@
 """The three steps: open attempts are closed at the gateway before an order lapses."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import psycopg
 import pytest
+from django.db import connection
 
+from lapse.integrations.django.tidy_gateways import tidy
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
@@ -171,6 +174,25 @@ def test_orders_without_attempts_are_not_held_up(till: Till) -> None:
     begin_to_pay(slow)
     seen: list[str] = []
     till.meanwhile = lambda: seen.append(status(quick))
-    results = Lapsing(Shop(), Shop.gateways).lapse([str(slow.pk), str(quick.pk)])
+    results = Lapsing(Shop(), tidy(Shop.gateways)).lapse([str(slow.pk), str(quick.pk)])
     assert seen == ["cancelled"]
     assert {result.outcome for result in results.values()} == {Outcome.LAPSED}
+
+
+def test_a_gateway_that_asks_the_database_leaves_no_connection_open(till: Till) -> None:
+    """Several attempts are closed in threads, and what each opened there is given back when it ends."""
+    orders = place(4)
+    for order in orders:
+        begin_to_pay(order)
+    mine = PayAttempt.objects.count  # any query will do
+    opened: list[psycopg.Connection[Any]] = []
+
+    def look() -> None:
+        mine()
+        opened.append(connection.connection)
+
+    till.meanwhile = look
+    results = Shop().lapse([str(order.pk) for order in orders])
+    assert [result.outcome for result in results.values()] == [Outcome.LAPSED] * 4
+    assert len(opened) == 4
+    assert all(one.closed for one in opened)

@@ -62,8 +62,7 @@ class Lapsing:
         return decisions
 
     def _close(self, attempts: Sequence[Attempt]) -> list[Ruling]:
-        if len(attempts) == 1:
-            return [self._close_one(attempts[0])]
+        # Also for one: a gateway is always asked in a thread of its own, so it can give back what it opened there.
         with ThreadPoolExecutor(min(self._threads, len(attempts)), "lapse-gateway") as pool:
             return list(pool.map(self._close_one, attempts))
 

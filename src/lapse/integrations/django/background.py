@@ -9,6 +9,7 @@ from django.db import connections
 from lapse.engine.deadline import Deadline
 from lapse.engine.events import Hook
 from lapse.integrations.django.away import drop_outlived_connection
+from lapse.integrations.django.tidy_gateways import tidy
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.gateway import Ruling
 from lapse.orders.lapsing import Lapsing
@@ -50,7 +51,7 @@ class BackgroundOrders:
 
 def background_lapsing(orders: UnpaidOrders[Any]) -> Lapsing:
     """Lapse these orders from a worker's thread."""
-    return Lapsing(BackgroundOrders(orders), orders.gateways)
+    return Lapsing(BackgroundOrders(orders), tidy(orders.gateways))
 
 
 class SweepThread(Sweep):

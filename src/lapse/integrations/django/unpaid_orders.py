@@ -16,6 +16,7 @@ from lapse.engine.errors import LapseError
 from lapse.integrations.django.arming import Arming
 from lapse.integrations.django.away import away_is_try_later
 from lapse.integrations.django.rows import M, Rows
+from lapse.integrations.django.tidy_gateways import tidy
 from lapse.integrations.django.transition import begin, finish
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.on_read import lapse_met
@@ -116,7 +117,7 @@ class UnpaidOrders(Generic[M]):
         Raises OpenTransaction inside a transaction if there are gateways to ask, TryLater where the database is away.
         """
         self._refuse_open_transaction()
-        lapsing = Lapsing(self, self.gateways)
+        lapsing = Lapsing(self, tidy(self.gateways))
         results: dict[str, Result] = {}
         todo = iter(dict.fromkeys(keys))
         while some := list(islice(todo, BATCH)):
