@@ -49,8 +49,9 @@ pins: ## Choose the newest versions that fit and write requirements/*.txt (needs
 	@$(COMPILE) --extra testing --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
 
 $(VENV)/bin/python:
-	@[ -n "$(PYTHON)" ] || { echo 'Lapse needs Python 3.11 or later with the venv module (Debian: apt-get install python3-venv).' >&2; \
-		echo 'Found: '"$$(python3 --version 2>&1 || echo no python3 at all)"'. Name another with make PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || { \
+		echo 'Lapse needs Python 3.11 or later with the venv module (Debian: apt-get install python3-venv).' >&2; \
+		echo "Found: $$($(or $(PYTHON),python3) --version 2>&1). Name another with make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo 'Setting up $(VENV) with '"$$($(PYTHON) --version)"'; the first time takes a minute.'
 	@$(PYTHON) -m venv $(VENV)
 
