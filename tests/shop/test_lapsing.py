@@ -1,7 +1,7 @@
 """Lapsing in the shop: effects once, against payments, in bulk, through closing."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -20,6 +20,7 @@ from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.linking import payment_link
 from shop.payments.models import PaymentAttempt, State
 from shop.payments.settling import settle
+from tests.gateways.listening import eventually
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 
@@ -172,6 +173,43 @@ def test_money_only_the_gateway_knows_of_settles_the_order(
     assert PaymentAttempt.objects.get().state == State.SUCCEEDED
     assert stock_of(cup) == (9, 0)
     assert_no_drift()
+
+
+def test_money_that_the_gateway_tells_of_deadlocks_with_no_sale(buyer: User, cup: Product, pot: Product) -> None:
+    """Two orders found paid at once: neither keeps its products locked while the other waits for its own."""
+    first, second = order_of(buyer, pot), order_of(buyer, cup)  # the pot's id is the higher one
+    rulings = [Ruling(Attempt(one.public_id, number_of(one), "development"), Verdict.PAID) for one in (first, second)]
+    make_overdue(first, second)
+
+    def sell_both() -> None:
+        """Lock the cup and then the pot, as every sale does, and let the other come in between."""
+        with transaction.atomic():
+            Product.objects.select_for_update().get(pk=cup.pk)
+            locked.set()
+            eventually(lambda: waiting_for_locks() > 0)
+            Product.objects.select_for_update().get(pk=pot.pk)
+
+    def finish() -> Mapping[str, Result]:
+        assert locked.wait(30)
+        return unpaid_orders().finish(rulings)
+
+    locked = threading.Event()
+    sold, results = together(sell_both, finish)
+    assert sold is None, sold
+    assert {result.outcome for result in results.values()} == {Outcome.PAID}
+    assert (stock_of(cup), stock_of(pot)) == ((9, 0), (0, 0))
+    assert_no_drift()
+
+
+def waiting_for_locks() -> int:
+    """Count the connections of this database that wait for another's lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same all the time
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        count: int = cursor.fetchone()[0]
+    return count
 
 
 def test_a_gateway_without_an_answer_keeps_the_hold(buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch) -> None:

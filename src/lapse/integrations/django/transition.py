@@ -1,4 +1,4 @@
-"""Steps one and three of lapsing: the two transactions in which an unpaid order becomes another one."""
+"""Steps one and three of lapsing: the transactions in which an unpaid order becomes another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lapse.orders.gateway import Attempt, Ruling, Verdict
 from lapse.orders.port import Begun, Outcome, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lapse.integrations.django.rows import M, Rows
     from lapse.integrations.django.unpaid_orders import UnpaidOrders
@@ -41,10 +41,27 @@ def finish(shop: UnpaidOrders[M], rows: Rows[M], rulings: Sequence[Ruling]) -> d
 
     Every order that can be locked hears its rulings, also one that is unpaid no more: money must not be swallowed.
     Of those still unpaid and due, the ones whose every attempt is closed lapse.
+
+    An order for which money was found has a transaction of its own, as any payment has: the locks on what it sells
+    would else be held while the next order waits for others, and two that do so wait for each other.
     """
     by_key: dict[str, list[Ruling]] = defaultdict(list)
     for ruling in rulings:
         by_key[ruling.attempt.order_key].append(ruling)
+    results: dict[str, Result] = {}
+    unpaid: dict[str, list[Ruling]] = {}
+    for key, told in by_key.items():
+        if any(ruling.verdict is Verdict.PAID for ruling in told):
+            results.update(_finish(shop, rows, {key: told}))
+        else:
+            unpaid[key] = told
+    if unpaid:
+        results.update(_finish(shop, rows, unpaid))
+    return results
+
+
+def _finish(shop: UnpaidOrders[M], rows: Rows[M], by_key: Mapping[str, Sequence[Ruling]]) -> dict[str, Result]:
+    """Decide on these orders in one transaction."""
     with transaction.atomic(using=rows.using):
         locked = {rows.key_of(order): order for order in rows.lock(by_key)}
         # LOCKED means unpaid and due. The rows are ours, so that stays true until a hook changes it.
@@ -60,7 +77,7 @@ def finish(shop: UnpaidOrders[M], rows: Rows[M], rulings: Sequence[Ruling]) -> d
                 else:
                     results[key] = Result(Outcome.UNANSWERED)
         # An attempt that was opened since step one has not been closed; the order stays LOCKED and is begun again.
-        ruled = {ruling.attempt.out_trade_no for ruling in rulings}
+        ruled = {ruling.attempt.out_trade_no for told in by_key.values() for ruling in told}
         opened = [a for a in shop.open_attempts(closed) if a.out_trade_no not in ruled] if closed else []
         reopened = {attempt.order_key for attempt in opened}
         lapsed = _lapse(shop, rows, [order for order in closed if rows.key_of(order) not in reopened])
