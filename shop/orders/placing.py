@@ -70,12 +70,16 @@ def place(buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None 
 
 
 def _lapse_holds_on(skus: Sequence[str]) -> bool:
-    """Lapse overdue orders that hold these SKUs; True if there were any."""
+    """Lapse overdue orders that hold these SKUs; True if another look is worth while.
+
+    It is not where there were none, or only such as wait for a gateway that was asked just now and did not answer.
+    """
     holding = Line.objects.filter(product__sku__in=skus).values("order_id")
     results = unpaid_orders().lapse_overdue(Q(pk__in=holding))
-    if results and all(result.outcome in (Outcome.LOCKED, Outcome.UNANSWERED) for result in results.values()):
+    outcomes = {result.outcome for result in results.values()} - {Outcome.UNANSWERED}
+    if outcomes == {Outcome.LOCKED}:
         time.sleep(PAUSE)
-    return bool(results)
+    return bool(outcomes)
 
 
 def _check(wanted: Sequence[Wanted]) -> None:

@@ -8,12 +8,15 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from lapse.integrations.django import unpaid_orders
+from lapse.orders.gateway import Attempt, Ruling, Verdict
 from shop.buyers.signing_up import sign_up
 from shop.catalogue.listing import on_sale
 from shop.catalogue.models import Product
 from shop.orders.models import Order, Status
 from shop.orders.placing import Placed, place
 from shop.orders.refusals import SoldOut
+from shop.payments.development import DevelopmentGateway
+from shop.payments.linking import payment_link
 from tests.shop.rehearsal import PASSWORD, assert_no_drift, make_overdue, order_of, stock_of, together, wanted
 
 
@@ -72,6 +75,26 @@ def test_many_buyers_and_one_overdue_hold(buyer: User, pot: Product) -> None:
     assert sum(isinstance(result, Placed) for result in results) == 1, results
     assert stock_of(pot) == (1, 1)
     assert_no_drift()
+
+
+def test_a_silent_gateway_is_asked_once_per_sale(
+    buyer: User, rival: User, pot: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An overdue hold whose gateway does not answer stays: the next buyer hears so after one question, not twenty."""
+    old = order_of(buyer, pot)
+    payment_link(old.pk)
+    make_overdue(old)
+    asked: list[str] = []
+
+    def silent(_gateway: DevelopmentGateway, attempt: Attempt) -> Ruling:
+        asked.append(attempt.out_trade_no)
+        return Ruling(attempt, Verdict.UNKNOWN)
+
+    monkeypatch.setattr(DevelopmentGateway, "close", silent)
+    with pytest.raises(SoldOut):
+        order_of(rival, pot)
+    assert len(asked) == 1
+    assert stock_of(pot) == (1, 1)
 
 
 def test_a_sale_waits_for_a_worker_at_work_on_the_hold(
