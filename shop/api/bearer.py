@@ -6,6 +6,7 @@ from ninja.errors import HttpError
 from ninja.security import HttpBearer
 
 from shop.buyers.tokens import bearer_of
+from shop.console.merchants import VIEW_FIGURES
 
 
 class BuyerToken(HttpBearer):
@@ -18,12 +19,12 @@ class BuyerToken(HttpBearer):
 
 
 class MerchantToken(BuyerToken):
-    """Lets in staff only; raises a 403 for other users."""
+    """Lets in staff who may see the figures, as the console does; raises a 403 for other users."""
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
         """Give the token's user, or None."""
         user = super().authenticate(request, token)
-        if user is not None and not user.is_staff:
+        if user is not None and not (user.is_staff and user.has_perm(VIEW_FIGURES)):
             raise HttpError(403, "This is for the merchant.")
         return user
 

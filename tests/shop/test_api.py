@@ -126,6 +126,12 @@ def test_the_statistics_are_for_the_merchant(api: Api, merchant: User, cup: Prod
     assert days[0]["cancelled"]["expired"]["count"] == 0
 
 
+def test_the_statistics_need_the_permission(merchant: User) -> None:
+    """Staff who may not see the figures in the console do not get them here either."""
+    merchant.groups.clear()
+    assert api_of(merchant)("GET", "/statistics").status_code == 403
+
+
 def test_the_documentation_needs_no_other_host(client: Client) -> None:
     """The OpenAPI page loads from this shop only, and the document has every route."""
     page = client.get("/api/docs").content.decode()
