@@ -1,4 +1,8 @@
-"""The web server's entry: `uvicorn shop.asgi:application`."""
+"""The web server's entry: `uvicorn --no-proxy-headers shop.asgi:application`.
+
+Without that option uvicorn believes the X-Forwarded-For of whoever connects from this machine, a proxy that passes on
+what visitors send among them; here TRUSTED_PROXIES alone says how far that header counts.
+"""
 
 import os
 
