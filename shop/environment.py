@@ -68,6 +68,17 @@ def choice(name: str, default: str, *others: str) -> str:
     return value
 
 
+def gateway(name: str) -> str:
+    """Read where orders are paid.
+
+    Raises ImproperlyConfigured where the button that pays at once would stand in a shop that has public names or TLS.
+    """
+    value = choice(name, "alipay", "development")
+    if value == "development" and (names("ALLOWED_HOSTS") or flag("HTTPS")):
+        raise ImproperlyConfigured(f"{name}=development pays for nothing: unset ALLOWED_HOSTS and HTTPS first.")
+    return value
+
+
 def seconds(name: str, default: float, longest: float) -> float:
     """Read a number of seconds above 0 and up to `longest`. Raises ImproperlyConfigured for anything else."""
     value = os.environ.get(name, "").strip() or str(default)

@@ -151,7 +151,7 @@ CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER",
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
 
-SHOP_GATEWAY = environment.choice("SHOP_GATEWAY", "alipay", "development")
+SHOP_GATEWAY = environment.gateway("SHOP_GATEWAY")
 ALIPAY = alipay_settings.read(os.environ)
 LEAST_TIME_TO_PAY = timedelta(seconds=environment.seconds("LEAST_TIME_TO_PAY", 5, longest=86_400))
 PAYMENT_ORIGINS = [alipay_settings.origin(ALIPAY["gateway_url"])] if SHOP_GATEWAY == "alipay" else []

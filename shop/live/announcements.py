@@ -37,13 +37,22 @@ async def hear(orders: Callable[[set[int] | None], None], stock: Callable[[], No
                         if notice.channel == STOCK:
                             stock()
                         else:
-                            orders({int(number) for number in notice.payload.split(",")})
+                            orders(_numbers(notice.payload))
                     async with asyncio.timeout(ANSWERS_WITHIN):
                         await heard.execute("SELECT 1")
         except (psycopg.Error, OSError, TimeoutError) as error:
             log.warning("announcements are not heard, trying again in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the web processes
         pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _numbers(payload: str) -> set[int] | None:
+    """Read the order numbers of an announcement; None, so that all are read anew, where it is none of the shop's."""
+    try:
+        return {int(number) for number in payload.split(",")}
+    except ValueError:
+        log.warning("an announcement is not understood: %.80r", payload)
+        return None
 
 
 async def _connect() -> psycopg.AsyncConnection[tuple[object, ...]]:

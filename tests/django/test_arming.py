@@ -12,6 +12,7 @@ from pytest_django import Settings
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Timer
+from lapse.integrations.django import arming
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import NOT_YET, place
@@ -68,6 +69,7 @@ def test_a_timer_that_is_away_does_not_fail_the_sale(
     orders: AdopterOrders, memory: Timer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is said once, not once per order, and once more when the timer is back; the sweep finds the orders."""
+    monkeypatch.setattr(arming, "LEFT_ALONE", 0.0)
 
     def refuse(_: Iterable[Deadline], *, only_unknown: bool = False) -> None:
         raise TimerUnavailable(f"connection refused ({only_unknown=})")
@@ -82,6 +84,23 @@ def test_a_timer_that_is_away_does_not_fail_the_sale(
         orders.arm(*place())
     assert caplog.records[-1].message == "the timer can be told again"
     assert len(orders.lapse_overdue()) == 4
+
+
+def test_a_timer_that_hangs_holds_up_one_sale_and_not_every_one(
+    orders: AdopterOrders, memory: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it gave no answer it is left alone for a while, however many orders are placed."""
+    asked: list[int] = []
+
+    def hang(deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
+        asked.append(len(list(deadlines)))
+        raise TimerUnavailable(f"no answer in time ({only_unknown=})")
+
+    monkeypatch.setattr(arming, "LEFT_ALONE", 3600.0)
+    monkeypatch.setattr(memory, "arm", hang)
+    for _ in range(5):
+        orders.arm(*place())
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("url", [None, "", "none"])

@@ -10,11 +10,12 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.decision import Move, Release
-from lapse.engine.errors import TryLater
+from lapse.engine.errors import TimerUnavailable, TryLater
 from lapse.engine.events import Event, Kind
 from lapse.orders.halving import lapse_apart
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.on_read import lapse_met
+from lapse.orders.patience import Patience
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.sweep import Sweep
 
@@ -96,6 +97,18 @@ def test_what_led_nowhere_is_left_alone_for_a_while(stuck: str) -> None:
     assert orders.asked == ["a"]
 
 
+def test_what_the_sweep_lapsed_is_disarmed() -> None:
+    """A timer that had buried such an order, or still waits for it, can forget it; an absent one stops nothing."""
+    told: list[str] = []
+    Sweep(Lapsing(ShelfOrders("a", "b")), disarm=told.extend, hooks=()).once()
+    assert sorted(told) == ["a", "b"]
+
+    def absent(_: Sequence[str]) -> None:
+        raise TimerUnavailable("no answer")
+
+    assert Sweep(Lapsing(ShelfOrders("a", "b")), disarm=absent, hooks=()).once().lapsed == 2
+
+
 def test_a_locked_order_is_asked_again_at_once() -> None:
     """Somebody is at work on it, so it will not be for long."""
     orders = ShelfOrders("a")
@@ -167,6 +180,22 @@ def test_reading_more_than_a_batch_lapses_all_of_it() -> None:
     results = lapse_met(Lapsing(orders).lapse, orders.overdue, batch=3)
     assert sum(result.outcome is Outcome.LAPSED for result in results.values()) == 13
     assert set(orders.overdue_ones) == {*names(6), "order-6"}
+
+
+@pytest.mark.parametrize("stuck", ["poison", "unanswered"])
+def test_what_led_nowhere_holds_up_the_first_reader_only(stuck: str) -> None:
+    """Each look may take as long as a gateway hangs, so the next readers see the order as it is."""
+    orders = ShelfOrders(*names(5))
+    if stuck == "poison":
+        orders.poison = {"order-1"}
+    else:
+        orders.fixed = {"order-1": Result(Outcome.UNANSWERED)}
+    patience = Patience(NEVER_AGAIN)
+    lapse_met(Lapsing(orders).lapse, orders.overdue, patience=patience)
+    asked = len(orders.asked)
+    assert set(orders.overdue_ones) == {"order-1"}
+    lapse_met(Lapsing(orders).lapse, orders.overdue, patience=patience)
+    assert len(orders.asked) == asked
 
 
 def claim(key: str, due_at: datetime) -> Claim:

@@ -3,8 +3,10 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
 from lapse.orders.halving import lapse_apart
+from lapse.orders.patience import Patience
 from lapse.orders.port import Outcome, Result
 
 log = logging.getLogger("lapse")
@@ -16,26 +18,39 @@ def lapse_met(
     *,
     batch: int = 500,
     limit: int | None = None,
+    patience: Patience | None = None,
 ) -> dict[str, Result]:
     """Lapse whatever `find` meets, batch by batch, until it finds nothing new; say what became of each.
 
     With `limit`, no more than so many orders are looked at. `find(count)` lists the overdue orders among those that
     are read, oldest first. It is asked again after each batch, because a page of a list moves up when orders leave
-    it. An order whose lapse raises is logged and left out of the answer: it must not keep a buyer from his list.
+    it. An order whose lapse raises is logged and left out of the answer: it must not keep a buyer from his list. With
+    `patience`, neither such an order nor one whose gateway does not answer is tried again with every read, because each
+    try may take as long as the gateway hangs.
 
     Raises TryLater where the database is away.
     """
+    patience = patience or Patience(Backoff())
     results: dict[str, Result] = {}
-    failed: set[str] = set()
+    left_alone: set[str] = set()
     while True:
-        stuck = len(failed) + sum(result.outcome is not Outcome.LAPSED for result in results.values())
-        met = [order.key for order in find(batch + stuck)]
-        left = batch if limit is None else min(batch, limit - len(results) - len(failed))
-        new = [key for key in met if key not in results and key not in failed][:left]
-        if not new:
+        stuck = len(left_alone) + sum(result.outcome is not Outcome.LAPSED for result in results.values())
+        met = [order.key for order in find(batch + stuck) if order.key not in results and order.key not in left_alone]
+        tired = {key for key in met if not patience.ready(key)}
+        left_alone |= tired
+        left = batch if limit is None else min(batch, limit - len(results) - len(left_alone - tired))
+        new = [key for key in met if key not in tired][:left]
+        if not new and not tired:
             return results
         apart = lapse_apart(lapse, new)
         results.update(apart.results)
-        failed.update(apart.failed)
+        left_alone.update(apart.failed)
         for key, error in apart.failed.items():
+            patience.in_vain(key)
             log.error("order %s was met on read and could not be lapsed", key, exc_info=error)
+        for key, result in apart.results.items():
+            if result.outcome is Outcome.UNANSWERED:
+                patience.in_vain(key)
+            else:
+                patience.done(key)
+        patience.forget_the_old()

@@ -34,5 +34,5 @@ class Patience:
     def forget_the_old(self) -> None:
         """Drop entries of orders that nobody meets any more."""
         limit = self._clock.monotonic() - 2 * (self._backoff.most / timedelta(seconds=1))
-        for key in [key for key, (_, not_before) in self._waits.items() if not_before < limit]:
-            del self._waits[key]
+        for key in [key for key, (_, not_before) in self._waits.copy().items() if not_before < limit]:
+            self._waits.pop(key, None)

@@ -1,20 +1,24 @@
 """The sweep: looks for overdue orders beside any timer, so that none is lost with a wake-up."""
 
+import logging
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Deadline
+from lapse.engine.errors import TimerUnavailable
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
 from lapse.orders.halving import lapse_apart
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.patience import Patience
 from lapse.orders.port import Outcome
+
+log = logging.getLogger("lapse")
 
 NAMED = 5
 """How many keys an event names."""
@@ -55,6 +59,7 @@ class Sweep:
         grace: timedelta = timedelta(0),
         timer: str = "orders",
         backoff: Backoff | None = None,
+        disarm: Callable[[Sequence[str]], None] | None = None,
         hooks: Iterable[Hook] = (log_event,),
     ) -> None:
         if batch < 1 or every <= timedelta(0):
@@ -65,6 +70,7 @@ class Sweep:
         self._grace = grace
         self._timer = timer
         self._patience = Patience(backoff or Backoff())
+        self._disarm = disarm
         self._hooks = tuple(hooks)
         self._bell = Waker()
         self._stopping = False
@@ -125,7 +131,13 @@ class Sweep:
                 self._patience.in_vain(key)
             else:
                 self._patience.done(key)
-        return [key for key, result in apart.results.items() if result.outcome is Outcome.LAPSED]
+        lapsed = [key for key, result in apart.results.items() if result.outcome is Outcome.LAPSED]
+        if lapsed and self._disarm is not None:
+            try:
+                self._disarm(lapsed)
+            except TimerUnavailable as error:  # it will fire for nothing, which costs little
+                log.info("swept orders could not be disarmed: %s", error)
+        return lapsed
 
     def _emit(
         self,

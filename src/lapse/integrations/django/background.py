@@ -9,6 +9,7 @@ from django.db import connections
 from lapse.engine.deadline import Deadline
 from lapse.engine.events import Hook
 from lapse.integrations.django.away import drop_outlived_connection
+from lapse.integrations.django.configured import timer
 from lapse.integrations.django.tidy_gateways import tidy
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.gateway import Ruling
@@ -71,5 +72,17 @@ def background_sweep(
     """Sweep these orders; where there is a timer, it goes first."""
     grace = GRACE if with_timer else timedelta(0)
     return SweepThread(
-        background_lapsing(orders), every=every, batch=batch, grace=grace, timer=orders.name, hooks=hooks
+        background_lapsing(orders),
+        every=every,
+        batch=batch,
+        grace=grace,
+        timer=orders.name,
+        disarm=_disarm if with_timer else None,
+        hooks=hooks,
     )
+
+
+def _disarm(keys: Sequence[str]) -> None:
+    opened = timer()
+    if opened is not None:
+        opened.disarm(keys)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
 from lapse.integrations.django.arming import Arming
@@ -20,6 +21,7 @@ from lapse.integrations.django.tidy_gateways import tidy
 from lapse.integrations.django.transition import begin, finish
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.on_read import lapse_met
+from lapse.orders.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 BATCH = 500
 """How many orders one transaction lapses at the most, so that no lock is held for long."""
+
+ASK_AGAIN = timedelta(seconds=5)
+"""How long reads and sales leave an order alone whose gateway did not answer; longer each time, up to a minute."""
 
 ARM_BATCH = 2000
 """How many deadlines are armed by one call when many are armed again."""
@@ -132,7 +137,11 @@ class UnpaidOrders(Generic[M]):
         """
         self._refuse_open_transaction()
         return lapse_met(
-            self.lapse, lambda count: self._overdue(count, where or Q()), batch=min(limit, BATCH), limit=limit
+            self.lapse,
+            lambda count: self._overdue(count, where or Q()),
+            batch=min(limit, BATCH),
+            limit=limit,
+            patience=self._patience,
         )
 
     def fresh(self, queryset: QuerySet[M]) -> QuerySet[M]:
@@ -143,7 +152,12 @@ class UnpaidOrders(Generic[M]):
         """
         self._refuse_open_transaction()
         met = queryset if queryset.query.is_sliced else queryset.order_by()
-        lapse_met(self.lapse, lambda limit: self._overdue(limit, Q(pk__in=met.values("pk"))), batch=BATCH)
+        lapse_met(
+            self.lapse,
+            lambda limit: self._overdue(limit, Q(pk__in=met.values("pk"))),
+            batch=BATCH,
+            patience=self._patience,
+        )
         return queryset.all()
 
     def rearm(self, timer: Timer, *, only_unknown: bool = True) -> Iterator[int]:
@@ -183,6 +197,10 @@ class UnpaidOrders(Generic[M]):
     def using(self) -> str:
         """The alias of the database that the orders are in."""
         return self._rows.using
+
+    @cached_property
+    def _patience(self) -> Patience:
+        return Patience(Backoff(first=ASK_AGAIN, most=12 * ASK_AGAIN))
 
     @cached_property
     def _arming(self) -> Arming:
