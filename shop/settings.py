@@ -5,7 +5,8 @@ DATABASE_POOL           1: pool connections (the web server sets it); DATABASE_P
 SECRET_KEY              needed unless DEBUG=1
 DEBUG                   1 on your own machine only
 ALLOWED_HOSTS           host names, separated by commas; localhost is always allowed
-HTTPS                   1 behind TLS: secure cookies, HSTS with all subdomains, redirects; trusts X-Forwarded-Proto
+HTTPS                   1 behind TLS: secure cookies, redirects, HSTS for a year with all subdomains and preload, which
+                        is hard to take back: be sure that all of them have TLS; trusts X-Forwarded-Proto
 TRUSTED_PROXIES         how many proxies stand before the shop and add to X-Forwarded-For (0: that header means nothing)
 RATE_LIMITS             on unless off; off is refused where ALLOWED_HOSTS or HTTPS say that strangers can come
 CACHE_URL               redis://… where the web processes count attempts together; else REDIS_URL; else each by itself
