@@ -23,10 +23,15 @@ DEFAULTS = {
 }
 """Connection parameters, unless the URL sets them."""
 
-SESSION = (
-    b"SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET default_transaction_isolation = 'read committed';"
-)
-"""An order's transaction that arms and then idles must not hold up everybody's leases for long."""
+SESSION = b"""
+SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET default_transaction_isolation = 'read committed';
+SET enable_bitmapscan = off
+"""
+"""An order's transaction that arms and then idles must not hold up everybody's leases for long.
+
+Before its first ANALYZE the table counts as nearly empty, and the planner would rather collect and sort all that is
+pending than walk the index that has it in order.
+"""
 
 _FINAL_AT_CONNECT = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|does not support SSL"

@@ -4,29 +4,18 @@ Deadlines of all timers are rows of one table, `lapse_deadline`, made on first u
 `statements/`; what a dialect is otherwise, its driver and how its sleepers are woken, is a `Database`.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
-from lapse.engine.deadline import (
-    MILLISECOND,
-    Buried,
-    Claim,
-    Deadline,
-    check_key,
-    from_milliseconds,
-    to_milliseconds,
-)
-from lapse.engine.errors import InvalidDeadline, TimerUnavailable
+from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds
+from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
-
-MOST_ROWS = 1000
-"""Rows of one statement: it bounds how long they stay locked."""
+from lapse.timers.sql_batches import MOST_ROWS, claim_parts, deadline_parts, key_parts
 
 LOCKED_PAUSE = 0.01
 """Seconds until the next look where all that is due is locked by another claimant, who will commit at once."""
@@ -74,7 +63,7 @@ class SqlTimer:
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
         """Arm many at once."""
-        for items in _deadline_parts(deadlines):
+        for items in deadline_parts(deadlines):
             self._write("restore" if only_unknown else "arm", items=items)
         self._waker.wake()
 
@@ -84,17 +73,17 @@ class SqlTimer:
         `connection` is the driver's own (psycopg or sqlite3), or Django's or SQLAlchemy's around it, to the database
         that has this timer's table: any call of this timer makes it. Where it raises, roll back.
         """
-        for items in _deadline_parts(deadlines):
+        for items in deadline_parts(deadlines):
             self._database.write_in(connection, "arm", {"timer": self.name, "items": items})
 
     def disarm(self, keys: Iterable[str]) -> None:
         """Forget many at once."""
-        for items in _key_parts(keys):
+        for items in key_parts(keys):
             self._write("disarm", items=items)
 
     def disarm_in(self, connection: Any, keys: Iterable[str]) -> None:  # noqa: ANN401 - as above
         """Forget many in the transaction that `connection` is in."""
-        for items in _key_parts(keys):
+        for items in key_parts(keys):
             self._database.write_in(connection, "disarm", {"timer": self.name, "items": items})
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
@@ -107,7 +96,7 @@ class SqlTimer:
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
         """Let the leases run from now again."""
         ends: dict[str, int] = {}
-        for items in _claim_parts(claims):
+        for items in claim_parts(claims):
             ends.update((key, end) for key, end in self._write("renew", items=items, lease=lease // MILLISECOND))
         return [
             Claim(
@@ -124,13 +113,13 @@ class SqlTimer:
 
     def settle(self, claims: Sequence[Claim]) -> int:
         """Forget what is done."""
-        return sum(len(self._write("settle", items=items)) for items in _claim_parts(claims))
+        return sum(len(self._write("settle", items=items)) for items in claim_parts(claims))
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
         """Give back, for after the delay."""
         delay_ms = -(-delay // MILLISECOND) + bool(delay)  # the clock's own fraction is cut off, so one more
         released = 0
-        for items in _claim_parts(claims):
+        for items in claim_parts(claims):
             released += len(self._write("release", items=items, delay=delay_ms, forgiven=int(forgive)))
         self._waker.wake()
         return released
@@ -138,7 +127,7 @@ class SqlTimer:
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
         """Give up on these."""
         text = reason.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        return sum(len(self._write("bury", items=items, reason=text)) for items in _claim_parts(claims))
+        return sum(len(self._write("bury", items=items, reason=text)) for items in claim_parts(claims))
 
     def buried(self, limit: int = 100) -> list[Buried]:
         """List what was given up on."""
@@ -150,7 +139,7 @@ class SqlTimer:
 
     def revive(self, keys: Iterable[str]) -> int:
         """Bring back what was buried, due at once."""
-        revived = sum(len(self._write("revive", items=items)) for items in _key_parts(keys))
+        revived = sum(len(self._write("revive", items=items)) for items in key_parts(keys))
         self._waker.wake()
         return revived
 
@@ -227,32 +216,3 @@ def _claims(rows: Iterable[Row]) -> list[Claim]:
         Claim(key, from_milliseconds(due), attempt, token, from_milliseconds(now), from_milliseconds(end))
         for key, due, attempt, token, now, end in rows
     ]
-
-
-def _deadline_parts(deadlines: Iterable[Deadline]) -> Iterator[str]:
-    latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
-    return _parts([{"key": key, "due": latest[key]} for key in sorted(latest)])
-
-
-def _key_parts(keys: Iterable[str]) -> Iterator[str]:
-    return _parts(sorted(key for key in set(keys) if _storable(key)))
-
-
-def _storable(key: str) -> bool:
-    """Whether it could have been armed; else it is unknown, and no word of it need reach the database."""
-    try:
-        check_key(key)
-    except InvalidDeadline:
-        return False
-    return True
-
-
-def _claim_parts(claims: Iterable[Claim]) -> Iterator[str]:
-    held = {(claim.key, claim.token) for claim in claims}
-    return _parts([{"key": key, "token": token} for key, token in sorted(held)])
-
-
-def _parts(items: Sequence[object]) -> Iterator[str]:
-    """Write the items as JSON, which every dialect reads, so many at once."""
-    for start in range(0, len(items), MOST_ROWS):
-        yield json.dumps(items[start : start + MOST_ROWS], ensure_ascii=False)
