@@ -3,7 +3,7 @@
 PORT                    the web server's port on 127.0.0.1 (8000)
 DATABASE_URL            a PostgreSQL of yours; without it a private one is started
 REDIS_URL               a Redis of yours; without it a private one is started
-LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on the Redis of this run; a URL; or none
+LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on a server of this run; a URL; or none
 LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (60)
 LAPSE_RUN_DIR           where all data is kept (.run in the checkout)
 ALIPAY_SIMULATOR_PORT   the port of the simulator of Alipay at which orders are paid (a free one)
@@ -147,7 +147,7 @@ def _prepare(
         running.callback(own.close)
         redis = own.start().url
         servers["Redis"] = own
-    timer = choices.timer_on(chosen.timer, redis)
+    timer = choices.timer_on(chosen.timer, redis, database)
     if timer != "none":
         with open_timer(timer, name="orders") as opened:
             opened.stats()  # an unfit or absent server is said now, not by the worker's logs

@@ -12,6 +12,9 @@ DEFAULT_PORT = 8000
 DEFAULT_WINDOW = "60"
 LONGEST_WINDOW = 366 * 86_400
 HIGHEST_PORT = 65_535
+POSTGRES = {"postgres", "postgresql"}
+ON_OUR_SERVERS = POSTGRES | {scheme for scheme in MECHANISMS if scheme.startswith("redis")}
+"""Schemes that need no address: `make run` has a server for each."""
 
 
 class WrongChoice(Exception):
@@ -39,7 +42,7 @@ class Choices:
     @property
     def needs_redis(self) -> bool:
         """Whether the timer wants the Redis of this run."""
-        return is_bare(self.timer)
+        return is_bare(self.timer) and _scheme(self.timer).startswith("redis")
 
 
 def read(environment: Mapping[str, str], checkout: Path) -> Choices:
@@ -72,14 +75,18 @@ def is_bare(url: str) -> bool:
     return url.endswith("://")
 
 
-def timer_on(timer: str, redis: str) -> str:
+def timer_on(timer: str, redis: str, database: str = "") -> str:
     """Give the mechanism that a bare scheme names the address of a server: its password, TLS and database.
+
+    That of PostgreSQL is the shop's own database.
 
     >>> timer_on("redis+expiry://", "rediss://:secret@example.org:6379/0")
     'rediss+expiry://:secret@example.org:6379/0'
     """
     if not is_bare(timer):
         return timer
+    if _scheme(timer) in POSTGRES:
+        return database
     server = urlsplit(redis)
     protocol, *topology = server.scheme.split("+")
     expiry = ["expiry"] if "expiry" in _scheme(timer).split("+") else []
@@ -133,14 +140,14 @@ def _window(text: str) -> str:
 
 def _timer(text: str) -> str:
     scheme = _scheme(text)
-    if text == "none" or (scheme in MECHANISMS and not (is_bare(text) and not scheme.startswith("redis"))):
+    if text == "none" or (scheme in MECHANISMS and not (is_bare(text) and scheme not in ON_OUR_SERVERS)):
         return text
     if scheme == "memory":
         raise WrongChoice("LAPSE_TIMER cannot be memory://: the web server and the worker are two processes.")
     known = ", ".join(f"{name}://" for name in sorted(MECHANISMS) if name != "memory")
     raise WrongChoice(
-        f"LAPSE_TIMER is {without_password(text)!r}. Write none, a bare scheme such as redis:// or redis+expiry://, "
-        f"or a URL with one of {known}."
+        f"LAPSE_TIMER is {without_password(text)!r}. Write none, a bare scheme such as redis://, redis+expiry:// or "
+        f"postgresql://, or a URL with one of {known}."
     )
 
 

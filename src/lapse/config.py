@@ -11,6 +11,8 @@ from lapse.engine.timer import Timer
 
 MECHANISMS = {
     "memory": ("lapse.timers.memory", ""),
+    "postgres": ("lapse.timers.postgresql", "postgresql"),
+    "postgresql": ("lapse.timers.postgresql", "postgresql"),
     "redis": ("lapse.timers.redis_queue", "redis"),
     "rediss": ("lapse.timers.redis_queue", "redis"),
     "redis+sentinel": ("lapse.timers.redis_queue", "redis"),
@@ -19,6 +21,7 @@ MECHANISMS = {
     "rediss+expiry": ("lapse.timers.redis_expiry", "redis"),
     "redis+expiry+sentinel": ("lapse.timers.redis_expiry", "redis"),
     "redis+expiry+cluster": ("lapse.timers.redis_expiry", "redis"),
+    "sqlite": ("lapse.timers.sqlite", ""),
 }
 """URL scheme → the module that is the mechanism, and the extra that installs its library."""
 

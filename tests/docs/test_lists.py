@@ -15,8 +15,10 @@ from lapse.config import MECHANISMS
 from lapse.engine import errors
 from lapse.engine.timer import Timer
 from lapse.timers.memory import MemoryTimer
+from lapse.timers.postgresql import PostgresTimer
 from lapse.timers.redis_expiry import RedisExpiry
 from lapse.timers.redis_queue import RedisQueue
+from lapse.timers.sqlite import SqliteTimer
 from shop.running import choices
 from tests.docs import cli_reference
 from tests.docs.pages import CHECKOUT, PAGES, name_of
@@ -47,7 +49,13 @@ def test_the_table_of_timers_is_the_folder() -> None:
     mechanisms = {
         path.stem for path in TIMERS.glob("*.py") if "\ndef open_from_url(" in path.read_text(encoding="utf-8")
     }
-    classes: dict[str, type[Timer]] = {"memory": MemoryTimer, "redis_expiry": RedisExpiry, "redis_queue": RedisQueue}
+    classes: dict[str, type[Timer]] = {
+        "memory": MemoryTimer,
+        "postgresql": PostgresTimer,
+        "redis_expiry": RedisExpiry,
+        "redis_queue": RedisQueue,
+        "sqlite": SqliteTimer,
+    }
     assert mechanisms == set(classes), "a new mechanism stands here, too"
     listed = {}
     for what, urls, durable, shared, precision in rows("README.md", "Timers"):

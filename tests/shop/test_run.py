@@ -152,12 +152,17 @@ def see_it_lapse(api: httpx.Client, order: dict[str, Any]) -> None:
     assert eventually(is_cancelled)
 
 
-@pytest.mark.parametrize("timer", ["", "redis+expiry://", "none"])
+@pytest.mark.parametrize("timer", ["", "redis+expiry://", "postgresql://", "none"])
 def test_order_lapses_and_sigterm_leaves_nothing(start: Callable[..., Run], timer: str) -> None:
     """An unpaid order lapses on time by every mechanism; SIGTERM ends all, with exit code 0 and the port free."""
     run = start(LAPSE_TIMER=timer).opened()
     assert f"http://127.0.0.1:{run.port}/" in run.said
-    for program in ["bin/postgres -D", "uvicorn", "lapse_worker", *([] if timer == "none" else ["redis-server"])]:
+    for program in [
+        "bin/postgres -D",
+        "uvicorn",
+        "lapse_worker",
+        *(["redis-server"] if timer in {"", "redis+expiry://"} else []),
+    ]:
         assert run.child(program)
     assert run.child("lapse.testing.alipay")
     for secret in ("secrets.json", "alipay/app_private.pem", "alipay/alipay_private.pem"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import PostgresServer, RedisServer, redis_binaries
 
 _names = count()
 
@@ -17,6 +17,12 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     binary: Path = request.param
     with RedisServer(binary=binary) as server:
         yield server
+
+
+@pytest.fixture
+def sql_urls(postgres: PostgresServer, tmp_path: Path) -> dict[str, str]:
+    """Address a database of each kind, by scheme."""
+    return {"postgresql": postgres.url, "sqlite": f"sqlite:///{tmp_path}/deadlines.db"}
 
 
 @pytest.fixture

@@ -17,9 +17,13 @@ SAFETY_LOOK = 3600.0
 PATIENCE = 10.0
 
 
-@pytest.fixture(params=["memory", "redis", "redis+expiry"])
+@pytest.fixture(params=["memory", "redis", "redis+expiry", "postgresql", "sqlite"])
 def handles(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer, timer_name: str
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    redis_server: RedisServer,
+    sql_urls: dict[str, str],
+    timer_name: str,
 ) -> Iterator[Callable[[], Timer]]:
     """Open handles on one store, none of which looks again for an hour."""
     monkeypatch.setattr(waiting, "LOOK_AGAIN", SAFETY_LOOK)
@@ -27,7 +31,8 @@ def handles(
         timer = open_timer("memory://", name=timer_name)
         yield lambda: timer
         return
-    yield lambda: open_timer(redis_server.url.replace("redis", request.param, 1), name=timer_name)
+    url = sql_urls.get(request.param) or redis_server.url.replace("redis", request.param, 1)
+    yield lambda: open_timer(url, name=timer_name)
 
 
 @contextmanager

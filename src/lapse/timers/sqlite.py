@@ -1,0 +1,171 @@
+"""A deadline table in one SQLite file, for several processes of one host."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
+from lapse.engine.timer import Finding, Traits
+from lapse.engine.waker import Waker
+from lapse.timers.sql import Parameters, Row, SqlTimer
+from lapse.timers.sql_connections import Connections, underlying
+from lapse.timers.sql_statements import statements
+from lapse.timers.sqlite_watch import LOOK, SqliteWatch
+
+OLDEST = (3, 35)
+"""The oldest SQLite with the statements that are used (RETURNING)."""
+
+BUSY = 5.0
+"""Seconds that another process may write before the file counts as unavailable."""
+
+TRAITS = Traits(
+    mechanism="sqlite",
+    durable=True,
+    shared=True,
+    can_disarm=True,
+    transactional=True,
+    ordered=True,
+    # What was known when the sleep began is exact; of what another connection arms, the file's version tells.
+    precision=timedelta(seconds=LOOK),
+)
+
+_STATEMENTS = statements("sqlite")
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY_DBMOVED", "SQLITE_SCHEMA")
+
+
+class SqliteDatabase:
+    """One file; the host's clock decides, read anew once the file is ours to write."""
+
+    traits = TRAITS
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = 0
+        self._connections = Connections(self._connect)
+        self._watch = SqliteWatch(self._open, self._inode)
+
+    def read(self, name: str, parameters: Parameters) -> list[Row]:
+        """Run a named statement, which waits for no writer."""
+        with self._lent() as connection:
+            return _run(connection, name, {**parameters, "file": str(self._seen)})
+
+    def write(self, name: str, parameters: Parameters) -> list[Row]:
+        """Run the named statements in one transaction that has the file to itself from its beginning."""
+        with self._lent() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            rows = _run(connection, name, parameters)
+            connection.execute("COMMIT")
+            return rows
+
+    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or what wraps it
+        """Run the named statements in the transaction that the connection is in."""
+        own = underlying(connection)
+        if not isinstance(own, sqlite3.Connection):
+            raise ConfigError(f"to arm in a transaction takes a connection of sqlite3; got {type(own).__name__}")
+        with self._translated():
+            _run(own, name, parameters)
+
+    def watch(self, timer: str, waker: Waker) -> None:  # noqa: ARG002 - the file's version tells of all timers in it
+        """Look at the file's version."""
+        self._watch.ensure(waker)
+
+    def findings(self) -> list[Finding]:
+        """Look at what a crash would lose."""
+        with self._lent() as connection:
+            ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
+        return [
+            Finding(fit=True, text=f"SQLite {sqlite3.sqlite_version}"),
+            Finding(fit=mode == "wal", text=f"journal mode {mode}" + ("" if mode == "wal" else ": set it to wal")),
+            Finding(fit=True, text="a deadline that was armed outlives a crash; all processes must be on this host"),
+        ]
+
+    def close(self) -> None:
+        """Stop watching and close what is idle."""
+        self._watch.close()
+        self._connections.close()
+
+    @contextmanager
+    def _lent(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            if self._seen and self._inode() != self._seen:
+                self._connections.close()  # the file is gone, or another has come in its place
+            with self._connections.lend() as connection:
+                yield connection
+
+    def _connect(self) -> sqlite3.Connection:
+        """Open the file, and make the table where there is none."""
+        connection = self._open()
+        try:
+            end = time.monotonic() + BUSY
+            while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                try:
+                    connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
+                except sqlite3.OperationalError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.01)
+            if connection.execute(_STATEMENTS["exists"][0]).fetchone() != (1,):
+                connection.execute("BEGIN IMMEDIATE")
+                _run(connection, "schema", {})
+                connection.execute("COMMIT")
+            self._seen = self._inode()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+
+    def _inode(self) -> int:
+        """Number the file; 0 where there is none."""
+        return self._path.stat().st_ino if self._path.exists() else 0
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into the timer's: the one place where that is done."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorname", "") or ""
+            if code.startswith(_PASSING) or "no such table" in str(error):
+                raise TimerUnavailable(f"{self._path} cannot be used now: {error}") from error
+            raise TimerRefused(f"{self._path}: {error}: is it a file in a folder that we may write?") from error
+        except OSError as error:
+            raise TimerUnavailable(f"{self._path} cannot be used now: {error}") from error
+
+
+class SqliteTimer(SqlTimer):
+    """A timer in an SQLite file."""
+
+    traits = TRAITS
+
+
+def open_from_url(url: str, *, name: str) -> SqliteTimer:
+    """Open by URL: sqlite:///orders.db in the working directory, sqlite:////var/lib/shop/orders.db anywhere."""
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or parts.query or parts.fragment or "\0" in path:
+        raise ConfigError(
+            "an SQLite URL is sqlite:/// and a path: sqlite:///orders.db, or sqlite:////var/lib/orders.db"
+        )
+    if not path or path == ":memory:" or path.endswith("/"):
+        raise ConfigError("sqlite:/// needs a file, such as sqlite:///orders.db; for one process there is memory://")
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise TimerRefused(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
+    return SqliteTimer(SqliteDatabase(Path(path).absolute()), name)
+
+
+def _run(connection: sqlite3.Connection, name: str, parameters: Parameters) -> list[Row]:
+    rows: list[Row] = []
+    values = {**parameters, "now": time.time_ns() // 1_000_000}
+    for statement in _STATEMENTS[name]:
+        with closing(connection.cursor()) as cursor:
+            cursor.row_factory = None  # an order's own connection may have one
+            rows = cursor.execute(statement, values).fetchall()
+    return rows

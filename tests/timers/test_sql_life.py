@@ -1,0 +1,266 @@
+"""What the SQL timers live through: rollbacks, restarts, emptied tables, other processes, odd addresses."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.db import connection as django_connection
+from django.db import transaction
+
+from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_timer
+from lapse.testing.conformance import LONG, ago, ahead, keys_of, run_together, wait_until
+from lapse.testing.servers import PostgresServer
+from lapse.timers.sql import SqlTimer
+
+CLAIMANT = """
+import json, sys
+from datetime import timedelta
+from lapse import open_timer
+taken = []
+with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while claims := timer.claim(7, wait=timedelta(milliseconds=200), lease=timedelta(minutes=10)):
+        taken += [claim.key for claim in claims]
+        assert timer.settle(claims) == len(claims)
+print(json.dumps(taken))
+"""
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def url(request: pytest.FixtureRequest, sql_urls: dict[str, str]) -> str:
+    """Address each database."""
+    return sql_urls[request.param]
+
+
+@pytest.fixture
+def timer(url: str, timer_name: str) -> Iterator[SqlTimer]:
+    """Open a timer whose table is there."""
+    with open_timer(url, name=timer_name) as timer:
+        assert isinstance(timer, SqlTimer)
+        timer.stats()
+        yield timer
+
+
+@pytest.fixture
+def order(url: str) -> Iterator[psycopg.Connection | sqlite3.Connection]:
+    """Connect as a shop does, with transactions."""
+    path = url.removeprefix("sqlite:///")
+    opened = psycopg.connect(url) if path == url else sqlite3.connect(path)
+    yield opened
+    opened.close()
+
+
+def test_a_rolled_back_order_leaves_no_deadline(
+    timer: SqlTimer, order: psycopg.Connection | sqlite3.Connection
+) -> None:
+    """Armed and disarmed in a transaction that fails: nothing has changed."""
+    timer.arm([Deadline("old", ahead(LONG))])
+    timer.arm_in(order, [Deadline("new", ago(1))])
+    timer.disarm_in(order, ["old", "unknown"])
+    order.rollback()
+    assert timer.claim() == []
+    assert timer.stats().pending == 1
+
+
+def test_a_committed_order_is_armed(timer: SqlTimer, order: psycopg.Connection | sqlite3.Connection) -> None:
+    """It is not seen before the commit, and is there with it."""
+    timer.arm([Deadline("old", ago(5))])
+    timer.arm_in(order, [Deadline("new", ago(1))])
+    timer.disarm_in(order, ["old"])
+    order.commit()
+    assert keys_of(timer.claim()) == ["new"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_armed_through_djangos_connection(postgres: PostgresServer, timer_name: str) -> None:
+    """A block of Django's that fails leaves nothing, one that ends is armed."""
+    url = postgres.url_of(django_connection.settings_dict["NAME"])
+    with open_timer(url, name=timer_name) as timer:
+        assert isinstance(timer, SqlTimer)
+        timer.stats()
+        with transaction.atomic():
+            timer.arm_in(django_connection, [Deadline("failed", ago(1))])
+            transaction.set_rollback(True)
+        with transaction.atomic():
+            timer.arm_in(django_connection, [Deadline("placed", ago(1))])
+        assert keys_of(timer.claim()) == ["placed"]
+
+
+def test_only_the_databases_own_connection_will_do(timer: SqlTimer) -> None:
+    """Anything else is refused before it could half work."""
+    with pytest.raises(ConfigError, match="takes a connection of"):
+        timer.arm_in(object(), [Deadline("1", ago(1))])
+
+
+def test_two_processes_never_get_the_same(url: str, timer: SqlTimer, timer_name: str) -> None:
+    """Two programs claim from one store at once: each deadline goes to one of them."""
+    total = 300
+    timer.arm([Deadline(str(number), ago(5)) for number in range(total)])
+    claimants = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMANT, url, timer_name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for claimant in claimants:
+        assert claimant.stdout
+        assert claimant.stdout.readline() == "ready\n"
+    answers = []
+    for claimant in claimants:
+        assert claimant.stdin
+        claimant.stdin.write("\n")
+        claimant.stdin.flush()
+    for claimant in claimants:
+        answer, _ = claimant.communicate(timeout=120)
+        assert claimant.returncode == 0
+        answers += json.loads(answer)
+    assert sorted(answers, key=int) == [str(number) for number in range(total)]
+
+
+def test_many_open_an_empty_database_at_once(tmp_path: Path, postgres: PostgresServer) -> None:
+    """The table is made once, whoever comes first, in either database."""
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE fresh")
+    for url in (f"sqlite:///{tmp_path}/fresh.db", postgres.url_of("fresh")):
+        numbers = count()
+
+        def arm(url: str = url, numbers: Iterator[int] = numbers) -> None:
+            with open_timer(url, name="orders") as timer:
+                timer.arm([Deadline(str(next(numbers)), ago(1))])
+
+        run_together([arm] * 6)
+        with open_timer(url, name="orders") as timer:
+            assert timer.stats().pending == 6
+
+
+def test_an_emptied_table_is_another_generation(
+    timer: SqlTimer, order: psycopg.Connection | sqlite3.Connection
+) -> None:
+    """Whoever deletes the rows changes the memory's name; a table that was dropped comes back, with later tokens."""
+    timer.arm([Deadline("1", ago(1))])
+    (before,) = timer.claim()
+    first = timer.generation()
+    order.execute("DELETE FROM lapse_deadline")
+    order.commit()
+    second = timer.generation()
+    order.execute("DROP TABLE lapse_deadline")
+    order.commit()
+    with pytest.raises(TimerUnavailable):
+        timer.stats()
+    third = timer.generation()
+    assert len({first, second, third}) == 3
+    timer.arm([Deadline("1", ago(1))])
+    (after,) = timer.claim()
+    assert after.token > before.token
+
+
+def test_another_file_in_its_place_is_another_generation(tmp_path: Path) -> None:
+    """A file that is gone is not written to any more."""
+    path = tmp_path / "deadlines.db"
+    with open_timer(f"sqlite:///{path}", name="orders") as timer:
+        timer.arm([Deadline("1", ago(1))])
+        before = timer.generation()
+        for file in tmp_path.iterdir():
+            file.unlink()
+        assert timer.stats().pending == 0
+        assert timer.generation() != before
+
+
+def test_a_restarted_server_has_lost_nothing(timer_name: str) -> None:
+    """Killed and started again: it was away, then the deadline is there, under the same generation."""
+    with PostgresServer() as server, open_timer(server.url, name=timer_name) as timer:
+        timer.arm([Deadline("1", ahead(timedelta(seconds=1)))])
+        before = timer.generation()
+        assert timer.claim() == []
+        server.kill()
+        with pytest.raises(TimerUnavailable):
+            timer.claim()
+        server.start()
+        assert timer.generation() == before
+        wait_until(lambda: timer.stats().due == 1)
+        (claim,) = timer.claim()
+        assert claim.late_by >= timedelta(0)
+
+
+def test_a_sleeper_hears_again_after_a_restart(timer_name: str) -> None:
+    """The listener connects anew, and its waiting claim wakes for what is armed then."""
+    with PostgresServer() as server, open_timer(server.url, name=timer_name) as timer:
+        assert timer.claim(wait=timedelta(milliseconds=100)) == []
+        server.restart()
+        wait_until(lambda: _answers(timer.stats))
+        timer.arm([Deadline("1", datetime.now(UTC))])
+        assert keys_of(timer.claim(wait=timedelta(seconds=30))) == ["1"]
+
+
+def test_a_role_without_rights_is_told_so(postgres: PostgresServer) -> None:
+    """No table of one's own and none that is granted is final, with what to grant."""
+    with open_timer(postgres.url, name="orders") as timer:
+        timer.stats()
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute("DROP ROLE IF EXISTS stranger")
+        admin.execute("CREATE ROLE stranger LOGIN")
+    stranger = postgres.url.replace("postgres@", "stranger@")
+    with open_timer(stranger, name="orders") as refused, pytest.raises(TimerRefused, match=r"GRANT|grant"):
+        refused.stats()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://localhost:port/x",
+        "postgresql://localhost/x?no_such=1",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite://folder/file.db",
+        "sqlite:///file.db?mode=ro",
+    ],
+)
+def test_odd_urls_are_refused(url: str) -> None:
+    """What would be ignored or misunderstood is said before anything is opened."""
+    with pytest.raises(ConfigError, match=r"URL|sqlite:///"):
+        open_timer(url, name="orders")
+
+
+def test_a_wrong_url_keeps_its_password() -> None:
+    """The message about it does not have it."""
+    with pytest.raises(ConfigError) as caught:
+        open_timer("postgresql://user:secret%zz@localhost/x", name="orders")
+    assert "secret" not in str(caught.value)
+
+
+def test_unreachable_is_not_refused(tmp_path: Path, postgres: PostgresServer) -> None:
+    """No server is unavailable; no such database, and no folder to write to, are final."""
+    with open_timer(f"postgresql:///x?host={tmp_path}", name="orders") as timer, pytest.raises(TimerUnavailable):
+        timer.stats()
+    with open_timer(postgres.url_of("nowhere"), name="orders") as timer, pytest.raises(TimerRefused):
+        timer.stats()
+    with open_timer(f"sqlite:///{tmp_path}/none/x.db", name="orders") as timer, pytest.raises(TimerRefused):
+        timer.stats()
+    (tmp_path / "text.db").write_text("no database at all, but long enough to be read as one" * 100)
+    with open_timer(f"sqlite:///{tmp_path}/text.db", name="orders") as timer, pytest.raises(TimerRefused):
+        timer.stats()
+
+
+def test_the_check_says_what_a_crash_would_lose(timer: SqlTimer) -> None:
+    """Its first finding is the version; a server that was made quick for tests is unfit."""
+    first, *others = timer.check()
+    assert first.fit
+    assert others
+    assert {finding.fit for finding in others} == {timer.traits.mechanism == "sqlite"}
+
+
+def _answers(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except TimerUnavailable:
+        return False
+    return True
