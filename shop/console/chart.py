@@ -11,6 +11,9 @@ LEFT, BOTTOM, TOP = 44, 28, 12
 GAP = 0.28
 """The share of a group's room that separates it from the next."""
 
+THICKEST = 36
+"""No bar is wider, so that one day alone does not fill the chart."""
+
 STEPS = (1, 2, 5)
 
 
@@ -57,10 +60,10 @@ def chart(groups: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str]
     top = _round_up(max((numbers.get(one, 0) for _, numbers in groups for one in series), default=0))
     scale = (HEIGHT - BOTTOM - TOP) / top
     room = (WIDTH - LEFT) / max(1, len(groups))
-    thick = room * (1 - GAP) / len(series)
+    thick = min(room * (1 - GAP) / len(series), THICKEST)
     bars = []
     for place, (name, numbers) in enumerate(groups):
-        start = LEFT + room * (place + GAP / 2)
+        start = LEFT + room * (place + 0.5) - thick * len(series) / 2
         for offset, one in enumerate(series):
             value = numbers.get(one, 0)
             high = value * scale
