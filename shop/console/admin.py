@@ -10,7 +10,7 @@ from shop.catalogue.models import Product
 from shop.console.models import Restock, WorkerPulse
 from shop.figures.models import Tally
 from shop.orders.models import AuditEntry, Line, Order
-from shop.payments.models import PaymentAttempt
+from shop.payments.models import GatewayMessage, PaymentAttempt
 
 
 class ReadOnly:
@@ -77,6 +77,17 @@ class PaymentAttempts(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # 
     list_filter = ("state", "gateway")
     search_fields = ("out_trade_no__startswith", "order__public_id__startswith")
     list_select_related = ("order",)
+    ordering = ("-id",)
+    show_full_result_count = False
+
+
+@admin.register(GatewayMessage)
+class GatewayMessages(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
+    """What gateways have said, word for word, and whether it was believed."""
+
+    list_display = ("heard_at", "provider", "judged", "trade_status", "out_trade_no", "trade_no")
+    list_filter = ("judged", "provider")
+    search_fields = ("out_trade_no__startswith", "trade_no__startswith")
     ordering = ("-id",)
     show_full_result_count = False
 

@@ -23,8 +23,9 @@ GRANTED = (
     "console.view_restock",
     "console.view_workerpulse",
     "payments.view_paymentattempt",
+    "payments.view_gatewaymessage",
 )
-"""The permissions of the group, `app.codename`. There is no superuser: the shop needs none."""
+"""The permissions of the group, `app.codename`. The shop needs no superuser; `createsuperuser` makes one who gives roles."""
 
 
 def ensure_merchants() -> Group:

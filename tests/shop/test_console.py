@@ -18,7 +18,7 @@ from shop.figures.models import Tally
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
 from shop.payments.linking import payment_link
-from shop.payments.models import PaymentAttempt, State
+from shop.payments.models import GatewayMessage, Judged, PaymentAttempt, State
 from shop.payments.settling import settle
 from tests.shop.rehearsal import order_of
 
@@ -188,6 +188,17 @@ def test_money_to_give_back_is_shown(desk: Client, buyer: User, cup: Product) ->
     assert "data-orphaned" not in page(desk, "/console/")
     PaymentAttempt.objects.update(state=State.ORPHANED)
     assert 'data-orphaned="1"' in page(desk, "/console/")
+
+
+def test_what_a_gateway_said_can_be_read_and_not_changed(desk: Client) -> None:
+    """A message that was refused, such as one with a wrong amount, is there word for word."""
+    message = GatewayMessage.objects.create(
+        provider="alipay", judged=Judged.AMOUNT, out_trade_no="a1", raw="total_amount=0.01", digest="d"
+    )
+    assert "a1" in page(desk, "/admin/payments/gatewaymessage/?judged__exact=amount")
+    address = f"/admin/payments/gatewaymessage/{message.pk}/change/"
+    assert "total_amount=0.01" in page(desk, address)
+    assert desk.post(address, {"raw": "total_amount=100"}).status_code == 403
 
 
 def test_the_admin_changes_no_order(desk: Client, merchant: User, buyer: User, cup: Product) -> None:
