@@ -25,7 +25,7 @@ GRANTED = (
     "payments.view_paymentattempt",
     "payments.view_gatewaymessage",
 )
-"""The permissions of the group, `app.codename`. The shop needs no superuser; `createsuperuser` makes one who gives roles."""
+"""The permissions of the group, `app.codename`. No superuser is needed; `createsuperuser` makes one to give roles."""
 
 
 def ensure_merchants() -> Group:
