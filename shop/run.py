@@ -82,6 +82,8 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
         address = ["--host=127.0.0.1", f"--port={chosen.port}"]
         quiet = ["--no-access-log", "--log-level=warning", "--lifespan=off", "--timeout-graceful-shutdown=5"]
         quiet += ["--no-proxy-headers"]  # whoever asks is who connects
+        # Longer than clients keep an idle connection (httpx: 5 s), or one that they use again may just be closed.
+        quiet += ["--timeout-keep-alive=30"]
         web = Program(
             "web",
             [sys.executable, "-m", "uvicorn", "shop.asgi:application", *address, *quiet],
