@@ -7,13 +7,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from lapse.integrations.django import unpaid_orders
-from lapse.orders.port import Outcome
 from shop.console.entrance import staff_with
 from shop.console.merchants import CANCEL_ORDERS, VIEW_ORDERS
 from shop.console.searching import Search, find
 from shop.console.templatetags.console import word
-from shop.orders.cancelling import cancel
+from shop.orders.cancelling import cancel_for_shop
 from shop.orders.clock import database_now
 from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
@@ -63,11 +61,8 @@ def cancel_by_hand(request: HttpRequest, public_id: str) -> HttpResponse:
     """Cancel an unpaid order and say what happened: the first transition wins, whoever made it."""
     order = get_object_or_404(Order, public_id=public_id)
     who = f"merchant {request.user.pk}"
-    # One whose time is over expires, whoever asks. Both outcomes mean that it is due and somebody has to go on.
-    outcome = unpaid_orders().lapse([public_id])[public_id].outcome
-    due = outcome in (Outcome.LOCKED, Outcome.UNANSWERED)
     try:
-        order = cancel(order.pk, reason=Reason.EXPIRED if due else Reason.MERCHANT, who=who)
+        order = cancel_for_shop(order, who=who)
     except AlreadyPaid:
         messages.error(request, gettext("This order is paid. Nothing was changed."))
         return redirect("console-order", public_id)

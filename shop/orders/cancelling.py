@@ -5,6 +5,7 @@ from django.db.models.functions import Now
 
 from lapse.integrations.django import unpaid_orders
 from lapse.orders.gateway import Attempt
+from lapse.orders.port import Outcome
 from shop.orders import trail
 from shop.orders.cancelled import after_cancelling
 from shop.orders.models import UNPAID, Order, Reason, Status
@@ -33,6 +34,17 @@ def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
     if order.status == Status.PAID:
         raise AlreadyPaid("This order is paid.", paid_at=order.paid_at)
     return order
+
+
+def cancel_for_shop(order: Order, *, who: str) -> Order:
+    """Cancel an unpaid order because the shop says so; one whose time is over expires, whoever asks.
+
+    Answers and raises as `cancel` does. Not to be called in a transaction: a gateway may be asked.
+    """
+    outcome = unpaid_orders().lapse([order.public_id])[order.public_id].outcome
+    # Both mean that it is due: another process is at work on it, or the gateway did not answer.
+    due = outcome in (Outcome.LOCKED, Outcome.UNANSWERED)
+    return cancel(order.pk, reason=Reason.EXPIRED if due else Reason.MERCHANT, who=who)
 
 
 @transaction.atomic(durable=True)

@@ -6,10 +6,8 @@ import logging
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from lapse.integrations.django import unpaid_orders
-from lapse.orders.port import Outcome
-from shop.orders.cancelling import cancel
-from shop.orders.models import Order, Reason, Status
+from shop.orders.cancelling import cancel_for_shop
+from shop.orders.models import Order, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.payments.signature import signed
 
@@ -33,11 +31,8 @@ def cancel_order(request: HttpRequest) -> JsonResponse:
     if order is None:
         return _answer(404, "unknown", "There is no such order.", order_id)
     before = order.status == Status.CANCELLED
-    outcome = unpaid_orders().lapse([order_id])[order_id].outcome
-    # Both mean that it is due: another process is at work on it, or the gateway did not answer.
-    due = outcome in (Outcome.LOCKED, Outcome.UNANSWERED)
     try:
-        order = cancel(order.pk, reason=Reason.EXPIRED if due else Reason.MERCHANT, who="webhook")
+        order = cancel_for_shop(order, who="webhook")
     except AlreadyPaid:
         return _answer(409, "paid", "The order is paid.", order_id)
     if order.status != Status.CANCELLED:
