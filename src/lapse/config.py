@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import cast
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError, MissingLibrary
-from lapse.engine.timer import Timer
+from lapse.engine.timer import Timer, Traits
 
 MECHANISMS = {
     "memory": ("lapse.timers.memory", ""),
@@ -43,11 +44,27 @@ def open_timer(url: str, *, name: str) -> Timer:
     scheme = urlsplit(url).scheme
     if scheme not in MECHANISMS:
         raise ConfigError(f"no timer understands {scheme or url!r}: use one of {', '.join(sorted(MECHANISMS))}")
+    opened = cast(Callable[..., Timer], _mechanism(scheme).open_from_url)
+    return opened(url, name=name)
+
+
+def traits_of(scheme: str) -> Traits:
+    """Say what the mechanism behind a URL scheme promises, without asking any server.
+
+    Raises KeyError for a scheme that MECHANISMS has not, MissingLibrary where its library is not installed.
+    """
+    module = _mechanism(scheme)
+    own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
+    found = {traits for thing in own if isinstance(traits := getattr(thing, "traits", None), Traits)}
+    (traits,) = found  # the classes of a mechanism are of one mind
+    return traits
+
+
+def _mechanism(scheme: str) -> ModuleType:
     module, extra = MECHANISMS[scheme]
     try:
-        opened = cast(Callable[..., Timer], import_module(module).open_from_url)
+        return import_module(module)
     except ModuleNotFoundError as error:
         if not extra or (error.name or "").startswith("lapse"):
             raise
         raise MissingLibrary(f"{scheme}://", extra) from error
-    return opened(url, name=name)

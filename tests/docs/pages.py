@@ -16,6 +16,8 @@ reading. Three comments stand alone:
     <!-- shop: folder -->      begin with a copy of this folder of the checkout
     <!-- run: command -->      run it, although the page does not show it
     <!-- stop -->              end what runs meanwhile
+
+What stands between `<!-- made: name -->` and `<!-- made: end -->` is made by a program: made.py.
 """
 
 import re
@@ -31,7 +33,7 @@ PAGES = [
 ]
 RUNNABLE = {"python", "sh"}
 ON_A_BLOCK = {"file", "append", "django", "until", "meanwhile", "output", "not run"}
-ALONE = {"shop", "run", "stop"}
+ALONE = {"shop", "run", "stop", "made"}
 
 _COMMENT = re.compile(r"<!-- (?P<order>[a-z ]+?)(?:: (?P<detail>.+?))? -->")
 _FENCE = re.compile(r"(?P<ticks>```+)(?P<language>\w*)$")
@@ -64,7 +66,8 @@ def steps(page: Path) -> Iterator[Step]:
             order, detail = found["order"], found["detail"] or ""
             assert order in ON_A_BLOCK | ALONE, f"{where}: nobody understands {line}"
             if order in ALONE:
-                yield Step(number, order, detail)
+                if order != "made":
+                    yield Step(number, order, detail)
                 order, detail = "", ""
         elif found := _FENCE.fullmatch(line):
             text = ""

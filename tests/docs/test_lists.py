@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 from django.core.management import BaseCommand, load_command_class
 
-from lapse.config import MECHANISMS
+from lapse.config import MECHANISMS, traits_of
 from lapse.engine import errors
-from lapse.engine.timer import Timer
-from lapse.timers.memory import MemoryTimer
-from lapse.timers.postgresql import PostgresTimer
-from lapse.timers.redis_expiry import RedisExpiry
-from lapse.timers.redis_queue import RedisQueue
-from lapse.timers.sqlite import SqliteTimer
 from shop.running import choices
-from tests.docs import cli_reference
+from tests.docs import cli_reference, made
 from tests.docs.pages import CHECKOUT, PAGES, name_of
 
 TIMERS = CHECKOUT / "src" / "lapse" / "timers"
@@ -49,14 +43,6 @@ def test_the_table_of_timers_is_the_folder() -> None:
     mechanisms = {
         path.stem for path in TIMERS.glob("*.py") if "\ndef open_from_url(" in path.read_text(encoding="utf-8")
     }
-    classes: dict[str, type[Timer]] = {
-        "memory": MemoryTimer,
-        "postgresql": PostgresTimer,
-        "redis_expiry": RedisExpiry,
-        "redis_queue": RedisQueue,
-        "sqlite": SqliteTimer,
-    }
-    assert mechanisms == set(classes), "a new mechanism stands here, too"
     listed = {}
     for what, urls, durable, shared, precision in rows("README.md", "Timers"):
         found = re.match(r"\[`(\w+)`\]\((src/lapse/timers/\w+\.py)\)", what)
@@ -65,8 +51,8 @@ def test_the_table_of_timers_is_the_folder() -> None:
         listed[found[1]] = (CODE.findall(urls), durable, shared, precision)
     assert set(listed) == mechanisms
     for mechanism, (addresses, durable, shared, precision) in listed.items():
-        traits = classes[mechanism].traits
         schemes = {scheme for scheme, (module, _) in MECHANISMS.items() if module == f"lapse.timers.{mechanism}"}
+        traits = traits_of(min(schemes))
         assert {url.removesuffix("://") for url in addresses} == schemes, mechanism
         assert (durable == "yes", shared == "yes") == (traits.durable, traits.shared), mechanism
         assert precision == f"{traits.precision.total_seconds() * 1000:g} ms", mechanism
@@ -163,6 +149,19 @@ def test_the_error_tree_is_the_one_in_the_code() -> None:
 def test_the_reference_of_the_command_line_is_up_to_date() -> None:
     """Where this fails, `python -m tests.docs.cli_reference` writes it anew."""
     assert cli_reference.PAGE.read_text(encoding="utf-8") == cli_reference.reference()
+
+
+@pytest.mark.parametrize("page", made.PARTS, ids=name_of)
+def test_what_is_made_is_up_to_date(page: Path) -> None:
+    """Where this fails, `python -m tests.docs.made` makes the page's parts anew."""
+    assert page.read_text(encoding="utf-8") == made.made(page)
+
+
+def test_every_part_that_is_made_has_its_maker() -> None:
+    """A comment that nobody fills would go stale unseen."""
+    for page in PAGES:
+        names = re.findall(r"^<!-- made: (\w+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert sorted(name for name in names if name != "end") == sorted(made.PARTS.get(page, {})), page
 
 
 def test_the_command_answers() -> None:

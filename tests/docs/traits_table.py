@@ -1,0 +1,71 @@
+"""What each mechanism promises, as a table made from its traits. No server is asked."""
+
+import ast
+from dataclasses import fields
+from datetime import timedelta
+from inspect import getsource
+from textwrap import dedent
+from typing import Any
+
+from lapse.config import MECHANISMS, traits_of
+from lapse.engine.timer import Traits
+
+NAME = "mechanism"
+
+
+def traits_table() -> str:
+    """Give what every trait means, then every mechanism with all of its traits."""
+    meaning = _meanings()
+    names = [field.name for field in fields(Traits) if field.name != NAME]
+    lines = ["| trait | meaning |", "| --- | --- |"]
+    lines += [f"| `{name}` | {meaning[name]} |" for name in names]
+    lines += ["", _row([NAME, *(f"`{name}`" for name in names)]), _row(["---"] * (1 + len(names)))]
+    for scheme in _one_scheme_each():
+        traits = traits_of(scheme)
+        lines.append(_row([f"`{traits.mechanism}`", *(_said(getattr(traits, name)) for name in names)]))
+    return "\n".join(lines)
+
+
+def _one_scheme_each() -> list[str]:
+    """Name each module by its first scheme, in the order of the modules' names."""
+    first: dict[str, str] = {}
+    for scheme, (module, _) in MECHANISMS.items():
+        first.setdefault(module, scheme)
+    return [first[module] for module in sorted(first)]
+
+
+def _meanings() -> dict[str, str]:
+    """Read the sentence below each field. Raises AssertionError where a trait has none."""
+    (definition,) = ast.parse(dedent(getsource(Traits))).body
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    field = ""
+    for statement in definition.body:
+        match statement:
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                field = name
+            case ast.Expr(value=ast.Constant(value=str(text))) if field:
+                found[field] = " ".join(text.split()).removesuffix(".")
+    missing = {one.name for one in fields(Traits)} - set(found) - {NAME}
+    assert not missing, f"say below the field what it means: {', '.join(sorted(missing))}"
+    return found
+
+
+def _said(value: Any) -> str:  # a trait is whatever the dataclass says
+    match value:
+        case bool():
+            return "yes" if value else "**no**"
+        case timedelta() if value < timedelta(seconds=1):
+            return f"{value / timedelta(milliseconds=1):g} ms"
+        case timedelta() if value < timedelta(days=1):
+            return f"{value.total_seconds():g} s"
+        case timedelta():
+            return f"{value / timedelta(days=1):g} days"
+        case None:
+            return "–"
+        case _:
+            return str(value)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
