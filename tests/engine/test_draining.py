@@ -11,7 +11,7 @@ import pytest
 
 from lapse import Deadline, Timer, open_timer
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.worker import SAME_SIGNAL
+from lapse.engine.stopping import SAME_SIGNAL
 from lapse.testing.servers import RedisServer
 from tests.engine.running import ago, wait_until
 from tests.engine.shop_floor import Floor

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Done, now or before."""
+    """Done, now or before. A `reason` says why nothing was to be done, where somebody should know."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ class Kind(StrEnum):
     TIMER_BACK = "timer back"
     REARMED = "orders armed again"
     SWEPT = "orders swept"
+    DECLINED = "delivery declined"
+    LEARNT = "keys learnt"
+    UNFIT = "server unfit"
     IDLE = "nothing to do"
     """It has looked and found nothing, or could not look: a sign of life, at least every few seconds."""
 
@@ -86,6 +89,8 @@ _LEVELS = {
     Kind.FAILED: logging.WARNING,
     Kind.RELEASED: logging.DEBUG,
     Kind.IDLE: logging.DEBUG,
+    Kind.DECLINED: logging.WARNING,
+    Kind.UNFIT: logging.WARNING,
     Kind.LEASE_LOST: logging.WARNING,
     Kind.TIMER_LOST: logging.ERROR,
     Kind.TIMER_BACK: logging.WARNING,

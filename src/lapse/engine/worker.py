@@ -1,11 +1,8 @@
 """The worker: claims what is due, hands it to the handler in batches, and settles."""
 
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from types import FrameType
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.batch import Batch
@@ -16,6 +13,7 @@ from lapse.engine.errors import TimerUnavailable, TryLater
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.leases import LeaseKeeper
 from lapse.engine.rearming import Rearming
+from lapse.engine.stopping import told_by_signals
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
 
@@ -25,8 +23,6 @@ Handler = Callable[[list[Claim]], Mapping[str, Decision] | None]
 MAX_ATTEMPTS = 10
 DRAIN = timedelta(seconds=10)
 RECONNECT = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5))
-SAME_SIGNAL = 1.0
-"""Seconds within which a second signal is the first one again: a supervisor and a terminal may both send it."""
 CLAIM_WAIT = timedelta(seconds=5)
 
 
@@ -91,7 +87,7 @@ class Worker:
         self._leases.start()
         reason = ""
         try:
-            with self._signals():
+            with told_by_signals(self.stop):
                 self._emit(Event(kind=Kind.STARTED, timer=self._timer.name))  # from here on a signal is heard
                 thread.start()
                 if not self._join(thread):
@@ -122,28 +118,6 @@ class Worker:
                 thread.join(0)
                 return not thread.is_alive()
         return True
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may; whoever runs a worker elsewhere calls stop()
-            return
-
-        first: float | None = None
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            nonlocal first
-            now = SYSTEM_CLOCK.monotonic()
-            if first is None or now - first >= SAME_SIGNAL:
-                first = now
-                self.stop()
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _guarded_loop(self) -> None:
         try:

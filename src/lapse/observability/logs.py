@@ -21,6 +21,8 @@ LEVELS = {
     Kind.RELEASED: logging.DEBUG,
     Kind.IDLE: logging.DEBUG,
     Kind.BURIED: logging.ERROR,
+    Kind.DECLINED: logging.WARNING,
+    Kind.UNFIT: logging.WARNING,
     Kind.LEASE_LOST: logging.WARNING,
     Kind.TIMER_LOST: logging.ERROR,
 }

@@ -1,0 +1,41 @@
+"""Which addresses orders may be sent to."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from lapse.engine.errors import ConfigError
+
+
+def checked_address(url: str, *, insecure_http: bool = False) -> str:
+    """Return the address, or raise ConfigError for one that must not be used.
+
+    It is https, or http to this very machine; `insecure_http` permits http to any. It holds no password, because
+    it stands on a command line that every user of the machine can read.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # reading the port checks it
+    except ValueError as error:
+        raise ConfigError(f"not an address to POST to: {error}") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"the address to POST to is as https://shop.example/payment/cancel_order/; got {url!r}")
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError("the address to POST to has a user or a password in it: calls are signed instead")
+    if parts.fragment:
+        raise ConfigError("the address to POST to has a '#': what follows would never be sent")
+    if parts.scheme == "http" and not is_loopback(host) and not insecure_http:
+        raise ConfigError(
+            f"http:// to {host} could be read and changed on its way: use https://, or --insecure-http if that network "
+            "is yours alone"
+        )
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this very machine, without asking a name server."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

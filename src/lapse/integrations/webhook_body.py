@@ -1,0 +1,43 @@
+"""The body of a webhook: JSON in which the order's key has a place."""
+
+import json
+from typing import Any
+
+from lapse.engine.errors import ConfigError
+
+PLACE = "{key}"
+ORDER_ID = '{"order_id": "{key}"}'
+
+
+class Body:
+    """A JSON document. Wherever `{key}` stands in one of its strings, the key goes there, whatever characters it has.
+
+    Raises ConfigError for a template that is no JSON, or has no place for the key.
+    """
+
+    def __init__(self, template: str = ORDER_ID) -> None:
+        try:
+            self._document = json.loads(template)
+        except ValueError as error:
+            raise ConfigError(
+                f"the template of the body must be JSON, with {PLACE} inside a string, as {ORDER_ID}: {error}"
+            ) from error
+        if self._filled("a") == self._filled("b"):
+            raise ConfigError(f"the template of the body has no {PLACE} in a string, as {ORDER_ID}: all would be alike")
+
+    def of(self, key: str) -> str:
+        """Write the body for one key."""
+        return json.dumps(self._filled(key), ensure_ascii=False)
+
+    def _filled(self, key: str) -> Any:  # noqa: ANN401 - whatever JSON can be
+        def fill(value: Any) -> Any:  # noqa: ANN401 - as above
+            match value:
+                case str():
+                    return value.replace(PLACE, key)
+                case list():
+                    return [fill(one) for one in value]
+                case dict():
+                    return {name: fill(one) for name, one in value.items()}
+            return value
+
+        return fill(self._document)

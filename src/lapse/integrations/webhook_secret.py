@@ -1,0 +1,65 @@
+"""Signs webhooks, by the Standard Webhooks specification."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from lapse.engine.errors import ConfigError, MissingLibrary
+
+try:
+    from standardwebhooks.webhooks import Webhook as Signing
+except ModuleNotFoundError as missing:
+    raise MissingLibrary("signing webhooks", "watch") from missing
+
+PREFIX = "whsec_"
+LEAST_BYTES = 24
+"""Shorter secrets can be guessed; the specification asks for as many."""
+
+HOW = "make one with: echo whsec_$(openssl rand -base64 32)"
+
+
+class Signer:
+    """Signs with one secret, or with several at once while a new one takes the place of an old one.
+
+    A secret is base64, with or without `whsec_` before it. Raises ConfigError for anything else.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not secrets:
+            raise ConfigError(f"there is no secret to sign with; {HOW}")
+        self._signing = [Signing(_checked(secret)) for secret in secrets]
+
+    @classmethod
+    def from_text(cls, text: str) -> "Signer":
+        """Take the secrets from the text of a variable or a file, with white space between them."""
+        return cls(text.split())
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Signer":
+        """Take the secrets from a file."""
+        try:
+            return cls.from_text(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot read the secret from {path}: {error}") from error
+
+    def headers(self, message: str, at: datetime, body: str) -> dict[str, str]:
+        """Give the three headers that prove who sent this body, and when."""
+        return {
+            "webhook-id": message,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": " ".join(signing.sign(message, at, body) for signing in self._signing),
+        }
+
+
+def _checked(secret: str) -> bytes:
+    """Decode a secret; the error never shows it."""
+    text = secret.removeprefix(PREFIX)
+    try:
+        found = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigError(f"the webhook's secret is not base64; {HOW}") from None
+    if len(found) < LEAST_BYTES:
+        raise ConfigError(f"the webhook's secret has {len(found)} bytes, {LEAST_BYTES} are the least; {HOW}")
+    return found

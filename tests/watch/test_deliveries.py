@@ -1,0 +1,224 @@
+"""Many deliveries at once on a real Redis: bounded, retried, buried, and drained."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lapse import Bury, Claim, Deadline, Kind, Release, Settle, Timer, TimerRefused, open_timer
+from lapse.integrations.deliveries import Deliver, Deliveries
+from lapse.testing.faults import Proxy
+from lapse.testing.servers import RedisServer
+from tests.engine.running import Recorder, wait_until
+
+MOMENT = timedelta(milliseconds=1)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """One Redis for all of these tests."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def timer(redis: RedisServer) -> Iterator[Timer]:
+    """Open a timer with nothing in it."""
+    redis.ask("FLUSHALL")
+    with open_timer(redis.url, name="orders") as timer:
+        yield timer
+
+
+def arm(timer: Timer, *keys: str) -> None:
+    """Let these be due now."""
+    timer.arm([Deadline(key, datetime.now(UTC)) for key in keys])
+
+
+@contextmanager
+def delivering(
+    timer: Timer, deliver: Deliver, *, concurrency: int = 4, max_attempts: int = 3, drain: float = 30
+) -> Iterator[Recorder]:
+    """Deliver beside the test, and stop after it."""
+    heard = Recorder()
+    deliveries = Deliveries(
+        timer,
+        deliver,
+        concurrency=concurrency,
+        max_attempts=max_attempts,
+        lease=timedelta(milliseconds=600),
+        drain=timedelta(seconds=drain),
+        hooks=(heard,),
+    )
+    thread = threading.Thread(target=deliveries.run)
+    thread.start()
+    try:
+        yield heard
+    finally:
+        deliveries.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def idle(timer: Timer) -> Callable[[], bool]:
+    """Whether nothing is left to deliver."""
+    return lambda: timer.stats().pending + timer.stats().claimed == 0
+
+
+def test_a_slow_one_delays_no_other_and_is_delivered_once(timer: Timer) -> None:
+    """While one delivery takes several leases the others go through, and nobody gets that one meanwhile."""
+    calls: list[str] = []
+    slow = threading.Event()
+
+    def deliver(claim: Claim) -> Settle:
+        calls.append(claim.key)
+        if claim.key == "slow":
+            assert slow.wait(60)
+        return Settle()
+
+    arm(timer, "slow", *map(str, range(50)))
+    with delivering(timer, deliver) as heard:
+        wait_until(lambda: len(calls) == 51)
+        threading.Event().wait(1.5)  # two leases and a half
+        slow.set()
+        wait_until(idle(timer))
+    assert sorted(calls) == sorted(["slow", *map(str, range(50))])
+    assert len(heard.of(Kind.HANDLED)) == 51
+    assert not heard.of(Kind.LEASE_LOST)
+
+
+def test_no_more_at_once_than_are_allowed(timer: Timer) -> None:
+    """Never more than `concurrency` are under way, and no more are claimed than can begin."""
+    lock, now, most = threading.Lock(), 0, 0
+
+    def deliver(_: Claim) -> Settle:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        assert timer.stats().claimed <= 3
+        threading.Event().wait(0.005)
+        with lock:
+            now -= 1
+        return Settle()
+
+    arm(timer, *map(str, range(60)))
+    with delivering(timer, deliver, concurrency=3) as heard:
+        wait_until(idle(timer))
+    assert most == 3
+    assert len(heard.of(Kind.HANDLED)) == 60
+
+
+def test_what_fails_is_tried_again_and_buried_in_the_end(timer: Timer) -> None:
+    """Released, raising and given up on: each is handed out as often as it may be, and then lies buried, with why."""
+    calls: list[str] = []
+
+    def deliver(claim: Claim) -> Settle | Release | Bury:
+        calls.append(claim.key)
+        match claim.key:
+            case "away":
+                return Release(MOMENT, reason="503")
+            case "broken":
+                raise RuntimeError("no such thing")
+            case "hopeless":
+                return Bury("never")
+            case "late" if claim.attempt < 3:
+                return Release(MOMENT, reason="502")
+        return Settle("404" if claim.key == "unknown" else "")
+
+    arm(timer, "away", "broken", "hopeless", "late", "fine", "unknown")
+    with delivering(timer, deliver) as heard:
+        wait_until(idle(timer))
+        reasons = {one.key: one.reason for one in timer.buried()}
+    assert reasons == {"away": "503", "broken": "RuntimeError: no such thing", "hopeless": "never"}
+    assert {key: calls.count(key) for key in calls} == {
+        "away": 3,
+        "broken": 3,
+        "hopeless": 1,
+        "late": 3,
+        "fine": 1,
+        "unknown": 1,
+    }
+    assert [event.keys for event in heard.of(Kind.DECLINED)] == [("unknown",)]
+    assert "attempt 1 of 3, again in" in next(event.reason for event in heard.of(Kind.FAILED) if not event.error)
+
+
+def test_what_was_handed_out_too_often_is_buried_untried(timer: Timer) -> None:
+    """Claims whose holders died count as attempts, too."""
+    arm(timer, "1")
+    for _ in range(3):
+        assert timer.claim(lease=MOMENT, wait=timedelta(seconds=30))
+
+    def deliver(claim: Claim) -> Settle:
+        raise AssertionError(claim)
+
+    with delivering(timer, deliver):
+        wait_until(lambda: timer.stats().buried == 1)
+    assert "never heard of again" in timer.buried()[0].reason
+
+
+def test_stopping_waits_for_what_is_under_way(timer: Timer) -> None:
+    """What has begun may end, and is settled; nothing else is begun."""
+    begun, calls = threading.Event(), []
+
+    def deliver(claim: Claim) -> Settle:
+        calls.append(claim.key)
+        begun.set()
+        threading.Event().wait(0.5)
+        return Settle()
+
+    arm(timer, *map(str, range(20)))
+    with delivering(timer, deliver, concurrency=2):
+        assert begun.wait(60)
+    assert timer.stats().claimed == 0
+    assert timer.stats().pending == 20 - len(calls)
+    assert 1 <= len(calls) <= 4
+
+
+def test_what_outlasts_the_drain_comes_again(timer: Timer) -> None:
+    """A delivery that hangs does not keep the process; its lease ends and another one gets it."""
+    hang = threading.Event()
+
+    def deliver(_: Claim) -> Settle:
+        hang.wait(60)
+        return Settle()
+
+    arm(timer, "1")
+    with delivering(timer, deliver, drain=0.1) as heard:
+        wait_until(lambda: timer.stats().claimed == 1)
+    assert "due again" in heard.of(Kind.STOPPED)[0].reason
+    assert [claim.attempt for claim in timer.claim(wait=timedelta(seconds=30))] == [2]
+    hang.set()
+
+
+def test_a_server_that_is_away_is_waited_for(redis: RedisServer, timer: Timer) -> None:
+    """It is said once that the server is away and once that it is back, and then the rest is delivered."""
+    calls: list[str] = []
+
+    def deliver(claim: Claim) -> Settle:
+        calls.append(claim.key)
+        return Settle()
+
+    with (
+        Proxy(redis.port) as proxy,
+        open_timer(f"redis://127.0.0.1:{proxy.port}/0", name="orders") as through,
+        delivering(through, deliver) as heard,
+    ):
+        wait_until(lambda: heard.events)
+        proxy.cut()
+        wait_until(lambda: heard.of(Kind.TIMER_LOST))
+        arm(timer, "1")
+        proxy.mend()
+        wait_until(lambda: calls == ["1"])
+        wait_until(idle(timer))
+    assert (len(heard.of(Kind.TIMER_LOST)), len(heard.of(Kind.TIMER_BACK))) == (1, 1)
+
+
+def test_a_server_that_says_no_ends_it(redis: RedisServer) -> None:
+    """Rights that are missing are no matter of waiting."""
+    redis.ask("ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-evalsha", "-eval")
+    with open_timer(redis.url.replace("://", "://poor:pw@"), name="orders") as timer:
+        deliveries = Deliveries(timer, lambda _: Settle(), concurrency=1, max_attempts=1, hooks=())
+        with pytest.raises(TimerRefused):
+            deliveries.run()

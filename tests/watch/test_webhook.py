@@ -1,0 +1,228 @@
+"""One delivery: what is sent, where to, and what each answer means."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from standardwebhooks.webhooks import Webhook as Verifying
+
+from lapse import Backoff, Claim, ConfigError, Release, Settle
+from lapse.integrations.webhook import MOST_WAIT, Webhook
+from lapse.integrations.webhook_body import Body
+from lapse.integrations.webhook_secret import Signer
+from tests.watch.receiver import OK, Answer, Receiver
+
+SECRET = "whsec_bGFwc2UtdGVzdC1zZWNyZXQtbGFwc2UtdGVzdC1zZWNyZXQ="
+OTHER = "b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlcg=="
+SHORT = Backoff(first=timedelta(seconds=4), most=timedelta(seconds=60))
+
+
+def claim(key: str = "1001", attempt: int = 1) -> Claim:
+    """Claim one order that is due now."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    return Claim(key, now, attempt, 1, now, now + timedelta(seconds=10))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Open a shop's address."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+def deliver(receiver: Receiver, answer: Answer, attempt: int = 1) -> Settle | Release:
+    """Deliver one order, which is answered so."""
+    receiver.answers["1001"] = [answer]
+    with Webhook(receiver.url, name="orders", signer=None, backoff=SHORT) as webhook:
+        return webhook(claim(attempt=attempt))
+
+
+def test_the_signature_is_one_that_the_shop_accepts(receiver: Receiver) -> None:
+    """Each of several secrets verifies; another one, and another body, do not."""
+    with Webhook(receiver.url, name="orders", signer=Signer.from_text(f"{SECRET}\n{OTHER}\n")) as webhook:
+        assert webhook(claim("订单-1")) == Settle()
+    (call,) = receiver.calls
+    assert (call.path, call.text) == ("/payment/cancel_order/", '{"order_id": "订单-1"}')
+    assert call.headers["content-type"] == "application/json"
+    for secret in (SECRET, OTHER):
+        Verifying(secret).verify(call.text, call.headers, json_parse=False)
+    stranger = Signer.from_text("c3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXI=")
+    with Webhook(receiver.url, name="orders", signer=stranger) as webhook:
+        webhook(claim())
+    with pytest.raises(Exception, match="No matching signature"):
+        Verifying(SECRET).verify(receiver.calls[-1].text, receiver.calls[-1].headers)
+
+
+def test_the_message_has_one_id_however_often_it_is_sent(receiver: Receiver) -> None:
+    """A second try has the first one's id; another order, and the same order's other deadline, have others."""
+    now = datetime.now(UTC)
+    with Webhook(receiver.url, name="orders", signer=Signer.from_text(SECRET)) as webhook:
+        for key, due, attempt in (("1", now, 1), ("1", now, 2), ("2", now, 1), ("1", now + timedelta(minutes=5), 1)):
+            webhook(Claim(key, due, attempt, attempt, now, now))
+    first, second, other, later = (call.headers["webhook-id"] for call in receiver.calls)
+    assert first == second
+    assert len({first, other, later}) == 3
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 404, 409, 410])
+def test_answers_that_settle(receiver: Receiver, status: int) -> None:
+    """Done, or nothing to be done; that the shop knows no such order is said."""
+    decision = deliver(receiver, (status, {}))
+    assert isinstance(decision, Settle)
+    assert bool(decision.reason) == (status in (404, 410))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 400, 401, 403, 405, 408, 422, 429, 500, 502, 503])
+def test_answers_that_are_tried_again(receiver: Receiver, status: int) -> None:
+    """Whatever somebody may mend is tried again after the back-off, and no redirect is followed."""
+    decision = deliver(receiver, (status, {"Location": receiver.url}), attempt=2)
+    assert isinstance(decision, Release)
+    assert decision.reason.startswith(str(status))
+    assert decision.delay is not None
+    assert timedelta(seconds=4) <= decision.delay <= timedelta(seconds=8)
+    assert len(receiver.calls) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_honoured(receiver: Receiver, status: int) -> None:
+    """Seconds, or a date by the shop's own clock: it is not called earlier, and not much later. Nonsense is ignored."""
+    shop = datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC)
+    until = format_datetime(shop + timedelta(seconds=90), usegmt=True)
+    dated = {"Retry-After": until, "Date": format_datetime(shop, usegmt=True)}
+    for headers in ({"Retry-After": "90"}, dated):
+        # http.server writes a Date of its own first, so that the last one has to be the shop's alone.
+        decision = _asked(status, headers)
+        assert timedelta(seconds=90) <= decision <= timedelta(seconds=92), headers
+    assert _asked(status, {"Retry-After": "99999999999"}) <= MOST_WAIT + timedelta(seconds=2)
+    for nonsense in ("soon", "-5", "", "³", "Mon, 99 Foo 2026"):
+        assert _asked(status, {"Retry-After": nonsense}) <= timedelta(seconds=4), nonsense
+    past = format_datetime(shop - timedelta(days=1), usegmt=True)
+    assert _asked(status, {**dated, "Retry-After": past}) <= timedelta(seconds=4)
+    del receiver
+
+
+def _asked(status: int, headers: dict[str, str]) -> timedelta:
+    """Let a server answer with just these headers, and return how long the delivery waits."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    answer = f"HTTP/1.1 {status} Wait\r\n{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with Webhook(url, name="orders", signer=None, backoff=SHORT) as webhook:
+            decision = webhook(claim())
+        thread.join()
+    assert isinstance(decision, Release)
+    assert decision.delay is not None
+    return decision.delay
+
+
+def test_a_network_that_fails_is_tried_again() -> None:
+    """Nobody listens; somebody listens and never answers; somebody talks nonsense; an answer never ends."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with Webhook(f"http://127.0.0.1:{port}/", name="orders", signer=None, timeout=0.2) as webhook:
+            decision = webhook(claim())
+        assert isinstance(decision, Release)
+        assert "Timeout" in decision.reason
+    with Webhook(f"http://127.0.0.1:{port}/", name="orders", signer=None) as webhook:
+        decision = webhook(claim())
+    assert isinstance(decision, Release)
+    assert "ConnectError" in decision.reason
+
+
+def test_a_body_without_end_is_not_read_for_ever(receiver: Receiver) -> None:
+    """The answer counts as soon as its status is known; what drips after it is cut off."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not stop.wait(0.02):
+                    try:
+                        connection.sendall(b".")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with Webhook(url, name="orders", signer=None, timeout=0.5) as webhook:
+            assert webhook(claim()) == Settle()
+        stop.set()
+        thread.join()
+    assert deliver(receiver, OK) == Settle()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://shop.example/cancel/", "--insecure-http"),
+        ("http://127.0.0.1.example/cancel/", "--insecure-http"),
+        ("http://192.168.1.5/cancel/", "--insecure-http"),
+        ("https://user:secret@shop.example/", "signed instead"),
+        ("https://shop.example/#part", "#"),
+        ("ftp://shop.example/", "https://"),
+        ("https:///cancel/", "https://"),
+        ("shop.example/cancel", "https://"),
+        ("https://shop.example:port/", "address"),
+    ],
+)
+def test_addresses_that_are_refused(url: str, said: str) -> None:
+    """Plain http beyond this machine, and what is no address, is an error that says what to write instead."""
+    with pytest.raises(ConfigError, match=said) as refused:
+        Webhook(url, name="orders", signer=None)
+    assert "secret" not in str(refused.value)
+
+
+def test_addresses_that_are_fine() -> None:
+    """Https to anybody, http to this machine; and to others when told so."""
+    for url in ("https://shop.example/x", "http://localhost:8000/", "http://127.8.8.8/", "http://[::1]:80/"):
+        Webhook(url, name="orders", signer=None).close()
+    Webhook("http://10.0.0.7/", name="orders", signer=None, insecure_http=True).close()
+
+
+def test_the_proxy_of_the_environment_is_not_the_way_to_this_machine(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call to loopback goes there, whatever HTTP_PROXY says."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    assert deliver(receiver, OK) == Settle()
+
+
+def test_the_body_is_json_whatever_the_key() -> None:
+    """Quotes, backslashes, line ends and braces in a key stay in its string; other parts of the template stay."""
+    body = Body('{"order_id": "{key}", "list": [1, null, "order {key}"], "from": "redis"}')
+    for key in ('"', "\\", "\n", "{key}", "a'b", "订单", "\u2028", "\x01"):
+        assert json.loads(body.of(key)) == {"order_id": key, "list": [1, None, f"order {key}"], "from": "redis"}
+
+
+@pytest.mark.parametrize("template", ["", "order_id={key}", '{"order_id": {key}}', '{"order_id": "1"}', '{"{key}": 1}'])
+def test_templates_that_are_refused(template: str) -> None:
+    """What is no JSON, or has no place for the key, is refused before anything is sent."""
+    with pytest.raises(ConfigError, match="template"):
+        Body(template)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "whsec_", "short", "whsec_c2hvcnQ=", "not base64 at all!", f"{SECRET} x"])
+def test_secrets_that_are_refused(text: str) -> None:
+    """An empty, short or garbled secret is refused, without being shown."""
+    with pytest.raises(ConfigError, match="openssl rand") as refused:
+        Signer.from_text(text)
+    assert SECRET not in str(refused.value)
+    assert "not base64" not in text or text not in str(refused.value)
