@@ -19,8 +19,9 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and Redis, and its worker
 	@exec $(BIN)/python -m shop.run
 
-test: $(VENV)/dev.stamp ## Run every test; `make test ARGS="-k name"` runs some
-	@$(BIN)/python -m pytest $(ARGS)
+# Several processes at once: tests mostly wait. What ARGS says comes later, so it counts: -n 0 is one process.
+test: $(VENV)/dev.stamp ## Run every test; `make test ARGS="-k name"` runs some, ARGS="-n 0" in one process
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Formatter, linter, strict types and the import rule
 	@$(BIN)/ruff format --check .

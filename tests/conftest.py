@@ -1,6 +1,7 @@
-"""What all tests share: one PostgreSQL for the whole run."""
+"""What all tests share: how many processes run them, and one PostgreSQL for each of these."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,10 +9,28 @@ from django.db import connections
 
 from lapse.testing.servers import PostgresServer
 
+MOST_PROCESSES = 8
+"""Each has servers and a browser of its own: half a gigabyte."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many processes `--numprocesses=auto` means: two for each core, because tests mostly wait for servers."""
+    return min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
+
+
+def pytest_configure() -> None:
+    """Go on ignoring Ctrl-C in the background and the end of the terminal under nohup, but by a handler.
+
+    What is ignored stays ignored in all that tests start; what is handled does not.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Start a private PostgreSQL; it is gone when the run is."""
+    """Start a private PostgreSQL for this process; it is gone when that is."""
     with PostgresServer() as server:
         yield server
 

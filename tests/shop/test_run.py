@@ -117,6 +117,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     for run in runs:
         run.process.kill()
         run.process.wait()
+    for run in runs:  # only now: they may share a folder
         assert eventually(run.is_gone)
 
 
