@@ -1,20 +1,51 @@
-"""A lease lasts as long as its handler; whoever lost one leaves the order alone."""
+"""A lease lasts as long as its handler; whoever lost one leaves the order alone.
+
+The timers' clocks stand still, or are put forward: a busy machine ends no lease here.
+"""
 
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from lapse import Claim, Deadline, Kind, Timer, TimerRefused, TimerUnavailable
+from lapse.engine.clock import SystemClock
 from lapse.engine.timer import LEASE
+from lapse.testing.clock import ManualClock
 from lapse.timers.memory import MemoryTimer
 from tests.engine.running import Handled, Recorder, Start, ago, wait_until
 
 
-def test_a_long_handler_keeps_its_lease(timer: Timer, start: Start, heard: Recorder) -> None:
-    """While it runs, for three leases, nobody else gets the order, and it is settled in the end."""
-    timer.arm([Deadline("1", ago(5))])
+@pytest.fixture
+def clock() -> ManualClock:
+    """Let no lease end but by `advance`."""
+    return ManualClock()
+
+
+@pytest.fixture
+def timer(clock: ManualClock) -> Timer:
+    """Open a timer in memory, by that clock."""
+    return MemoryTimer("orders", clock=clock)
+
+
+def due(clock: ManualClock, *keys: str) -> list[Deadline]:
+    """Give deadlines that have passed, in this order."""
+    return [Deadline(key, clock.now() - timedelta(seconds=9 - number)) for number, key in enumerate(keys)]
+
+
+def test_a_long_handler_keeps_its_lease(start: Start, heard: Recorder, clock: ManualClock) -> None:
+    """While it runs, for four leases, nobody else gets the order, and it is settled in the end."""
+    renewals: list[int] = []
+
+    class Counting(MemoryTimer):
+        def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
+            renewed = super().renew(claims, lease=lease)
+            renewals.append(len(renewed))
+            return renewed
+
+    timer = Counting("orders", clock=clock)
+    timer.arm(due(clock, "1"))
     claimed: list[Claim] = []
     ready = threading.Event()
 
@@ -22,9 +53,15 @@ def test_a_long_handler_keeps_its_lease(timer: Timer, start: Start, heard: Recor
         claimed.extend(claims)
         ready.wait(60)
 
-    start(timer, handler, lease=timedelta(milliseconds=500))
+    start(timer, handler, lease=timedelta(milliseconds=300))
     wait_until(lambda: claimed)
-    others = [timer.claim(wait=timedelta(milliseconds=150)) for _ in range(10)]
+    others = []
+    for _ in range(10):
+        # One that is on its way now may still be by the time before: two steps are less than a lease.
+        seen = len(renewals)
+        wait_until(lambda seen=seen: len(renewals) > seen)  # type: ignore[misc] # a default binds it
+        clock.advance(timedelta(milliseconds=120))
+        others.append(timer.claim())
     ready.set()
     wait_until(lambda: heard.of(Kind.HANDLED))
     assert others == [[]] * 10
@@ -34,9 +71,11 @@ def test_a_long_handler_keeps_its_lease(timer: Timer, start: Start, heard: Recor
     assert (stats.pending, stats.claimed) == (0, 0)
 
 
-def test_what_was_lost_while_halving_is_left_alone(timer: Timer, start: Start, heard: Recorder) -> None:
+def test_what_was_lost_while_halving_is_left_alone(
+    timer: Timer, start: Start, heard: Recorder, clock: ManualClock
+) -> None:
     """Claims that turn out to be in other hands are not handled again by the half that comes later."""
-    timer.arm([Deadline(str(number), ago(20 - number)) for number in range(4)])
+    timer.arm(due(clock, *"0123"))
     calls: list[list[str]] = []
 
     def handler(claims: list[Claim]) -> None:
@@ -59,7 +98,7 @@ def test_what_was_lost_while_halving_is_left_alone(timer: Timer, start: Start, h
     [TimerUnavailable("away"), TimerRefused("no right to renew"), ZeroDivisionError("a bug")],
     ids=["away", "refused", "bug"],
 )
-def test_renewing_goes_on_after_an_error(start: Start, heard: Recorder, error: Exception) -> None:
+def test_renewing_goes_on_after_an_error(start: Start, heard: Recorder, clock: ManualClock, error: Exception) -> None:
     """One renewal that fails, for whatever reason, does not end the thread that the next ones need."""
     renewals: list[int] = []
 
@@ -70,14 +109,14 @@ def test_renewing_goes_on_after_an_error(start: Start, heard: Recorder, error: E
                 raise error
             return super().renew(claims, lease=lease)
 
-    timer = Failing("orders")
-    timer.arm([Deadline("1", ago(5))])
-    start(timer, lambda _: wait_until(lambda: len(renewals) > 4), lease=timedelta(milliseconds=900))
+    timer = Failing("orders", clock=clock)
+    timer.arm(due(clock, "1"))
+    start(timer, lambda _: wait_until(lambda: len(renewals) > 4), lease=timedelta(milliseconds=300))
     wait_until(lambda: heard.of(Kind.HANDLED))
     assert not heard.of(Kind.LEASE_LOST)
 
 
-def test_what_is_settled_is_not_called_lost(start: Start, heard: Recorder) -> None:
+def test_what_is_settled_is_not_called_lost(start: Start, heard: Recorder, clock: ManualClock) -> None:
     """A renewal that comes between the settlement and the next batch tells nobody of a loss."""
 
     class Slow(MemoryTimer):
@@ -86,8 +125,8 @@ def test_what_is_settled_is_not_called_lost(start: Start, heard: Recorder) -> No
             threading.Event().wait(0.3)  # the answer is slow: three renewals could come meanwhile
             return settled
 
-    timer = Slow("orders")
-    timer.arm([Deadline("1", ago(5))])
+    timer = Slow("orders", clock=clock)
+    timer.arm(due(clock, "1"))
     start(timer, Handled(), lease=timedelta(milliseconds=300))
     wait_until(lambda: heard.of(Kind.HANDLED))
     assert not heard.of(Kind.LEASE_LOST)
@@ -95,6 +134,12 @@ def test_what_is_settled_is_not_called_lost(start: Start, heard: Recorder) -> No
 
 def test_a_settlement_that_is_not_heard_hands_out_again(start: Start, heard: Recorder) -> None:
     """If the timer is away when the batch is done, its leases end, and the orders come once more."""
+
+    class Forward(SystemClock):
+        by = timedelta(0)
+
+        def now(self) -> datetime:
+            return super().now() + self.by
 
     class Away(MemoryTimer):
         refusals = 1
@@ -105,10 +150,13 @@ def test_a_settlement_that_is_not_heard_hands_out_again(start: Start, heard: Rec
                 raise TimerUnavailable("no answer")
             return super().settle(claims)
 
-    timer = Away("orders")
+    clock = Forward()
+    timer = Away("orders", clock=clock)
     timer.arm([Deadline("1", ago(5)), Deadline("2", ago(5))])
     handled = Handled()
-    start(timer, handled, lease=timedelta(milliseconds=200))
+    start(timer, handled, lease=timedelta(hours=1))
+    wait_until(lambda: heard.of(Kind.FAILED))
+    clock.by = timedelta(hours=2)
     wait_until(lambda: len(handled.keys) == 4)
     wait_until(lambda: timer.stats().claimed == 0)
     assert [claim.attempt for claim in handled.claims] == [1, 1, 2, 2]
