@@ -7,6 +7,7 @@ import typer
 import lapse
 from lapse.cli import buried
 from lapse.cli.check import check
+from lapse.cli.schema import schema
 from lapse.cli.stats import stats
 from lapse.cli.worker import worker
 
@@ -50,4 +51,5 @@ def about(
 app.command()(worker)
 app.command()(stats)
 app.command()(check)
+app.command()(schema)
 app.add_typer(buried.app, name="buried")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from lapse.engine.deadline import Buried, Claim, Deadline
 
@@ -151,3 +151,34 @@ class Timer(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class TransactionalTimer(Timer, Protocol):
+    """What a timer has besides whose traits say `transactional`: its deadlines are rows beside the orders.
+
+    `connection` is the driver's own, or Django's or SQLAlchemy's around it, in the transaction of an order.
+    """
+
+    def arms_in(self, connection: Any) -> bool:  # noqa: ANN401 - of any driver
+        """Whether `connection` writes to the very table that this timer claims from. Worth remembering.
+
+        False means that the deadline has to be armed after the commit. May make the table, in a transaction of its
+        own where the database does not take that back with the order's.
+        """
+        ...
+
+    def arm_in(self, connection: Any, deadlines: Iterable[Deadline]) -> None:  # noqa: ANN401 - as above
+        """Arm many in the transaction: rolled back and committed with it. Where it raises, roll back."""
+        ...
+
+    def disarm_in(self, connection: Any, keys: Iterable[str]) -> None:  # noqa: ANN401 - as above
+        """Forget many in the transaction. Where it raises, roll back."""
+        ...
+
+    def is_beside(self, connection: Any) -> bool:  # noqa: ANN401 - as above
+        """Whether `connection` is to the database that this timer's table is in, or would be. Makes nothing."""
+        ...
+
+    def schema(self, *, drop: bool = False) -> tuple[str, ...]:
+        """Give the statements that make the table and harm none that is there, or those that remove it."""
+        ...

@@ -1,19 +1,21 @@
 """A deadline table in PostgreSQL: claims skip what others have locked, sleepers are woken by LISTEN and NOTIFY."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
 from lapse.timers.postgresql_listener import PostgresListener
 from lapse.timers.postgresql_server import connect, conninfo, translated
-from lapse.timers.sql import Parameters, Row, SqlTimer
+from lapse.timers.sql import SqlTimer
 from lapse.timers.sql_connections import Connections, underlying
+from lapse.timers.sql_database import Parameters, Place, Row
 from lapse.timers.sql_statements import statements
 
 TRAITS = Traits(
@@ -35,6 +37,7 @@ class PostgresDatabase:
     """One database of a PostgreSQL server; its clock decides."""
 
     traits = TRAITS
+    dialect = "postgresql"
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -53,13 +56,28 @@ class PostgresDatabase:
             return list(cursor.fetchall()) if cursor.description else []
 
     def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or what wraps it
-        """Run the named statement in the transaction that the connection is in."""
+        """Run the named statement in the transaction that the connection is in, waiting for locks for a moment only."""
         own = underlying(connection)
         if not isinstance(own, psycopg.Connection):
             raise ConfigError(f"to arm in a transaction takes a connection of psycopg; got {type(own).__name__}")
-        with translated(), own.cursor() as cursor:
-            for statement in _STATEMENTS[name]:
-                cursor.execute(statement, parameters)
+        # A cursor that fills in the parameters by itself may send several statements at once.
+        with translated(), psycopg.ClientCursor(own) as cursor:
+            cursor.execute(b";\n".join(_STATEMENTS["bound"] + _STATEMENTS[name] + _STATEMENTS["unbound"]), parameters)
+
+    def place(self, *, make: bool) -> Place:
+        """Ask by a connection of our own, which makes the table, or by one that does not."""
+        if make:
+            return _place(self.read("place", {}))
+        with translated(), closing(connect(self._address)) as connection:
+            return _place(connection.execute(_STATEMENTS["place"][0]).fetchall())
+
+    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - or what wraps it
+        """Ask by this connection."""
+        own = underlying(connection)
+        if not isinstance(own, psycopg.Connection):
+            return None
+        with translated(), own.cursor(row_factory=tuple_row) as cursor:
+            return _place(cursor.execute(_STATEMENTS["place"][0]).fetchall())
 
     def watch(self, timer: str, waker: Waker) -> None:
         """Listen."""
@@ -105,6 +123,11 @@ class PostgresDatabase:
             connection.close()
             raise
         return connection
+
+
+def _place(rows: Sequence[Row]) -> Place:
+    ((database, table),) = rows
+    return Place(database, table)
 
 
 class PostgresTimer(SqlTimer):

@@ -4,48 +4,23 @@ Deadlines of all timers are rows of one table, `lapse_deadline`, made on first u
 `statements/`; what a dialect is otherwise, its driver and how its sleepers are woken, is a `Database`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from uuid import uuid4
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds
 from lapse.engine.errors import TimerUnavailable
-from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
+from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.sql_batches import MOST_ROWS, claim_parts, deadline_parts, key_parts
+from lapse.timers.sql_database import Database, Row
+from lapse.timers.sql_statements import statements
 
 LOCKED_PAUSE = 0.01
 """Seconds until the next look where all that is due is locked by another claimant, who will commit at once."""
-
-Row = Sequence[Any]
-Parameters = Mapping[str, str | int]
-
-
-class Database(Protocol):
-    """One database. Every method may be called from several threads, and raises the timer's errors only."""
-
-    traits: Traits
-
-    def read(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run a named statement that changes nothing."""
-
-    def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statements in one transaction of their own. Returns the rows of the last."""
-
-    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - the driver's, or what wraps it
-        """Run the named statements in the transaction that `connection` is in."""
-
-    def watch(self, timer: str, waker: Waker) -> None:
-        """Wake it from now on whenever a deadline of the timer may have been armed. Quick where it does so already."""
-
-    def findings(self) -> list[Finding]:
-        """Look at whether deadlines are kept."""
-
-    def close(self) -> None:
-        """Give up connections and threads."""
 
 
 class SqlTimer:
@@ -71,7 +46,7 @@ class SqlTimer:
         """Arm many in the transaction that `connection` is in; sleepers are woken when it commits.
 
         `connection` is the driver's own (psycopg or sqlite3), or Django's or SQLAlchemy's around it, to the database
-        that has this timer's table: any call of this timer makes it. Where it raises, roll back.
+        that has this timer's table: `arms_in` tells, and makes it. Where it raises, roll back.
         """
         for items in deadline_parts(deadlines):
             self._database.write_in(connection, "arm", {"timer": self.name, "items": items})
@@ -85,6 +60,24 @@ class SqlTimer:
         """Forget many in the transaction that `connection` is in."""
         for items in key_parts(keys):
             self._database.write_in(connection, "disarm", {"timer": self.name, "items": items})
+
+    def arms_in(self, connection: Any) -> bool:  # noqa: ANN401 - as above
+        """Compare what the server says of the table by either connection."""
+        theirs = self._database.place_of(connection)
+        if theirs is None:
+            return False
+        own = self._database.place(make=True)
+        theirs = self._database.place_of(connection)  # once more: the table may be new
+        return theirs == own and own.table is not None
+
+    def is_beside(self, connection: Any) -> bool:  # noqa: ANN401 - as above
+        """Compare what the server says of the database by either connection."""
+        theirs = self._database.place_of(connection)
+        return theirs is not None and theirs.database == self._database.place(make=False).database
+
+    def schema(self, *, drop: bool = False) -> tuple[str, ...]:
+        """Give the statements that the first use runs, or those that undo them."""
+        return statements(self._database.dialect)["drop" if drop else "schema"]
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
         """Take what is due, or wait for it."""

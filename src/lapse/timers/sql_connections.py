@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import ismethod
 from typing import Any, Generic, Protocol, TypeVar
 
 MOST_IDLE = 8
@@ -72,4 +73,6 @@ def underlying(connection: Any) -> Any:  # noqa: ANN401 - whatever it is, the dr
     if hasattr(connection, "ensure_connection"):  # Django's: it connects at the first query only
         connection.ensure_connection()
     inner = getattr(connection, "connection", connection)
+    if ismethod(inner):  # a Session's, which brings it into its transaction
+        inner = inner().connection
     return getattr(inner, "driver_connection", inner)

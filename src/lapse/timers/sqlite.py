@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
-from lapse.timers.sql import Parameters, Row, SqlTimer
+from lapse.timers.sql import SqlTimer
 from lapse.timers.sql_connections import Connections, underlying
+from lapse.timers.sql_database import Parameters, Place, Row
 from lapse.timers.sql_statements import statements
 from lapse.timers.sqlite_watch import LOOK, SqliteWatch
 
@@ -42,6 +43,7 @@ class SqliteDatabase:
     """One file; the host's clock decides, read anew once the file is ours to write."""
 
     traits = TRAITS
+    dialect = "sqlite"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,7 +70,23 @@ class SqliteDatabase:
         if not isinstance(own, sqlite3.Connection):
             raise ConfigError(f"to arm in a transaction takes a connection of sqlite3; got {type(own).__name__}")
         with self._translated():
+            if not _has_table(own):
+                _run(own, "schema", {})  # in this transaction: another connection would wait for its end
             _run(own, name, parameters)
+
+    def place(self, *, make: bool) -> Place:  # noqa: ARG002 - arming makes the table
+        """Name the file by its inode; nobody is asked."""
+        return Place(_number(self._path), "lapse_deadline")
+
+    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - or what wraps it
+        """Ask which file it has open."""
+        own = underlying(connection)
+        if not isinstance(own, sqlite3.Connection):
+            return None
+        with self._translated(), closing(own.cursor()) as cursor:
+            cursor.row_factory = None
+            _, _, file = cursor.execute("PRAGMA database_list").fetchone()
+            return Place(_number(Path(file)) if file else "in memory", "lapse_deadline")
 
     def watch(self, timer: str, waker: Waker) -> None:  # noqa: ARG002 - the file's version tells of all timers in it
         """Look at the file's version."""
@@ -109,7 +127,7 @@ class SqliteDatabase:
                     if time.monotonic() > end:
                         raise
                     time.sleep(0.01)
-            if connection.execute(_STATEMENTS["exists"][0]).fetchone() != (1,):
+            if not _has_table(connection):
                 connection.execute("BEGIN IMMEDIATE")
                 _run(connection, "schema", {})
                 connection.execute("COMMIT")
@@ -159,6 +177,19 @@ def open_from_url(url: str, *, name: str) -> SqliteTimer:
     if sqlite3.sqlite_version_info < OLDEST:
         raise TimerRefused(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
     return SqliteTimer(SqliteDatabase(Path(path).absolute()), name)
+
+
+def _number(file: Path) -> str:
+    """Number a file by its device and inode, as no other file is."""
+    if not file.exists():
+        return f"{file}, which is not there"
+    status = file.stat()
+    return f"{status.st_dev}/{status.st_ino}"
+
+
+def _has_table(connection: sqlite3.Connection) -> bool:
+    ((exists,),) = _run(connection, "exists", {})
+    return bool(exists)
 
 
 def _run(connection: sqlite3.Connection, name: str, parameters: Parameters) -> list[Row]:

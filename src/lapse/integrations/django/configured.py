@@ -2,12 +2,13 @@
 
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from lapse.config import open_timer
-from lapse.engine.errors import ConfigError
+from lapse.config import MECHANISMS, open_timer, traits_of
+from lapse.engine.errors import ConfigError, MissingLibrary
 from lapse.engine.events import Hook
 from lapse.engine.timer import Timer
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
@@ -47,6 +48,18 @@ def timer_url() -> str | None:
     """Return LAPSE_TIMER, or None where the sweep is to do without a timer."""
     url = getattr(settings, "LAPSE_TIMER", None)
     return None if url in (None, "", "none") else str(url)
+
+
+def timer_is_transactional() -> bool:
+    """Say whether the timer that LAPSE_TIMER chooses can be armed in an order's transaction. No server is asked.
+
+    False where there is no such timer or its library is missing: opening it will say so.
+    """
+    scheme = urlsplit(timer_url() or "").scheme
+    try:
+        return scheme in MECHANISMS and traits_of(scheme).transactional
+    except MissingLibrary:
+        return False
 
 
 def timer() -> Timer | None:

@@ -93,9 +93,11 @@ class UnpaidOrders(Generic[M]):
     # What the shop calls.
 
     def arm(self, *orders: M) -> None:
-        """Tell the timer of these orders' deadlines once the transaction is committed. Never fails a sale.
+        """Tell the timer of these orders' deadlines with the transaction; at once outside of one. Never fails a sale.
 
-        Call it after placing an order and after changing its deadline. Raises InvalidDeadline for a naive time.
+        A timer in the orders' own database is told in their transaction, and takes back what is rolled back; any other
+        is told after the commit. Call it after placing an order and after changing its deadline. Raises
+        InvalidDeadline for a naive time.
         """
         deadlines = []
         to_read = []
@@ -108,13 +110,13 @@ class UnpaidOrders(Generic[M]):
         if to_read:  # the deadline was saved as an expression, and only the database knows its value
             deadlines += self._rows.deadlines(Q(pk__in=to_read))
         if deadlines:
-            self._arming.after_commit(lambda timer: timer.arm(deadlines), self._rows.using)
+            self._arming.arm(deadlines, self._rows.using)
 
     def disarm(self, *orders: M) -> None:
-        """Tell the timer that these orders no longer wait, once the transaction is committed. Never fails a sale."""
+        """Tell the timer, as `arm` does, that these orders no longer wait. Never fails a sale."""
         keys = [self._rows.key_of(order) for order in orders]
         if keys:
-            self._arming.after_commit(lambda timer: timer.disarm(keys), self._rows.using)
+            self._arming.disarm(keys, self._rows.using)
 
     def lapse(self, keys: Collection[str]) -> dict[str, Result]:
         """Lapse those of the orders that are unpaid and due; say of every key what became of it.
@@ -204,13 +206,9 @@ class UnpaidOrders(Generic[M]):
 
     @cached_property
     def _arming(self) -> Arming:
-        return Arming(self._timer)
+        from lapse.integrations.django.configured import timer, timer_is_transactional  # noqa: PLC0415 - it imports us
 
-    @staticmethod
-    def _timer() -> Timer | None:
-        from lapse.integrations.django.configured import timer  # noqa: PLC0415 - it imports this module
-
-        return timer()
+        return Arming(timer, timer_is_transactional)
 
     @cached_property
     def _rows(self) -> Rows[M]:

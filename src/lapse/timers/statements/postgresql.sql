@@ -37,6 +37,38 @@ SELECT setval(
     greatest(last_value, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 ) FROM lapse_deadline_token;
 
+-- name: drop
+DROP TABLE IF EXISTS lapse_deadline;
+
+DROP SEQUENCE IF EXISTS lapse_deadline_token;
+
+-- name: place
+-- No two servers began in the same microsecond. A table that this role may not write, and one that is seen by a
+-- serializable transaction, which would fail for what others arm, count as none.
+SELECT
+    concat_ws(
+        '/',
+        extract(epoch FROM pg_postmaster_start_time()),
+        (SELECT oid FROM pg_database WHERE datname = current_database())
+    ),
+    CASE
+        WHEN has_table_privilege(to_regclass('lapse_deadline')::oid, 'SELECT')
+            AND has_table_privilege(to_regclass('lapse_deadline')::oid, 'INSERT')
+            AND has_table_privilege(to_regclass('lapse_deadline')::oid, 'UPDATE')
+            AND has_table_privilege(to_regclass('lapse_deadline')::oid, 'DELETE')
+            AND current_setting('transaction_isolation') <> 'serializable'
+        THEN to_regclass('lapse_deadline')::oid::text
+    END;
+
+-- name: bound
+-- In the order's own transaction: a table that somebody alters must not hold up the sale for long.
+SELECT
+    set_config('lapse.lock_timeout', current_setting('lock_timeout'), true),
+    set_config('lock_timeout', '2s', true);
+
+-- name: unbound
+SELECT set_config('lock_timeout', current_setting('lapse.lock_timeout'), true);
+
 -- name: arm
 -- Sleepers are told of what is earlier than all they know, and of what is due so soon that it could pass before their
 -- next look even if this transaction lasts for seconds.

@@ -27,6 +27,9 @@ CREATE INDEX IF NOT EXISTS lapse_deadline_leased ON lapse_deadline (timer, lease
 
 CREATE INDEX IF NOT EXISTS lapse_deadline_buried ON lapse_deadline (timer, buried_at) WHERE buried_at IS NOT NULL;
 
+-- name: drop
+DROP TABLE IF EXISTS lapse_deadline;
+
 -- name: arm
 INSERT INTO lapse_deadline (timer, key, due, visible)
 SELECT :timer, json_extract(value, '$.key'), json_extract(value, '$.due'), json_extract(value, '$.due') FROM json_each(:items) WHERE true

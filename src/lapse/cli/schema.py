@@ -1,0 +1,41 @@
+"""`lapse schema`: the table of a timer in SQL, to be read, or made."""
+
+from typing import Annotated, cast
+
+import typer
+
+from lapse.cli.asking import Url
+from lapse.config import open_timer
+from lapse.engine.errors import ConfigError
+from lapse.engine.timer import Timer, TransactionalTimer
+
+
+def schema(
+    url: Url,
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the table, instead of showing how.")] = False,
+) -> None:
+    """Show the SQL that makes a timer's table, for whoever may create tables; no server is asked.
+
+    A timer makes its table by itself on first use. Where its role may not, run this SQL in one transaction as a role
+    that may, or give --apply a URL with such a role. Both do no harm where the table is there.
+
+    [bold]Examples[/bold]
+
+    lapse schema postgresql://localhost/shop
+
+    lapse schema postgresql://owner@localhost/shop --apply
+    """
+    with open_timer(url, name="orders") as timer:
+        statements = _of(timer).schema()
+        if not apply:
+            typer.echo("\n\n".join(f"{statement};" for statement in statements))
+            return
+        timer.stats()  # any call makes it
+    typer.echo("The table lapse_deadline is there.")
+
+
+def _of(timer: Timer) -> TransactionalTimer:
+    if not timer.traits.transactional:
+        raise ConfigError(f"a timer by {timer.traits.mechanism} has no table: there is nothing to make")
+    return cast(TransactionalTimer, timer)

@@ -1,0 +1,96 @@
+"""The example shop on SQLite, with its timer in the shop's own file."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "django_shop"
+TRANSACTIONS = """
+import json
+from datetime import timedelta
+from django.db import connection, transaction
+from lapse.integrations.django import timer, unpaid_orders
+from myshop.models import Order, Product
+from myshop.orders import pay, place
+
+said = {}
+tea = Product.objects.create(name="tea", stock=100)
+hour = timedelta(hours=1)
+try:
+    with transaction.atomic():
+        place(tea, 1, hour)
+        raise LookupError
+except LookupError:
+    pass
+said["rolled back"] = timer().stats().pending
+hooks, connection.run_and_clear_commit_hooks = connection.run_and_clear_commit_hooks, lambda: None
+order = place(tea, 1, hour)
+connection.run_and_clear_commit_hooks = hooks
+said["committed"] = timer().stats().pending
+pay(order)
+said["paid"] = timer().stats().pending
+unpaid_orders().arm(place(tea, 1, hour))
+said["at once"] = timer().stats().pending
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Copy the example into a folder of its own."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "shop"))
+
+
+def manage(shop: Path, *words: str, timer: str) -> str:
+    """Run a command of the shop, with that LAPSE_TIMER, and return what it printed."""
+    (shop / "here.py").write_text(f"from myshop.settings import *\nLAPSE_TIMER = {timer!r}\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "manage.py", *words],
+        cwd=shop,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "here"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot be told" not in done.stderr
+    return done.stdout
+
+
+def tables(file: Path) -> set[str]:
+    """Name the tables in a file."""
+    with sqlite3.connect(file) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@pytest.mark.parametrize("made", ["by the migration", "by the first order"])
+def test_armed_with_the_order(shop: Path, made: str) -> None:
+    """Rolled back it leaves nothing, committed it is never without; the table may come with the first order."""
+    file = shop / "shop.sqlite3"
+    timer = f"sqlite:///{file}"
+    before = timer if made == "by the migration" else "memory://"
+    manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer=before)
+    assert ("lapse_deadline" in tables(file)) is (made == "by the migration")
+    said = manage(shop, "shell", "--no-imports", "--command", TRANSACTIONS, timer=timer)
+    assert json.loads(said) == {"rolled back": 0, "committed": 1, "paid": 0, "at once": 1}
+
+
+def test_the_migration_on_sqlite(shop: Path) -> None:
+    """Made, made again, and taken back; in another file than the shop's nothing is made."""
+    file = shop / "shop.sqlite3"
+    timer = f"sqlite:///{file}"
+    manage(shop, "migrate", "--verbosity", "0", timer=timer)
+    assert "lapse_deadline" in tables(file)
+    manage(shop, "migrate", "lapse", "zero", "--verbosity", "0", timer=timer)
+    assert "lapse_deadline" not in tables(file)
+    manage(shop, "migrate", "--verbosity", "0", timer=f"sqlite:///{shop}/other.sqlite3")
+    assert "lapse_deadline" not in tables(file)
+    assert not (shop / "other.sqlite3").exists()
+    manage(shop, "makemigrations", "lapse", "--check", "--dry-run", timer=timer)

@@ -1,0 +1,122 @@
+"""Armed in a transaction of SQLAlchemy's, by its connection or its session."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, Text, create_engine, select
+from sqlalchemy.orm import Session
+
+from lapse import Deadline, open_timer
+from lapse.testing.conformance import LONG, ago, ahead, keys_of
+from lapse.timers.sql import SqlTimer
+
+ORDERS = Table("sqlalchemy_orders", MetaData(), Column("id", Text))
+DRIVERS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
+
+
+@pytest.fixture(params=list(DRIVERS))
+def url(request: pytest.FixtureRequest, sql_urls: dict[str, str]) -> str:
+    """Address each database."""
+    return sql_urls[request.param]
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    """Make an engine of the shop's on the same database, with a table of orders."""
+    scheme, rest = url.split(":", 1)
+    engine = create_engine(f"{DRIVERS[scheme]}:{rest}")
+    ORDERS.create(engine)
+    yield engine
+    ORDERS.drop(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def timer(url: str, timer_name: str) -> Iterator[SqlTimer]:
+    """Open a timer, which is asked nothing yet."""
+    with open_timer(url, name=timer_name) as timer:
+        assert isinstance(timer, SqlTimer)
+        yield timer
+
+
+@pytest.fixture(params=["a connection", "a session", "a session's connection"])
+def begin(request: pytest.FixtureRequest, engine: Engine) -> Callable[[], Connection | Session]:
+    """Begin what a shop runs its statements on."""
+    return engine.connect if request.param == "a connection" else (lambda: Session(engine))
+
+
+@pytest.fixture
+def where(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
+    """Choose what is handed to the timer."""
+    chosen = request.node.callspec.params["begin"]
+    return (lambda shop: shop.connection()) if chosen == "a session's connection" else (lambda shop: shop)
+
+
+Begin = Callable[[], Connection | Session]
+Where = Callable[[Any], Any]
+
+
+def insert(shop: Connection | Session, order: str) -> None:
+    """Place an order."""
+    shop.execute(ORDERS.insert().values(id=order))
+
+
+def orders(engine: Engine) -> int:
+    """Count the orders."""
+    with engine.connect() as shop:
+        return len(shop.execute(select(ORDERS)).all())
+
+
+def test_rolled_back_and_committed_with_the_order(timer: SqlTimer, engine: Engine, begin: Begin, where: Where) -> None:
+    """What is rolled back was never armed; what is committed is, at once, without another word."""
+    timer.arm([Deadline("old", ahead(LONG))])
+    for order in ("failed", "placed"):
+        with begin() as shop:
+            insert(shop, order)
+            timer.arm_in(where(shop), [Deadline(order, ago(1))])
+            if order == "placed":
+                timer.disarm_in(where(shop), ["old"])
+                shop.commit()
+            else:
+                shop.rollback()
+        assert timer.stats().pending == 1
+    assert keys_of(timer.claim()) == ["placed"]
+    assert orders(engine) == 1
+
+
+def test_a_closed_session_leaves_nothing(timer: SqlTimer, engine: Engine, begin: Begin, where: Where) -> None:
+    """As when a request fails between the order and its commit."""
+    timer.stats()
+    with begin() as shop:
+        insert(shop, "1")
+        timer.arm_in(where(shop), [Deadline("1", ago(1))])
+    assert timer.stats().pending == orders(engine) == 0
+
+
+def test_a_sleeper_is_woken_by_the_commit(
+    timer: SqlTimer, url: str, begin: Begin, where: Where, engine: Engine
+) -> None:
+    """Not before it, and long before it would have looked again by itself."""
+    with open_timer(url, name=timer.name) as worker:
+        worker.stats()
+        with begin() as shop:
+            insert(shop, "1")
+            timer.arm_in(where(shop), [Deadline("1", ago(1))])
+            assert worker.claim(wait=timedelta(milliseconds=200)) == []
+            shop.commit()
+        assert keys_of(worker.claim(wait=timedelta(seconds=60))) == ["1"]
+    assert orders(engine) == 1
+
+
+def test_it_knows_where_it_can_be_armed(timer: SqlTimer, begin: Begin, where: Where, sql_urls: dict[str, str]) -> None:
+    """In its own database, whose table it makes if need be; in a database of another kind not."""
+    with begin() as shop:
+        assert timer.is_beside(where(shop))
+        assert timer.arms_in(where(shop))
+        for scheme, other in sql_urls.items():
+            with open_timer(other, name=timer.name) as elsewhere:
+                assert isinstance(elsewhere, SqlTimer)
+                same = scheme == timer.traits.mechanism
+                assert elsewhere.arms_in(where(shop)) is elsewhere.is_beside(where(shop)) is same
