@@ -30,7 +30,10 @@ FROM orders_order
 
 
 class LiveShop:
-    """The shop's programs on real servers, as `make run` starts them, under the test's control."""
+    """The shop's programs on real servers, as `make run` starts them, under the test's control.
+
+    `timer` is a URL, or "its own": the shop's own database.
+    """
 
     def __init__(self, postgres: PostgresServer, timer: str) -> None:
         self.database = f"crash_{time.monotonic_ns()}"
@@ -41,7 +44,7 @@ class LiveShop:
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "shop.settings",
             "DATABASE_URL": self.url,
-            "LAPSE_TIMER": timer,
+            "LAPSE_TIMER": self.url if timer == "its own" else timer,
             "LAPSE_PAYMENT_WINDOW": str(WINDOW),
             "SECRET_KEY": "for tests only",
             "LOG_LEVEL": "WARNING",
@@ -76,11 +79,12 @@ class LiveShop:
         return row
 
 
-@pytest.fixture(params=["redis", "redis+expiry"])
+@pytest.fixture(params=["redis", "redis+expiry", "its own"])
 def live(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[LiveShop]:
     """Set up a shop on each mechanism that it is run with."""
     with RedisServer() as redis:
-        shop = LiveShop(postgres, redis.url.replace("redis", request.param, 1))
+        is_on_redis = request.param.startswith("redis")
+        shop = LiveShop(postgres, redis.url.replace("redis", request.param, 1) if is_on_redis else request.param)
         shop.manage("migrate", "--verbosity", "0")
         shop.manage("seed")
         yield shop

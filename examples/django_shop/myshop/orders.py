@@ -1,4 +1,4 @@
-"""Placing an order and paying it: each one transaction, and the timer is told after its commit."""
+"""Placing an order and paying it: each one transaction, and the timer is told of what is committed."""
 
 from datetime import timedelta
 
