@@ -11,6 +11,11 @@ from lapse.engine.errors import ConfigError, MissingLibrary
 from lapse.engine.timer import Timer, Traits
 
 MECHANISMS = {
+    "apscheduler+postgres": ("lapse.timers.apscheduler", "apscheduler,postgresql"),
+    "apscheduler+postgresql": ("lapse.timers.apscheduler", "apscheduler,postgresql"),
+    "apscheduler+redis": ("lapse.timers.apscheduler", "apscheduler,redis"),
+    "apscheduler+rediss": ("lapse.timers.apscheduler", "apscheduler,redis"),
+    "apscheduler+sqlite": ("lapse.timers.apscheduler", "apscheduler"),
     "memory": ("lapse.timers.memory", ""),
     "postgres": ("lapse.timers.postgresql", "postgresql"),
     "postgresql": ("lapse.timers.postgresql", "postgresql"),

@@ -17,7 +17,9 @@ SAFETY_LOOK = 3600.0
 PATIENCE = 10.0
 
 
-@pytest.fixture(params=["memory", "redis", "redis+expiry", "postgresql", "sqlite"])
+@pytest.fixture(
+    params=["memory", "redis", "redis+expiry", "postgresql", "sqlite", "apscheduler+redis", "apscheduler+sqlite"]
+)
 def handles(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -32,6 +34,8 @@ def handles(
         yield lambda: timer
         return
     url = sql_urls.get(request.param) or redis_server.url.replace("redis", request.param, 1)
+    if request.param == "apscheduler+sqlite":
+        url = f"apscheduler+{sql_urls['sqlite']}"
     yield lambda: open_timer(url, name=timer_name)
 
 

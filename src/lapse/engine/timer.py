@@ -32,6 +32,8 @@ class Traits:
     """Oldest first over all that is due; False where that holds within each of its parts only."""
     precision: timedelta
     """How far after its time a deadline may be handed out by a worker that is idle."""
+    clock: str = "server"
+    """Whose clock says what is due: the server's, or that of the host that claims."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class MemoryTimer:
         transactional=False,
         ordered=True,
         precision=timedelta(milliseconds=1),
+        clock="host",
     )
 
     def __init__(self, name: str, *, clock: Clock = SYSTEM_CLOCK) -> None:

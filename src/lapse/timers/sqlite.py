@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ TRAITS = Traits(
     ordered=True,
     # What was known when the sleep began is exact; of what another connection arms, the file's version tells.
     precision=timedelta(seconds=LOOK),
+    clock="host",
 )
 
 _STATEMENTS = statements("sqlite")
@@ -144,18 +145,22 @@ class SqliteDatabase:
         """Number the file; 0 where there is none."""
         return self._path.stat().st_ino if self._path.exists() else 0
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn the driver's errors into the timer's: the one place where that is done."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorname", "") or ""
-            if code.startswith(_PASSING) or "no such table" in str(error):
-                raise TimerUnavailable(f"{self._path} cannot be used now: {error}") from error
-            raise TimerRefused(f"{self._path}: {error}: is it a file in a folder that we may write?") from error
-        except OSError as error:
-            raise TimerUnavailable(f"{self._path} cannot be used now: {error}") from error
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._path)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the driver's errors about this file into the timer's: the one place where that is done."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "") or ""
+        if code.startswith(_PASSING) or "no such table" in str(error):
+            raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
+        raise TimerRefused(f"{path}: {error}: is it a file in a folder that we may write?") from error
+    except OSError as error:
+        raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
 
 
 class SqliteTimer(SqlTimer):
@@ -166,6 +171,11 @@ class SqliteTimer(SqlTimer):
 
 def open_from_url(url: str, *, name: str) -> SqliteTimer:
     """Open by URL: sqlite:///orders.db in the working directory, sqlite:////var/lib/shop/orders.db anywhere."""
+    return SqliteTimer(SqliteDatabase(file_of(url)), name)
+
+
+def file_of(url: str) -> Path:
+    """Give the file that a URL means. Raises ConfigError where it means none, TimerRefused for too old an SQLite."""
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or parts.query or parts.fragment or "\0" in path:
@@ -176,7 +186,7 @@ def open_from_url(url: str, *, name: str) -> SqliteTimer:
         raise ConfigError("sqlite:/// needs a file, such as sqlite:///orders.db; for one process there is memory://")
     if sqlite3.sqlite_version_info < OLDEST:
         raise TimerRefused(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
-    return SqliteTimer(SqliteDatabase(Path(path).absolute()), name)
+    return Path(path).absolute()
 
 
 def _number(file: Path) -> str:

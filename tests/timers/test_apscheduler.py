@@ -1,0 +1,45 @@
+"""The timer in APScheduler's job stores keeps the contract, in Redis, PostgreSQL and SQLite."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from lapse import Timer, open_timer
+from lapse.testing.conformance import TimerConformance
+from lapse.testing.model import timer_machine
+from lapse.testing.servers import RedisServer
+
+
+class TestApschedulerRedis(TimerConformance):
+    @pytest.fixture
+    def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
+        """Open a timer of this test's own on the server."""
+        return lambda: open_timer(f"apscheduler+{redis_server.url}", name=timer_name)
+
+
+class TestApschedulerSql(TimerConformance):
+    @pytest.fixture(params=["postgresql", "sqlite"])
+    def handles(self, request: pytest.FixtureRequest, sql_urls: dict[str, str], timer_name: str) -> Callable[[], Timer]:
+        """Open a timer of this test's own in each database."""
+        return lambda: open_timer(f"apscheduler+{sql_urls[request.param]}", name=timer_name)
+
+
+def test_model_on_redis(redis_server: RedisServer, timer_name: str) -> None:
+    """Any sequence of calls leaves the states that a plain dictionary has."""
+    run_model(f"apscheduler+{redis_server.url}", timer_name)
+
+
+@pytest.mark.parametrize("mechanism", ["postgresql", "sqlite"])
+def test_model_on_sql(mechanism: str, sql_urls: dict[str, str], timer_name: str) -> None:
+    """The same in a database."""
+    run_model(f"apscheduler+{sql_urls[mechanism]}", timer_name)
+
+
+def run_model(url: str, name: str) -> None:
+    """Compare with the model, each time with a timer of another name."""
+    names = count()
+    machine = timer_machine(lambda: open_timer(url, name=f"{name}-{next(names)}"))
+    run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))
