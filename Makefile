@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help run test lint format screenshots pins clean
+.PHONY: help run test bench lint format screenshots pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and
 # Several processes at once: tests mostly wait. What ARGS says comes later, so it counts: -n 0 is one process.
 test: $(VENV)/dev.stamp ## Run every test; `make test ARGS="-k name"` runs some, ARGS="-n 0" in one process
 	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+
+bench: $(VENV)/dev.stamp ## Measure every mechanism; `make bench QUICK=1` only sees whether all work
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--json benchmarks/results/latest.json)
+	@$(if $(QUICK),,$(BIN)/python -m tests.docs.made)
 
 lint: $(VENV)/dev.stamp ## Formatter, linter, strict types and the import rule
 	@$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ import os
 import secrets
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import nullcontext
 from datetime import datetime
 from decimal import Decimal
@@ -126,7 +126,7 @@ async def _books(client: httpx.AsyncClient, url: str, merchant: dict[str, str]) 
     products = (await client.get(f"{url}/api/products", headers=merchant)).raise_for_status().json()
     products = products["items"] if isinstance(products, dict) else products
     figures: Counter[str] = Counter()
-    amounts: Counter[str] = Counter()
+    amounts: defaultdict[str, Decimal] = defaultdict(Decimal)
     for day in days:
         for event, figure in {"placed": day["placed"], "paid": day["paid"], **day["cancelled"]}.items():
             figures[event] += figure["count"]
@@ -160,7 +160,7 @@ def _late(document: dict[str, Any]) -> float:
 def _check_books(book: Book, before: dict[str, Any], after: dict[str, Any]) -> None:
     """Compare what the shop says with what was done."""
     done: Counter[str] = Counter()
-    amounts: Counter[str] = Counter()
+    amounts: defaultdict[str, Decimal] = defaultdict(Decimal)
     sold: Counter[str] = Counter()
     for one in book.orders:
         end = "paid" if one.last.get("status") == "paid" else str(one.last.get("cancel_reason"))

@@ -3,7 +3,8 @@
 PORT                    the web server's port on 127.0.0.1 (8000)
 DATABASE_URL            a PostgreSQL of yours; without it a private one is started
 REDIS_URL               a Redis of yours; without it a private one is started
-LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on a server of this run; a URL; or none
+LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on a server of this run, in the shop's
+                        database (postgresql://) or in a file (sqlite://); a URL; or none
 LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (60)
 LAPSE_RUN_DIR           where all data is kept (.run in the checkout)
 ALIPAY_SIMULATOR_PORT   the port of the simulator of Alipay at which orders are paid (a free one)
@@ -22,11 +23,11 @@ from pathlib import Path
 from lapse.config import open_timer
 from lapse.engine.errors import LapseError
 from lapse.testing import leash
-from lapse.testing.servers import PostgresServer, RedisServer
 from shop.running import cashier, choices, secrets_file
 from shop.running.cashier import Cashier
 from shop.running.choices import Choices, WrongChoice
 from shop.running.output import say
+from shop.running.own_servers import FILE, Server
 from shop.running.program import Program
 from shop.running.supervision import KeptProgram, KeptServers, Signals, end, ending, watch
 
@@ -133,23 +134,18 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _prepare(
-    chosen: Choices, paying: Cashier | None, running: ExitStack
-) -> tuple[dict[str, str], dict[str, PostgresServer | RedisServer]]:
+def _prepare(chosen: Choices, paying: Cashier | None, running: ExitStack) -> tuple[dict[str, str], dict[str, Server]]:
     """Start the servers that are wanted, and put together what the shop's processes are to know."""
-    servers: dict[str, PostgresServer | RedisServer] = {}
-    database, redis = chosen.database, chosen.redis
-    if not database:
-        postgres = PostgresServer(chosen.folder / "postgres", durable=True)
-        running.callback(postgres.close)
-        database = postgres.start().url
-        servers["PostgreSQL"] = postgres
-    if not redis and chosen.needs_redis:
-        own = RedisServer(chosen.folder / "redis", appendonly=True)
-        running.callback(own.close)
-        redis = own.start().url
-        servers["Redis"] = own
-    timer = choices.timer_on(chosen.timer, redis, database)
+    servers: dict[str, Server] = {}
+    urls = chosen.given
+    for own in chosen.to_start:
+        server = own.make(chosen.folder / own.folder)
+        running.callback(server.close)
+        urls[own.store] = server.start().url
+        servers[own.name] = server
+    timer = chosen.timer_url(urls)
+    if chosen.store == FILE:
+        (chosen.folder / "timer").mkdir(exist_ok=True)
     if timer != "none":
         with open_timer(timer, name="orders") as opened:
             opened.stats()  # an unfit or absent server is said now, not by the worker's logs
@@ -157,7 +153,7 @@ def _prepare(
     environment = {
         **os.environ,
         **{name: os.environ.get(name) or made for name, made in secrets.items()},
-        "DATABASE_URL": database,
+        "DATABASE_URL": urls["postgresql"],
         "LAPSE_TIMER": timer,
         "LAPSE_PAYMENT_WINDOW": chosen.window,
         "DEBUG": "0",

@@ -7,14 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from lapse.config import MECHANISMS
+from shop.running.own_servers import FILE, OWN_SERVERS, OwnServer, address, file_in, store_of
 
 DEFAULT_PORT = 8000
 DEFAULT_WINDOW = "60"
 LONGEST_WINDOW = 366 * 86_400
 HIGHEST_PORT = 65_535
-POSTGRES = {"postgres", "postgresql"}
-ON_OUR_SERVERS = POSTGRES | {scheme for scheme in MECHANISMS if scheme.startswith("redis")}
-"""Schemes that need no address: `make run` has a server for each."""
 
 
 class WrongChoice(Exception):
@@ -40,9 +38,30 @@ class Choices:
     simulator_port: int | None
 
     @property
-    def needs_redis(self) -> bool:
-        """Whether the timer wants the Redis of this run."""
-        return is_bare(self.timer) and _scheme(self.timer).startswith("redis")
+    def given(self) -> dict[str, str]:
+        """The servers of others, by store: those that need not be started."""
+        return {store: url for store, url in {"postgresql": self.database, "redis": self.redis}.items() if url}
+
+    @property
+    def to_start(self) -> list[OwnServer]:
+        """Which servers this run must have of its own, the shop's database first."""
+        wanted = dict.fromkeys(("postgresql", self.store or FILE))
+        return [OWN_SERVERS[store] for store in wanted if store in OWN_SERVERS and store not in self.given]
+
+    @property
+    def store(self) -> str | None:
+        """Which store of this run the timer wants; None where it has an address of its own, or there is no timer."""
+        return store_of(_scheme(self.timer)) if is_bare(self.timer) else None
+
+    def timer_url(self, servers: Mapping[str, str]) -> str:
+        """Give the timer's full URL, or "none"; `servers` are the addresses by store. Raises WrongChoice."""
+        if self.store is None:
+            return self.timer
+        server = file_in(self.folder) if self.store == FILE else servers[self.store]
+        url = address(_scheme(self.timer), server)
+        if _scheme(url) not in MECHANISMS:
+            raise WrongChoice(f"LAPSE_TIMER={self.timer} cannot be on {without_password(server)}.")
+        return url
 
 
 def read(environment: Mapping[str, str], checkout: Path) -> Choices:
@@ -71,26 +90,8 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
 
 
 def is_bare(url: str) -> bool:
-    """Whether this is a scheme and nothing else."""
-    return url.endswith("://")
-
-
-def timer_on(timer: str, redis: str, database: str = "") -> str:
-    """Give the mechanism that a bare scheme names the address of a server: its password, TLS and database.
-
-    That of PostgreSQL is the shop's own database.
-
-    >>> timer_on("redis+expiry://", "rediss://:secret@example.org:6379/0")
-    'rediss+expiry://:secret@example.org:6379/0'
-    """
-    if not is_bare(timer):
-        return timer
-    if _scheme(timer) in POSTGRES:
-        return database
-    server = urlsplit(redis)
-    protocol, *topology = server.scheme.split("+")
-    expiry = ["expiry"] if "expiry" in _scheme(timer).split("+") else []
-    return urlunsplit(server._replace(scheme="+".join([protocol, *expiry, *topology])))
+    """Whether this is a scheme and nothing else; an empty path of a file counts as nothing."""
+    return url.endswith(("://", f"{FILE}:///"))
 
 
 def without_password(url: str) -> str:
@@ -140,7 +141,7 @@ def _window(text: str) -> str:
 
 def _timer(text: str) -> str:
     scheme = _scheme(text)
-    if text == "none" or (scheme in MECHANISMS and not (is_bare(text) and scheme not in ON_OUR_SERVERS)):
+    if text == "none" or (scheme in MECHANISMS and (store_of(scheme) if is_bare(text) else scheme != "memory")):
         return text
     if scheme == "memory":
         raise WrongChoice("LAPSE_TIMER cannot be memory://: the web server and the worker are two processes.")

@@ -6,11 +6,14 @@ Such a part stands between two comments, `<!-- made: name -->` and `<!-- made: e
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks import pages
 from tests.docs.pages import CHECKOUT, name_of
 from tests.docs.traits_table import traits_table
 
 END = "<!-- made: end -->"
 PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    CHECKOUT / "README.md": {"comparison": pages.readme},
+    CHECKOUT / "docs" / "explanation" / "choosing.md": {"figures": pages.figures, "crashes": pages.crashes},
     CHECKOUT / "docs" / "reference" / "timer.md": {"traits": traits_table},
 }
 """By page, by name: what makes the part."""

@@ -35,7 +35,7 @@ def _one_scheme_each() -> list[str]:
 
 
 def _meanings() -> dict[str, str]:
-    """Read the sentence below each field. Raises AssertionError where a trait has none."""
+    """Read the paragraph below each field. Raises AssertionError where a trait has none."""
     (definition,) = ast.parse(dedent(getsource(Traits))).body
     assert isinstance(definition, ast.ClassDef)
     found: dict[str, str] = {}
@@ -45,7 +45,8 @@ def _meanings() -> dict[str, str]:
             case ast.AnnAssign(target=ast.Name(id=name)):
                 field = name
             case ast.Expr(value=ast.Constant(value=str(text))) if field:
-                found[field] = " ".join(text.split()).removesuffix(".")
+                first, *_ = text.split("\n\n")  # what follows is for whoever writes a mechanism
+                found[field] = " ".join(first.split()).removesuffix(".")
     missing = {one.name for one in fields(Traits)} - set(found) - {NAME}
     assert not missing, f"say below the field what it means: {', '.join(sorted(missing))}"
     return found

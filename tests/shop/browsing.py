@@ -12,12 +12,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from lapse.testing.redis_server import free_port
 from tests.shop.test_run import Run
 
 PATIENCE_MS = 60_000
 PASSWORD = "a long pass phrase 7"
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 LANGUAGES = {"en": "en-US", "zh-hans": "zh-CN"}
+TOLD = {
+    "en": ("Paid", "Cancelled, the stock is back", "It was not paid in time."),
+    "zh-hans": ("已付款", "已取消，库存已恢复", "未在时限内付款。"),
+}
 SIZES = {"wide": (1200, 900), "phone": (390, 844)}
 
 
@@ -43,6 +48,17 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+def opened(folder: Path, timer: str, window: str, **settings: str) -> Iterator[Run]:
+    """Open a shop, and see it close in good order with whatever pages are open."""
+    settings |= {"LAPSE_TIMER": timer, "LAPSE_PAYMENT_WINDOW": window, "LEAST_TIME_TO_PAY": "1"}
+    run = Run(folder / "run", free_port(), **settings)
+    try:
+        yield run.opened()
+    finally:
+        run.process.terminate()
+        assert run.process.wait(PATIENCE_MS / 1000) == 0, run.said
 
 
 class Windows:
@@ -178,3 +194,13 @@ def assert_accessible(page: Page, name: str) -> None:
     assert bad == [], f"{name}: {bad}"
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wider <= 0, f"{name} is {wider} pixels wider than its window"
+
+
+def see_it_lapse(page: Page, said: str, why: str) -> None:
+    """Watch the order's page turn by itself."""
+    expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
+    expect(page.locator("[data-state-line]")).to_have_text(said)
+    expect(page.locator("[data-state-more]")).to_have_text(why)
+    expect(page.locator("[data-pay]")).to_have_count(0)
+    expect(page.locator("[data-order-again]")).to_be_visible()
+    assert page.evaluate("window.never_reloaded")

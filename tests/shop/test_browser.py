@@ -6,19 +6,21 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from lapse.testing.redis_server import free_port
 from tests.shop.browsing import (
     PASSWORD,
     PATIENCE_MS,
+    TOLD,
     Windows,
     browser,
     expect_stock,
+    opened,
     pay,
     place_order,
     press_by_keyboard,
     put_into_cart,
+    see_it_lapse,
     shown,
     sign_in_as_merchant,
     sign_up,
@@ -35,34 +37,7 @@ WINDOW = "14"
 @pytest.fixture(scope="module")
 def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Open a shop in which an order must be paid within some seconds."""
-    yield from opened(tmp_path_factory, "redis://")
-
-
-def opened(folders: pytest.TempPathFactory, timer: str) -> Iterator[Run]:
-    """Open a shop, and see it close in good order with whatever pages are open."""
-    folder = folders.mktemp("browser") / "run"
-    run = Run(folder, free_port(), LAPSE_TIMER=timer, LAPSE_PAYMENT_WINDOW=WINDOW, LEAST_TIME_TO_PAY="1")
-    try:
-        yield run.opened()
-    finally:
-        run.process.terminate()
-        assert run.process.wait(PATIENCE_MS / 1000) == 0
-
-
-def see_it_lapse(page: Page, said: str, why: str) -> None:
-    """Watch the order's page turn by itself."""
-    expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
-    expect(page.locator("[data-state-line]")).to_have_text(said)
-    expect(page.locator("[data-state-more]")).to_have_text(why)
-    expect(page.locator("[data-pay]")).to_have_count(0)
-    expect(page.locator("[data-order-again]")).to_be_visible()
-    assert page.evaluate("window.never_reloaded")
-
-
-TOLD = {
-    "en": ("Paid", "Cancelled, the stock is back", "It was not paid in time."),
-    "zh-hans": ("已付款", "已取消，库存已恢复", "未在时限内付款。"),
-}
+    yield from opened(tmp_path_factory.mktemp("browser"), "redis://", WINDOW)
 
 
 @pytest.mark.parametrize(("language", "size"), [("en", "wide"), ("zh-hans", "phone")])
@@ -198,26 +173,3 @@ def test_the_console_shows_what_lapsed(visit: Windows) -> None:
     assert expired() == (count + 1, amount + Decimal(placed["total"]))
     merchant.goto("/console/orders/")
     expect(merchant.locator(f"[data-order='{placed['id']}']")).to_have_attribute("data-status", "cancelled")
-
-
-class TestByKeyExpiry:
-    """The other mechanism on Redis, at the same pages."""
-
-    @pytest.fixture
-    def open_shop(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-        """Open a shop whose timer is key expiry."""
-        yield from opened(tmp_path_factory, "redis+expiry://")
-
-    def test_an_unpaid_order_lapses_before_the_buyers_eyes(self, visit: Windows) -> None:
-        """The page counts down and turns without a reload; in another window the stock goes and comes back."""
-        page, shelf = visit(), visit()
-        shelf.goto("/")
-        before = shown(shelf)
-        first, second = list(before)[:2]
-        sign_up(page)
-        put_into_cart(page, first, first, second)
-        place_order(page)
-        expect_stock(shelf, {first: before[first] - 2, second: before[second] - 1})
-        expect(page.locator("[data-countdown]")).to_have_text("0:05")
-        see_it_lapse(page, *TOLD["en"][1:])
-        expect_stock(shelf, {first: before[first], second: before[second]})

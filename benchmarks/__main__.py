@@ -1,0 +1,107 @@
+"""`make bench`: every mechanism on the same work, with the usual way beside it, in one run.
+
+For each: how late it is among few and many pending orders, how quickly it drains a burst, how quickly it is armed, what
+a pending deadline weighs, and what it costs when a worker or the server is killed. All of it is on private servers that
+are started for it, in processes of their own, on one machine and by its clock.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks import chart
+from benchmarks.machine import header
+from benchmarks.measuring import measure
+from benchmarks.polling import polling
+from benchmarks.rows import RESULTS, Results, Row
+from benchmarks.scene import MeasurementFailed
+from benchmarks.sizes import FULL, QUICK, Sizes
+from benchmarks.subjects import NAIVE, subjects
+from benchmarks.table import RATES, SERVER_KILLED, WORKER_KILLED, lateness_columns, lines, plain
+
+
+def main() -> int:
+    """Measure, print, write. Returns 0, or 1 where something was early, was lost, or could not be measured."""
+    given = _arguments()
+    sizes = QUICK if given.quick else FULL
+    begun = time.perf_counter()
+    try:
+        places, found = _measure_all(given.only, sizes)
+    except MeasurementFailed as error:
+        print(f"FAILED  {error}", file=sys.stderr)
+        return 1
+    results = Results(header(places, "quick" if given.quick else "full"), [*found, *polling()])
+    for title, columns in (
+        ("Lateness", lateness_columns(results)),
+        ("Rates", RATES),
+        ("A worker is killed", WORKER_KILLED),
+        ("The server is killed", SERVER_KILLED),
+    ):
+        print(f"\n{title}\n{plain(lines(results, columns))}")
+    print(f"\n{time.perf_counter() - begun:.0f} s")
+    if faults := wrong(results):
+        print("\n".join(f"WRONG  {fault}" for fault in faults), file=sys.stderr)
+        return 1
+    if given.json:
+        results.write(given.json)
+    if given.json == RESULTS:
+        chart.FILE.write_text(chart.svg(results), encoding="utf-8")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    names = list(subjects())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"mechanisms: {', '.join(repr(name) for name in names)}\n\n"
+        "examples:\n"
+        "  make bench                                  all, in about ten minutes; writes results, chart and pages\n"
+        "  make bench QUICK=1                          the short form: says whether all work, not how well\n"
+        "  python -m benchmarks --only redis,sqlite    two of them, compared; nothing is written\n"
+        "  python -m benchmarks --json results.json    all of them, written elsewhere",
+    )
+    parser.add_argument("--quick", action="store_true", help="little work, several side by side: figures mean nothing")
+    parser.add_argument("--only", default="", help="names of mechanisms, with commas between")
+    parser.add_argument("--json", type=Path, help=f"write the rows there; {RESULTS.name} in results/ is the pages'")
+    given = parser.parse_args()
+    given.only = [name.strip() for name in given.only.split(",")] if given.only else names
+    if unknown := [name for name in given.only if name not in names]:
+        parser.error(f"there is no {', '.join(unknown)}: choose from {', '.join(names)}")
+    given.json = given.json and given.json.absolute()
+    if given.json == RESULTS and (given.quick or given.only != names):
+        parser.error("the pages tell of a full run with every mechanism: give another file to --json")
+    return given
+
+
+def _measure_all(names: Sequence[str], sizes: Sizes) -> tuple[dict[str, str], list[Row]]:
+    """Give what each is measured on, and all rows."""
+    places: dict[str, str] = {}
+    begun = time.perf_counter()
+
+    def one(name: str) -> list[Row]:
+        def say(what: str) -> None:
+            print(f"{time.perf_counter() - begun:6.1f} s  {name:<22} {what}", flush=True)
+
+        places[name], rows = measure(name, sizes, say)
+        return rows
+
+    with ThreadPoolExecutor(sizes.at_once) as pool:
+        found = [row for rows in pool.map(one, names) for row in rows]
+    return {name: places[name] for name in names}, found
+
+
+def wrong(results: Results) -> list[str]:
+    """Say what no mechanism of Lapse may do: lose an order or do its effects twice. Who is early fails at once."""
+    ours = [row for row in results.rows if row.mechanism != NAIVE]
+    none_of = ("never cancelled", "effects doubled")
+    lost = [row for row in ours if row.value is None or (row.value and row.measurement.endswith(none_of))]
+    return [f"{row.mechanism}: {row.measurement}: {row.value or 'never'}" for row in lost]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""How late a handler is called, after its order's deadline, among many orders whose time is far."""
+
+from collections.abc import Iterator
+from math import inf
+
+from benchmarks.rows import percentile
+from benchmarks.scene import MeasurementFailed, TooLate, now_ms, scene
+from benchmarks.sizes import Sizes
+from benchmarks.subjects import Subject
+
+HOUR = 3_600_000
+"""In ms. What is far is due in one to two hours."""
+WARM_UP = 50
+"""Orders that come first and do not count: connections are made, code is loaded."""
+Figure = tuple[str, float, str, dict[str, object]]
+"""A measurement's name, its value, its unit, its parameters."""
+
+
+def far(first: int, count: int) -> dict[int, int]:
+    """Give orders of a far future, numbered from `first`."""
+    begin = now_ms() + HOUR
+    return {first + step: begin + step * HOUR // count for step in range(count)}
+
+
+def lateness(subject: Subject, sizes: Sizes, pending: int, lead: float) -> Iterator[Figure]:
+    """Let orders fall due one after the other. What is far is armed already, unless the worker has to arm it.
+
+    Raises TooLate where the worker was not ready when the first fell due, MeasurementFailed for one that was early.
+    """
+    count, gap = sizes.due + WARM_UP, 1000 // sizes.per_second
+    with scene(subject, sizes.lease) as stage:
+        begin = now_ms() + round(lead * 1000)
+        due = {-1 - step: begin + step * gap for step in range(count)}
+        stage.arm(due | far(0, pending) if subject.local else due)
+        with stage.worker() as worker:
+            if now_ms() >= begin:
+                raise TooLate
+            last = max(due.values()) / 1000
+            stage.wait_for(count, last + sizes.patience, worker)
+        entered: dict[int, int] = {}
+        for number, at in stage.noted():
+            entered.setdefault(number, at)
+    late = sorted((entered.get(-1 - step, inf) - due[-1 - step] * 1e6) / 1e6 for step in range(WARM_UP, count))
+    if late[0] < 0:
+        raise MeasurementFailed(f"an order was handed over {-late[0]:.3f} ms before its deadline")
+    about: dict[str, object] = {"pending": pending, "due": sizes.due, "per_s": sizes.per_second}
+    about["patience_s"] = sizes.patience
+    for name, value in (
+        ("earliest", late[0]),
+        ("p50", percentile(late, 0.5)),
+        ("p99", percentile(late, 0.99)),
+        ("max", late[-1]),
+    ):
+        yield f"lateness {name}", value, "ms", about
+    yield "fired in time to be counted", 100 * sum(one < inf for one in late) / len(late), "%", about

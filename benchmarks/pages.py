@@ -1,0 +1,101 @@
+"""The parts of the pages that are made from the figures."""
+
+from textwrap import fill
+
+from benchmarks import chart, rows
+from benchmarks.rows import Results
+from benchmarks.table import (
+    RATES,
+    SERVER_KILLED,
+    WORKER_KILLED,
+    Column,
+    lateness_columns,
+    lines,
+    markdown,
+    most_pending,
+)
+
+WIDTH = 120
+"""Of the lines on the pages."""
+
+
+def readme() -> str:
+    """Give the chart, a short table, and where it was measured."""
+    results = rows.read()
+    pending = most_pending(results)
+    columns = [
+        Column("late, p50", "lateness p50", {"pending": pending}),
+        Column("late, p99", "lateness p99", {"pending": pending}),
+        RATES[0],
+        RATES[1],
+        RATES[3],
+        Column("worker killed: never cancelled", "worker killed: never cancelled"),
+        Column("server killed: never cancelled", "server killed: never cancelled"),
+    ]
+    path = chart.FILE.relative_to(rows.RESULTS.parents[2])
+    return "\n\n".join(
+        [
+            f"![Bars: how late each mechanism is, and how many orders per second it hands over]({path})",
+            markdown(lines(results, columns)),
+            fill(f"Late among {pending:,} pending orders. {_crash(results)}", WIDTH),
+            where(results),
+        ]
+    )
+
+
+def figures() -> str:
+    """Give every figure of lateness and of rates."""
+    results = rows.read()
+    parts = [
+        "Seconds after the deadline at which a handler is called, among so many pending orders:",
+        markdown(lines(results, lateness_columns(results))),
+        f"Rates and weight. The burst is {_orders(results, 'burst drained')} orders at one instant:",
+        markdown(lines(results, RATES)),
+        where(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def crashes() -> str:
+    """Give what crashes cost."""
+    results = rows.read()
+    burst = results.rows_of("worker killed: longest delay")[0].parameters
+    spread = results.rows_of("server killed: longest delay")[0].parameters
+    worker = (
+        f"A worker is killed amid a burst of {burst['orders']:,} orders, when half of its batch is done and not "
+        f"settled, and another is started at once. A lease lasts {burst['lease_s']:g} s:"
+    )
+    server = (
+        f"The server is killed while {spread['orders']:,} orders fall due over {spread['spread_s']:g} s, and started "
+        "again at once. Where there is no server, the worker's process is killed:"
+    )
+    return "\n\n".join(
+        [
+            fill(worker, WIDTH),
+            markdown(lines(results, WORKER_KILLED)),
+            fill(server, WIDTH),
+            markdown(lines(results, SERVER_KILLED)),
+        ]
+    )
+
+
+def where(results: Results) -> str:
+    """Say where and when it was measured, with what."""
+    about, machine = results.header, results.header["machine"]
+    return fill(
+        f"Measured on {about['measured']} at revision {about['revision']}, on one machine with {machine['cores']} "
+        f"cores ({machine['processor']}) and {machine['memory_gib']} GiB, {machine['system']}, "
+        f"Python {about['python']}: "
+        f"{'; '.join(dict.fromkeys(about['places'].values()))}. "
+        "Load, worker and server share the machine and its clock. Polling is computed.",
+        WIDTH,
+    )
+
+
+def _crash(results: Results) -> str:
+    worker, server = (_orders(results, f"{who} killed: longest delay") for who in ("worker", "server"))
+    return f"A worker was killed amid {worker} orders, the server amid {server}."
+
+
+def _orders(results: Results, measurement: str) -> str:
+    return f"{results.rows_of(measurement)[0].parameters['orders']:,}"

@@ -1,0 +1,132 @@
+"""Where deadlines are kept: a private server for each kind of URL, what it weighs, and how it is killed.
+
+A new kind of server is one entry of `PLACES`.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+
+from lapse.config import MECHANISMS
+from lapse.testing.redis_wire import info
+from lapse.testing.servers import PostgresServer, RedisServer
+
+
+class Server(Protocol):
+    """A private server of `lapse.testing.servers`."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    def start(self) -> object:
+        """Start it and return once it answers."""
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+
+    def close(self) -> None:
+        """End it for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place, started.
+
+    `weight` says in bytes how much is there, by the server's own account. `about` has its version and the settings
+    that decide what a crash costs. `server` is None where the deadlines are in no process of their own.
+    """
+
+    address: str
+    weight: Callable[[], int]
+    about: Callable[[], str]
+    server: Server | None = None
+
+    def url(self, scheme: str) -> str:
+        """Address it by a scheme."""
+        return f"{scheme}:{self.address.partition(':')[2]}"
+
+    def close(self) -> None:
+        """End its server, if it has one."""
+        if self.server:
+            self.server.close()
+
+
+def _memory(_folder: Path) -> Place:
+    def resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    return Place("memory://", resident, lambda: "this process's memory")
+
+
+def _redis(folder: Path) -> Place:
+    server = RedisServer(folder).start()
+    return Place(
+        server.url,
+        lambda: int(info(server.port, "memory")["used_memory"]),
+        lambda: f"Redis {server.version}, nothing on disk",
+        server,
+    )
+
+
+def _postgresql(folder: Path) -> Place:
+    server = PostgresServer(folder, durable=True).start()
+
+    def ask(question: str) -> str:
+        with psycopg.connect(server.url) as connection:
+            (answer,) = connection.execute(question).fetchone() or ("",)
+            return str(answer)
+
+    size = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relnamespace = "
+    return Place(
+        server.url,
+        lambda: int(ask(size + "'public'::regnamespace")),
+        lambda: f"PostgreSQL {ask('SHOW server_version').split()[0]}, fsync on",
+        server,
+    )
+
+
+def _sqlite(folder: Path) -> Place:
+    file = folder / "deadlines.db"
+
+    def size() -> int:
+        if not file.exists():
+            return 0
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return file.stat().st_size
+
+    return Place(f"sqlite:///{file}", size, lambda: f"SQLite {sqlite3.sqlite_version}, a file in WAL mode")
+
+
+PLACES: Mapping[str, Callable[[Path], Place]] = {
+    "memory": _memory,
+    "postgresql": _postgresql,
+    "redis": _redis,
+    "sqlite": _sqlite,
+}
+"""The part of a URL's scheme that names the server → how one is started, with its files in a folder of its own."""
+
+
+def kind_of(scheme: str) -> str:
+    """Name the place of a URL's scheme, such as "redis" for "redis+expiry"; "" where there is none to start."""
+    return next((part for part in scheme.split("+") if part in PLACES), "")
+
+
+def schemes() -> list[str]:
+    """Give each mechanism's plainest scheme for each place it can be at, in the order of their names.
+
+    Those by TLS, Sentinel or a cluster are the same mechanism by a longer way, and not measured again.
+    """
+    plainest: dict[tuple[str, str], str] = {}
+    for scheme in sorted(MECHANISMS, key=lambda scheme: (len(scheme), scheme)):
+        if kind := kind_of(scheme):
+            plainest.setdefault((MECHANISMS[scheme][0], kind), scheme)
+    return sorted(plainest.values())
