@@ -54,6 +54,11 @@ def stays(condition: Callable[[], bool], seconds: float = 1.0) -> bool:
     return condition()
 
 
+def noted(heard: Recorder) -> bool:
+    """Whether the worker has noted for which memory it armed: a loss from now on is one more, and is the first."""
+    return bool(heard.of(Kind.REARMED))
+
+
 def take_over(first: RedisServer, second: RedisServer) -> None:
     """Make the second a replica that was promoted before it had heard of any deadline."""
     for key in ("epoch", "shards"):
@@ -75,11 +80,11 @@ def test_at_the_start_and_never_without_cause(
         assert [event.count for event in heard.of(Kind.REARMED)] == [2]
 
 
-def test_after_a_flush(own_redis: RedisServer, queue: Timer, start: Start) -> None:
+def test_after_a_flush(own_redis: RedisServer, queue: Timer, start: Start, heard: Recorder) -> None:
     """Somebody empties the server, which goes on running."""
     orders = Orders(queue, "a", "b", "c")
     start(queue, Handled(), rearm=orders.rearm)
-    wait_until(lambda: orders.calls == 1 and orders.armed)
+    wait_until(lambda: noted(heard) and orders.armed)
     own_redis.ask("FLUSHALL")
     wait_until(lambda: orders.calls == 2 and orders.armed)
     assert stays(lambda: orders.calls == 2)
@@ -90,7 +95,7 @@ def test_after_a_restart_without_data(own_redis: RedisServer, queue: Timer, star
     orders = Orders(queue, "a", "b", "c")
     handled = Handled()
     start(queue, handled, rearm=orders.rearm)
-    wait_until(lambda: orders.calls == 1 and orders.armed)
+    wait_until(lambda: noted(heard) and orders.armed)
     own_redis.kill()
     own_redis.start()
     wait_until(lambda: orders.calls == 2 and orders.armed)
@@ -98,12 +103,12 @@ def test_after_a_restart_without_data(own_redis: RedisServer, queue: Timer, star
     assert len(heard.of(Kind.REARMED)) == 2
 
 
-def test_after_a_restart_with_an_older_copy(tmp_path: Path, start: Start) -> None:
+def test_after_a_restart_with_an_older_copy(tmp_path: Path, start: Start, heard: Recorder) -> None:
     """The server remembers an earlier state, epoch and all; what was armed since is armed again."""
     with RedisServer(tmp_path / "redis") as server, open_timer(server.url, name="orders") as timer:
         orders = Orders(timer, "old")
         start(timer, Handled(), rearm=orders.rearm)
-        wait_until(lambda: orders.calls == 1 and orders.armed)
+        wait_until(lambda: noted(heard) and orders.armed)
         server.ask("SAVE")
         shutil.copy(server.directory / "dump.rdb", tmp_path / "old.rdb")
         orders.unpaid.add("young")
@@ -114,7 +119,7 @@ def test_after_a_restart_with_an_older_copy(tmp_path: Path, start: Start) -> Non
         wait_until(lambda: orders.calls == 2 and orders.armed)
 
 
-def test_a_failover_that_only_the_commands_notice(own_redis: RedisServer, start: Start) -> None:
+def test_a_failover_that_only_the_commands_notice(own_redis: RedisServer, start: Start, heard: Recorder) -> None:
     """The listener's connection is half open and hears nothing; what is behind the address is another server by now."""
     with (
         RedisServer() as second,
@@ -123,13 +128,13 @@ def test_a_failover_that_only_the_commands_notice(own_redis: RedisServer, start:
     ):
         orders = Orders(timer, "a", "b")
         start(timer, Handled(), rearm=orders.rearm)
-        wait_until(lambda: orders.calls == 1 and orders.armed)
+        wait_until(lambda: noted(heard) and orders.armed)
         take_over(own_redis, second)
         proxy.move(second.port)
         wait_until(lambda: orders.calls == 2 and orders.armed)
 
 
-def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start) -> None:
+def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start, heard: Recorder) -> None:
     """Connections that are lost and made again within one command, to another server, do not go unnoticed."""
     with (
         RedisServer() as second,
@@ -138,7 +143,7 @@ def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start) ->
     ):
         orders = Orders(timer, "a", "b")
         start(timer, Handled(), rearm=orders.rearm)
-        wait_until(lambda: orders.calls == 1 and orders.armed)
+        wait_until(lambda: noted(heard) and orders.armed)
         threading.Event().wait(0.5)  # until the listener stands, so that it is not its first connection that tells
         before = orders.calls
         take_over(own_redis, second)
