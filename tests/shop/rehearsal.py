@@ -45,7 +45,8 @@ def stock_of(product: Product) -> tuple[int, int]:
 
 def assert_no_drift() -> None:
     """Let the audit prove stock, figures and trail."""
-    assert audit(grace=timedelta(minutes=1)) == []
+    found = audit(grace=timedelta(minutes=1))
+    assert found == [], found
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
