@@ -14,14 +14,13 @@ ledger, which is the delay queue. The three faults of the bare mechanism and wha
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-import redis
 from redis.cluster import RedisCluster
 
 from lapse.engine.deadline import Claim
-from lapse.engine.errors import TimerRefused, TimerUnavailable
+from lapse.engine.errors import TimerUnavailable
 from lapse.timers.redis_listener import RedisListener
+from lapse.timers.redis_notifications import require_notifications
 from lapse.timers.redis_queue import RedisQueue
 from lapse.timers.redis_server import Address, Client, primaries, translated
 from lapse.timers.redis_shards import MOST_SHARDS
@@ -31,6 +30,9 @@ LINGER = 0.002
 
 MANY = 1000
 """Commands in one pipeline."""
+
+ANNOUNCED = "Ex"
+"""What must be announced: events under their own names (E), of expired keys (x)."""
 
 
 class RedisExpiry(RedisQueue):
@@ -99,7 +101,7 @@ class RedisExpiry(RedisQueue):
             ]
         return [*super()._listeners(), *self._events]
 
-    def _on_expired(self, name: bytes) -> None:
+    def _on_expired(self, _channel: bytes, name: bytes) -> None:
         if name.startswith(self._prefix.encode()):
             self._waker.wake()
 
@@ -111,31 +113,7 @@ class RedisExpiry(RedisQueue):
     def _check_server(self) -> None:
         super()._check_server()
         for server in primaries(self._client):
-            require_notifications(server)
-
-
-def require_notifications(server: redis.Redis) -> None:
-    """Make sure that the server announces expired keys, or raise TimerRefused with the line that makes it."""
-    with translated():
-        try:
-            found: Any = server.config_get("notify-keyspace-events")
-        except redis.ResponseError as error:
-            raise TimerRefused(
-                f"cannot see whether Redis announces expired keys ({error}). Permit CONFIG GET to this user, "
-                "or choose the delay queue, redis://, which needs no events"
-            ) from error
-    flags = str(found.get("notify-keyspace-events", ""))
-    if "E" in flags and ("x" in flags or "A" in flags):
-        return
-    wanted = flags + "".join(flag for flag in "Ex" if flag not in flags)
-    with translated():
-        try:
-            server.config_set("notify-keyspace-events", wanted)
-        except redis.ResponseError as error:
-            raise TimerRefused(
-                f"Redis announces no expired keys, and this user may not change that ({error}). Add this line to "
-                f"redis.conf and restart, or run CONFIG SET with the same words:\n    notify-keyspace-events {wanted}"
-            ) from error
+            require_notifications(server, ANNOUNCED)
 
 
 def open_from_url(url: str, *, name: str) -> RedisExpiry:

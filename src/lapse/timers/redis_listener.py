@@ -18,23 +18,27 @@ LISTEN = 0.5
 
 
 class RedisListener:
-    """Subscribes to one channel on one server.
+    """Subscribes to one channel on one server, or to all whose names match a `pattern` of Redis's.
 
-    `on_message` is called with the text of each message, `on_connect` whenever the subscription stands, for the first
-    time or again: what was published in between is lost, and the server may be another one. Both must be quick.
+    `on_message` is called with the channel and the text of each message, `on_connect` whenever the subscription
+    stands, for the first time or again: what was published in between is lost, and the server may be another one.
+    Both must be quick.
     """
 
     def __init__(
         self,
         connect: Callable[[], redis.Redis],
         channel: str,
-        on_message: Callable[[bytes], None],
+        on_message: Callable[[bytes, bytes], None],
         on_connect: Callable[[], None],
+        *,
+        pattern: bool = False,
     ) -> None:
         self._connect = connect
         self._channel = channel
         self._on_message = on_message
         self._on_connect = on_connect
+        self._pattern = pattern
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -56,9 +60,12 @@ class RedisListener:
             with suppress(TimerError), translated():  # the worker's own claims report an absent server
                 failures += 1
                 with self._connect().pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
-                    pubsub.subscribe(self._channel)
+                    if self._pattern:
+                        pubsub.psubscribe(self._channel)
+                    else:
+                        pubsub.subscribe(self._channel)
                     while not self._closed.is_set():
-                        if self._hear(pubsub) == "subscribe":
+                        if self._hear(pubsub).endswith("subscribe"):
                             failures = 0
             if failures:
                 self._closed.wait(RECONNECT.delay(failures).total_seconds())
@@ -74,8 +81,8 @@ class RedisListener:
             if pubsub.health_check_response_counter * LISTEN > ANSWER_WITHIN:
                 raise exceptions.ConnectionError("the server does not answer a PING on the listener's connection")
             return ""
-        if message["type"] == "subscribe":
+        if message["type"] in ("subscribe", "psubscribe"):
             self._on_connect()  # also when the client connected again by itself, which nothing else would tell
-        elif message["type"] == "message":
-            self._on_message(message["data"])
+        elif message["type"] in ("message", "pmessage"):
+            self._on_message(message["channel"], message["data"])
         return str(message["type"])

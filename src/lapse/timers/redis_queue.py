@@ -50,7 +50,7 @@ class RedisQueue:
         self._connected = 0  # another number whenever the server may be another: a connection stands, an answer failed
         self._servers = (-1, "")  # what that was when the server was last looked at, and its name
         self._wakes = RedisListener(
-            lambda: primaries(self._client)[0], self._channel, lambda _: self._waker.wake(), self._on_connect
+            lambda: primaries(self._client)[0], self._channel, lambda *_: self._waker.wake(), self._on_connect
         )
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:

@@ -1,0 +1,57 @@
+"""Which changes of keys a Redis server announces: `notify-keyspace-events`, looked up, set, or refused."""
+
+from typing import Any
+
+import redis
+
+from lapse.engine.errors import TimerRefused
+from lapse.timers.redis_server import translated
+
+SETTING = "notify-keyspace-events"
+ALL = "g$lshzxetd"
+"""What the flag A stands for."""
+
+
+def announced(server: redis.Redis) -> str:
+    """Read the flags. Raises TimerRefused where the user may not."""
+    with translated():
+        found: Any = server.config_get(SETTING)
+    return str(found.get(SETTING, ""))
+
+
+def with_flags(flags: str, needed: str) -> str:
+    """Give the flags with those that are needed added. None is taken away: others may listen to their events."""
+    there = flags + (ALL if "A" in flags else "")
+    return flags + "".join(flag for flag in needed if flag not in there)
+
+
+def set_flags(server: redis.Redis, needed: str) -> str:
+    """Add the flags that are needed to those the server has. Returns those it has then.
+
+    Raises TimerRefused, with the line that somebody else must add, where the user may not.
+    """
+    wanted = with_flags(announced(server), needed)
+    with translated():
+        try:
+            server.config_set(SETTING, wanted)
+        except redis.ResponseError as error:
+            raise TimerRefused(
+                f"Redis does not announce what is needed, and this user may not change that ({error}). Add this line "
+                f"to redis.conf and restart, or run CONFIG SET with the same words:\n    {SETTING} {wanted}"
+            ) from error
+    return wanted
+
+
+def require_notifications(server: redis.Redis, needed: str) -> str:
+    """Make sure that the server announces what is needed. Returns the flags that it had to be given, "" for none.
+
+    Raises TimerRefused, with the line that makes it, where that cannot be looked up or set.
+    """
+    try:
+        flags = announced(server)
+    except TimerRefused as error:
+        raise TimerRefused(
+            f"cannot see whether Redis announces what happens to keys ({error.__cause__}). Permit CONFIG GET to this "
+            "user, or choose the delay queue, redis://, which needs no events"
+        ) from error
+    return "" if with_flags(flags, needed) == flags else set_flags(server, needed)
