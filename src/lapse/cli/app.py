@@ -9,6 +9,7 @@ from lapse.cli import buried
 from lapse.cli.check import check
 from lapse.cli.schema import schema
 from lapse.cli.stats import stats
+from lapse.cli.watch import watch
 from lapse.cli.worker import worker
 
 app = typer.Typer(
@@ -41,6 +42,8 @@ def about(
 
     lapse worker redis://localhost:6379/0 --handler shop.lapsing:orders
 
+    lapse watch redis://localhost:6379/0 --prefix nick_ --post https://shop.example/payment/cancel_order/
+
     lapse stats redis://localhost:6379/0 --watch
 
     lapse buried list redis://localhost:6379/0
@@ -49,6 +52,7 @@ def about(
 
 
 app.command()(worker)
+app.command()(watch)
 app.command()(stats)
 app.command()(check)
 app.command()(schema)

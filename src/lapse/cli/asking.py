@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lapse.timers.redis_ledger_name import ledger_name
+
 Url = Annotated[
     str,
     typer.Argument(
@@ -17,7 +19,15 @@ Url = Annotated[
     ),
 ]
 Name = Annotated[str, typer.Option("--name", help="Which of the timers on that server.")]
+OfPrefix = Annotated[
+    str, typer.Option("--prefix", help="The timer of `lapse watch` for keys with this prefix, instead of --name.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for a machine.")]
+
+
+def timer_name(name: str, prefix: str) -> str:
+    """Name the timer that is meant."""
+    return ledger_name(prefix) if prefix else name
 
 
 def write_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lapse.cli.asking import Json, Name, Url, write_json
+from lapse.cli.asking import Json, Name, OfPrefix, Url, timer_name, write_json
 from lapse.config import open_timer
 from lapse.engine.timer import Timer
 
@@ -23,6 +23,7 @@ def show(
     url: Url,
     *,
     name: Name = "orders",
+    prefix: OfPrefix = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     json: Json = False,
 ) -> None:
@@ -32,7 +33,7 @@ def show(
 
     lapse buried list redis://localhost:6379/0 --json
     """
-    with open_timer(url, name=name) as timer:
+    with open_timer(url, name=timer_name(name, prefix)) as timer:
         found = timer.buried(limit)
     if json:
         write_json([asdict(one) for one in found])
@@ -47,14 +48,16 @@ def show(
 
 
 @app.command()
-def retry(url: Url, *, name: Name = "orders", key: Keys = None, json: Json = False) -> None:
+def retry(url: Url, *, name: Name = "orders", prefix: OfPrefix = "", key: Keys = None, json: Json = False) -> None:
     """Bring all of them back, or those named by --key: due at once, attempts counted from nought.
 
     [bold]Example[/bold]
 
     lapse buried retry redis://localhost:6379/0 --key 1001 --key 1002
+
+    lapse buried retry redis://localhost:6379/0 --prefix nick_
     """
-    with open_timer(url, name=name) as timer:
+    with open_timer(url, name=timer_name(name, prefix)) as timer:
         count = timer.revive(_chosen(timer, key))
     _report("revived", count, json=json)
 
@@ -64,6 +67,7 @@ def drop(
     url: Url,
     *,
     name: Name = "orders",
+    prefix: OfPrefix = "",
     key: Keys = None,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     json: Json = False,
@@ -76,7 +80,7 @@ def drop(
     """
     if bool(key) == every:
         raise typer.BadParameter("name them with --key, or choose --all")
-    with open_timer(url, name=name) as timer:
+    with open_timer(url, name=timer_name(name, prefix)) as timer:
         # Only what is buried: a key that is pending stays, unless it was armed again this very moment, and then the
         # sweep still finds its order.
         chosen = _chosen(timer, key)

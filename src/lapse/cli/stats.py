@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lapse.cli.asking import Json, Name, Url, span, write_json
+from lapse.cli.asking import Json, Name, OfPrefix, Url, span, timer_name, write_json
 from lapse.config import open_timer
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Stats, Timer
@@ -18,6 +18,7 @@ def stats(
     url: Url,
     *,
     name: Name = "orders",
+    prefix: OfPrefix = "",
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks, with --watch.")] = 1.0,
     json: Json = False,
@@ -30,7 +31,7 @@ def stats(
 
     lapse stats redis://localhost:6379/0 --name orders --watch --json
     """
-    with open_timer(url, name=name) as timer:
+    with open_timer(url, name=timer_name(name, prefix)) as timer:
         if not watch:
             _show(timer, timer.stats(), json=json)
             return

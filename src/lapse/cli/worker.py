@@ -1,6 +1,5 @@
 """`lapse worker`: runs a handler, or lapses the orders behind a port, as deadlines become due."""
 
-import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +13,10 @@ from typing import Annotated, cast
 import typer
 
 from lapse.cli.asking import Json, Name, Url
+from lapse.cli.log import log_hook
 from lapse.config import open_timer
-from lapse.engine.errors import ConfigError, MissingLibrary
-from lapse.engine.events import Hook, log_event
+from lapse.engine.errors import ConfigError
+from lapse.engine.events import Hook
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, Handler, Worker
 from lapse.orders.lapsing import Lapsing
@@ -56,7 +56,7 @@ def worker(
 
     lapse worker redis://localhost:6379/0 --name reminders --handler shop.mail:remind --batch 50 --json
     """
-    hook = _logging(json=json)
+    hook = log_hook(json=json)
     handle, lapsing = _load(handler)
     with open_timer(url, name=name) as timer, _swept(lapsing, name, hook) if lapsing else nullcontext():
         Worker(
@@ -116,16 +116,3 @@ def _rearming(timer: Timer, orders: Orders) -> Callable[[], int]:
         return count
 
     return rearm
-
-
-def _logging(*, json: bool) -> Hook:
-    """Log by structlog where it is installed; JSON needs it."""
-    try:
-        from lapse.observability import logs  # noqa: PLC0415 - an extra of its own
-    except MissingLibrary:
-        if json:
-            raise
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        return log_event
-    logs.configure(json=json or None)
-    return logs.LogHook()

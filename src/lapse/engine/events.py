@@ -24,6 +24,7 @@ class Kind(StrEnum):
     TIMER_BACK = "timer back"
     REARMED = "orders armed again"
     SWEPT = "orders swept"
+    WATCHING = "watching keys"
     DECLINED = "delivery declined"
     LEARNT = "keys learnt"
     UNFIT = "server unfit"

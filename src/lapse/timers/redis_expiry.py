@@ -15,14 +15,12 @@ ledger, which is the delay queue. The three faults of the bare mechanism and wha
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from redis.cluster import RedisCluster
-
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import TimerUnavailable
-from lapse.timers.redis_listener import RedisListener
+from lapse.timers.redis_listener import Listening, RedisListener
 from lapse.timers.redis_notifications import require_notifications
 from lapse.timers.redis_queue import RedisQueue
-from lapse.timers.redis_server import Address, Client, primaries, translated
+from lapse.timers.redis_server import Address, Client, database, primaries, translated
 from lapse.timers.redis_shards import MOST_SHARDS
 
 LINGER = 0.002
@@ -87,13 +85,13 @@ class RedisExpiry(RedisQueue):
                 alive = pipeline.execute()
             yield from (name for name, still in zip(part, alive, strict=True) if still)
 
-    def _listeners(self) -> Sequence[RedisListener]:
+    def _listeners(self) -> Sequence[Listening]:
         """Listen to the wake-ups of the queue, and on every server to the events of its keys."""
         if not self._events:
             self._events = [
                 RedisListener(
                     lambda number=number: primaries(self._client)[number],  # type: ignore[misc] # a default binds it
-                    f"__keyevent@{self._database()}__:expired",
+                    f"__keyevent@{database(self._client)}__:expired",
                     self._on_expired,
                     self._on_connect,
                 )
@@ -104,11 +102,6 @@ class RedisExpiry(RedisQueue):
     def _on_expired(self, _channel: bytes, name: bytes) -> None:
         if name.startswith(self._prefix.encode()):
             self._waker.wake()
-
-    def _database(self) -> int:
-        if isinstance(self._client, RedisCluster):
-            return 0  # a cluster has no other
-        return int(self._client.connection_pool.connection_kwargs.get("db") or 0)
 
     def _check_server(self) -> None:
         super()._check_server()

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Protocol
 
 import redis
 from redis import exceptions
@@ -17,6 +18,18 @@ LISTEN = 0.5
 """Seconds between two looks at whether to end."""
 
 
+class Listening(Protocol):
+    """Something that listens in threads of its own."""
+
+    def ensure(self) -> None:
+        """Listen, if not yet."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
 class RedisListener:
     """Subscribes to one channel on one server, or to all whose names match a `pattern` of Redis's.
 
@@ -28,7 +41,7 @@ class RedisListener:
     def __init__(
         self,
         connect: Callable[[], redis.Redis],
-        channel: str,
+        channel: str | bytes,
         on_message: Callable[[bytes, bytes], None],
         on_connect: Callable[[], None],
         *,

@@ -15,7 +15,7 @@ from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.redis_check import findings
-from lapse.timers.redis_listener import RedisListener
+from lapse.timers.redis_listener import Listening, RedisListener
 from lapse.timers.redis_server import Address, Client, identity, primaries, script, translated
 from lapse.timers.redis_shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
 
@@ -170,7 +170,7 @@ class RedisQueue:
     ) -> None:
         self.close()
 
-    def _listeners(self) -> Sequence[RedisListener]:
+    def _listeners(self) -> Sequence[Listening]:
         return [self._wakes]
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:

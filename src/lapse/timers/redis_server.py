@@ -155,6 +155,13 @@ def primaries(client: Client) -> list[redis.Redis]:
         return [client]
 
 
+def database(client: Client) -> int:
+    """Give the number of the database that the client's keys are in."""
+    if isinstance(client, RedisCluster):
+        return 0  # a cluster has no other
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
 def identity(client: Client) -> str:
     """Name the servers' processes: another name after a restart or a failover.
 

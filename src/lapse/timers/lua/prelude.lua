@@ -16,6 +16,21 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- When a key expires, ms since 1970; -1: never; -2: there is no such key. Asking deletes, and announces, a key whose
+-- time has come. Redis 7.0 says when; an older one how long it is yet, and a time that is read after that is no earlier.
+local says_when = true
+local function expires_at(key)
+  if says_when then
+    local at = redis.pcall('PEXPIRETIME', key)
+    if type(at) == 'number' then
+      return at
+    end
+    says_when = false
+  end
+  local left = redis.call('PTTL', key)
+  return left < 0 and left or now_ms() + left
+end
+
 -- Numbers as Redis must see them: Lua would write large ones as 1.7e+12.
 local function whole(number)
   return string.format('%.0f', number)

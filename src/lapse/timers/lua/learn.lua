@@ -1,0 +1,71 @@
+-- Let the ledger say what the shop's keys say, whose changes somebody has noticed.
+-- KEYS    pending leased lease retry graves buried fired
+-- ARGV    channel, prefix, how long ago a firing is still remembered in ms, then a hint and a key for each
+-- Output  {armed, disarmed}
+--
+-- The keys that are looked at are `prefix` .. key: names that KEYS does not have, so this runs on no cluster.
+-- A hint says what is known of a key that is gone: 'x' it expired, 'd' it was deleted, 'w' it is in the ledger and
+-- nobody watched when it went, '?' nothing. What a key says that is there counts more than any hint.
+local pending, leased, lease, retry, graves, buried, fired = unpack(KEYS)
+local prefix, remembered = ARGV[2], tonumber(ARGV[3])
+local now = now_ms()
+local before = head(pending)
+local keys = {}
+for i = 5, #ARGV, 2 do
+  keys[#keys + 1] = ARGV[i]
+end
+local known = redis.call('ZMSCORE', pending, unpack(keys))
+
+local armed, stale, gone = {}, {}, {}
+local function arm(key, due)
+  armed[#armed + 1] = due
+  armed[#armed + 1] = key
+  stale[#stale + 1] = key
+end
+
+for i, key in ipairs(keys) do
+  local hint, was = ARGV[2 * i + 2], tonumber(known[i] or nil)
+  local expires = expires_at(prefix .. key)
+  if expires >= 0 then
+    -- A key is there up to and with the millisecond at which it expires.
+    if was ~= expires + 1 then
+      arm(key, whole(expires + 1))
+    end
+  elseif expires == -1 or hint == 'd' then
+    gone[#gone + 1] = key
+  elseif hint == 'x' and was then
+    -- The ledger thought it would be later. One that waits to be tried again does wait.
+    if was > now and redis.call('HEXISTS', retry, key) == 0 then
+      arm(key, whole(now))
+    end
+  elseif hint == 'x' then
+    -- It expired before it was learnt of; unless it has fired, or is about to.
+    local at = tonumber(redis.call('ZSCORE', fired, key) or nil)
+    local known_otherwise = redis.call('ZSCORE', leased, key) or redis.call('ZSCORE', graves, key)
+    if not known_otherwise and not (at and at > now - remembered) then
+      arm(key, whole(now))
+    end
+  elseif hint == 'w' and was and was > now and redis.call('HEXISTS', retry, key) == 0 then
+    gone[#gone + 1] = key
+  end
+end
+
+for _, key in ipairs(gone) do
+  stale[#stale + 1] = key
+end
+if #stale > 0 then
+  redis.call('ZREM', leased, unpack(stale))
+  redis.call('HDEL', lease, unpack(stale))
+  redis.call('HDEL', retry, unpack(stale))
+  redis.call('ZREM', graves, unpack(stale))
+  redis.call('HDEL', buried, unpack(stale))
+  redis.call('ZREM', fired, unpack(stale))
+end
+if #gone > 0 then
+  redis.call('ZREM', pending, unpack(gone))
+end
+if #armed > 0 then
+  redis.call('ZADD', pending, unpack(armed))
+  wake(ARGV[1], pending, before)
+end
+return { #armed / 2, #gone }
