@@ -71,10 +71,11 @@ endef
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,run)
 
-# Where there is an npm, it brings the accessibility check for the tests in a browser; where not, the tests say so.
+# Where there is an npm, it brings the accessibility check for the tests in a browser, and a Redis client for a shop on
+# Node; where not, the tests say so.
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml package.json | $(VENV)/bin/python
 	$(call install,dev)
 	@if command -v npm >/dev/null; then \
 		npm install --no-package-lock --no-audit --no-fund --no-update-notifier --silent || \
-		echo "npm did not bring axe-core: the accessibility test will say so." >&2; fi
+		echo "npm did not bring axe-core and ioredis: the tests that need them will say so." >&2; fi
 	@touch $(VENV)/run.stamp

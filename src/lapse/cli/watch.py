@@ -6,10 +6,19 @@ from typing import Annotated
 
 import typer
 
-from lapse.cli.asking import Json, Url
+from lapse.cli.asking import Json
 from lapse.cli.log import log_hook
 from lapse.integrations.webhook_body import ORDER_ID
 
+Url = Annotated[
+    str,
+    typer.Argument(
+        envvar="LAPSE_TIMER",
+        metavar="URL",
+        help="The Redis that has the keys, as redis://localhost:6379/0; with a password, better in LAPSE_TIMER.",
+        show_default=False,
+    ),
+]
 Prefix = Annotated[
     str, typer.Option(metavar="TEXT", help="What the names of the keys begin with; the order's id follows it.")
 ]

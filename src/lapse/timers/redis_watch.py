@@ -131,6 +131,6 @@ def open_watch(url: str, *, prefix: str, hooks: Iterable[Hook] = (log_event,)) -
     if scheme.endswith("+cluster"):
         raise ConfigError("a Redis cluster cannot be watched: its keys and the ledger are in different slots")
     if scheme not in SCHEMES:
-        raise ConfigError(f"keys are watched on {', '.join(SCHEMES)}; got {scheme or url!r}")
+        raise ConfigError(f"keys are watched on {', '.join(f'{one}://' for one in SCHEMES)}; got {scheme or url!r}")
     client = Address.parse(url, own=()).connect()
     return WatchedKeys(cast("redis.Redis", client), prefix, hooks=hooks)
