@@ -22,7 +22,14 @@ def redis() -> Iterator[RedisServer]:
 
 def test_the_django_shop(redis: RedisServer, tmp_path: Path) -> None:
     """Unpaid orders are cancelled once, paid ones stay paid, and one that the shop does not know does no harm."""
-    command: list[str | Path] = [sys.executable, HERE / "django_article.py", redis.url, tmp_path / "orders.sqlite3", "PORT", "2"]
+    command: list[str | Path] = [
+        sys.executable,
+        HERE / "django_article.py",
+        redis.url,
+        tmp_path / "orders.sqlite3",
+        "PORT",
+        "2",
+    ]
     with shop(tmp_path, command) as django:
         cancel = django.url + "/payment/cancel_order/"
         # Orders from before, which expire while nobody watches, and which nobody can know of any more; then the rest.

@@ -1,41 +1,95 @@
 """`lapse check`: whether a timer's server is there, and fit."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from lapse.cli.asking import Json, Name, Url, span, write_json
+from lapse.cli.asking import Json, Name, OfPrefix, Url, span, timer_name, write_json
 from lapse.cli.stats import as_document
 from lapse.config import open_timer
-from lapse.engine.timer import Finding, Timer
+from lapse.engine.errors import TimerRefused
+from lapse.engine.timer import Finding, Stats, Timer
 
 
-def check(url: Url, *, name: Name = "orders", json: Json = False) -> None:
+def check(
+    url: Url,
+    *,
+    name: Name = "orders",
+    prefix: OfPrefix = "",
+    fix: Annotated[bool, typer.Option("--fix", help="Set on the server what may be set, and say what.")] = False,
+    json: Json = False,
+) -> None:
     """Connect, and say whether the server is fit for this timer. Exit code 1 where it is not, or not there.
+
+    Of a Redis: its version, what this user may do, notify-keyspace-events with the line to add, what is evicted when
+    memory is short, what a crash would lose, and how far its clock is from this host's. With --prefix, whether
+    `lapse watch` can watch such keys. Without --fix nothing is changed, except that a timer in SQL makes its table.
 
     [bold]Examples[/bold]
 
     lapse check redis://localhost:6379/0
 
     lapse check redis+expiry://localhost:6379/0 --json
+
+    lapse check redis://localhost:6379/0 --prefix nick_ --fix
     """
-    with open_timer(url, name=name) as timer:
-        found = timer.stats()  # the first word with the server: an absent or unfit one raises
-        findings = [Finding(fit=True, text=_promise(timer)), *timer.check()]
+    with open_timer(url, name=timer_name(name, prefix)) as timer, _looking(timer, url, prefix) as look:
+        findings = look()
+        if fix and (done := _fix(findings)):
+            findings = [*done, *look()]
+        figures: Stats | None = None
+        if all(finding.fit for finding in findings):
+            try:
+                figures = timer.stats()
+            except TimerRefused as error:
+                findings = [*findings, Finding(fit=False, text=str(error))]
         fit = all(finding.fit for finding in findings)
-        if json:
-            document = as_document(timer, found) | {
-                "fit": fit,
-                "traits": asdict(timer.traits),
-                "findings": [asdict(finding) for finding in findings],
-            }
-            write_json(document)
-        else:
-            for finding in findings:
-                typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {finding.text}")
+        _say([Finding(fit=True, text=_promise(timer)), *findings], timer, figures, fit=fit, json=json)
     if not fit:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _looking(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[Finding]]]:
+    """Give what looks at the server: the timer itself, or a watcher of keys with the prefix."""
+    if not prefix:
+        yield timer.check
+        return
+    from lapse.cli.watching import open_watch  # noqa: PLC0415 - what it needs is an extra
+
+    with open_watch(url, prefix=prefix) as watcher:
+        yield watcher.check
+
+
+def _fix(findings: Sequence[Finding]) -> list[Finding]:
+    """Mend what can be mended from here, and say what was done; what may not be done is said, too."""
+    done = []
+    for finding in findings:
+        if finding.fix is not None and not finding.fit:
+            try:
+                done.append(Finding(fit=True, text=finding.fix()))
+            except TimerRefused as error:
+                done.append(Finding(fit=False, text=str(error)))
+    return done
+
+
+def _say(findings: Sequence[Finding], timer: Timer, figures: Stats | None, *, fit: bool, json: bool) -> None:
+    if not json:
+        for finding in findings:
+            typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {finding.text}")
+        return
+    about = {"name": timer.name, "mechanism": timer.traits.mechanism}
+    write_json(
+        (as_document(timer, figures) if figures else about)
+        | {
+            "fit": fit,
+            "traits": asdict(timer.traits),
+            "findings": [{"fit": finding.fit, "text": finding.text} for finding in findings],
+        }
+    )
 
 
 def _promise(timer: Timer) -> str:
@@ -45,7 +99,6 @@ def _promise(timer: Timer) -> str:
         "shared by processes": traits.shared,
         "takes deadlines back": traits.can_disarm,
         "armed in the order's transaction": traits.transactional,
-        "oldest first over all": traits.ordered,
     }
     yes = ", ".join(what for what, does in can.items() if does)
     no = ", ".join(f"not {what}" for what, does in can.items() if not does)

@@ -20,6 +20,8 @@ except ModuleNotFoundError as missing:
         raise
     raise MissingLibrary("lapse watch", "watch") from missing
 
+__all__ = ["Watch", "open_watch"]
+
 SECRET = "LAPSE_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
 

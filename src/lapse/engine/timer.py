@@ -1,7 +1,7 @@
 """The contract of every timer. Each file in `lapse/timers/` is one mechanism that keeps it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -55,10 +55,14 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found about a timer's server, in a sentence; `fit` is False where it should be mended."""
+    """One thing that was found about a timer's server, in a sentence; `fit` is False where it should be mended.
+
+    `fix` mends it, where that can be done from here, and says what it did; it raises TimerError where it may not.
+    """
 
     fit: bool
     text: str
+    fix: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
 
 class Timer(Protocol):

@@ -17,8 +17,10 @@ from dataclasses import replace
 
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import TimerUnavailable
+from lapse.timers.redis_check import Needs
 from lapse.timers.redis_listener import Listening, RedisListener
 from lapse.timers.redis_notifications import require_notifications
+from lapse.timers.redis_permissions import Command
 from lapse.timers.redis_queue import RedisQueue
 from lapse.timers.redis_server import Address, Client, database, primaries, translated
 from lapse.timers.redis_shards import MOST_SHARDS
@@ -43,6 +45,16 @@ class RedisExpiry(RedisQueue):
         self._prefix = prefix or f"lapse:{name}:"
         self._lingering: list[str] = []  # claimed, but the key was still there when it was touched
         self._events: list[RedisListener] = []
+
+    def _needs(self) -> Needs:
+        key = self._prefix + "a"
+        own: list[Command] = [
+            ("SET", key, "", "PX", "1"),
+            ("DEL", key),
+            ("EXISTS", key),
+            ("SUBSCRIBE", f"__keyevent@{database(self._client)}__:expired"),
+        ]
+        return Needs(commands=[*super()._needs().commands, *own], flags=ANNOUNCED, expiring=True)
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
         with translated():

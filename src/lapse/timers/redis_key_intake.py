@@ -58,11 +58,10 @@ class KeyIntake:
         self._scan = KeyScan(
             client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._closed.wait
         )
-        channel = f"__keyspace@{database(client)}__:".encode()
-        self._named = len(channel)
-        self._listener = RedisListener(
-            lambda: client, channel + glob(prefix), self._hear, self._connected, pattern=True
-        )
+        events = f"__keyspace@{database(client)}__:".encode()
+        self._named = len(events)
+        self.channel = events + glob(prefix)  # of which the events come, a pattern
+        self._listener = RedisListener(lambda: client, self.channel, self._hear, self._connected, pattern=True)
 
     def ensure(self) -> None:
         """Begin, if not yet. Listening comes first, so that nothing falls between it and the look at all."""

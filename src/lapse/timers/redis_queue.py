@@ -14,8 +14,9 @@ from lapse.engine.errors import TimerRefused, TimerUnavailable
 from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
-from lapse.timers.redis_check import findings
+from lapse.timers.redis_check import Needs, findings
 from lapse.timers.redis_listener import Listening, RedisListener
+from lapse.timers.redis_permissions import of_the_queue
 from lapse.timers.redis_server import Address, Client, identity, primaries, script, translated
 from lapse.timers.redis_shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
 
@@ -147,9 +148,9 @@ class RedisQueue:
         return f"{self._ready()}/{'+'.join(self._epochs)}"
 
     def check(self) -> list[Finding]:
-        """Look at the settings that decide whether the server keeps deadlines."""
-        self._ready()
-        return [finding for server in primaries(self._client) for finding in findings(server)]
+        """Look at what decides whether the server keeps deadlines. Changes nothing."""
+        needs = self._needs()
+        return [finding for server in primaries(self._client) for finding in findings(server, needs)]
 
     def wake(self) -> None:
         """End a wait."""
@@ -172,6 +173,9 @@ class RedisQueue:
 
     def _listeners(self) -> Sequence[Listening]:
         return [self._wakes]
+
+    def _needs(self) -> Needs:
+        return Needs(commands=of_the_queue(self._shards[0] + "pending", self._channel))
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
         """Follow up on what the queue has armed, at the server's `now`; both in ms. For mechanisms on top of it."""

@@ -23,11 +23,13 @@ import redis
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import ConfigError, TimerError, TimerRefused
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
+from lapse.timers.redis_check import Needs
 from lapse.timers.redis_key_intake import KeyIntake
 from lapse.timers.redis_key_scan import Progress
 from lapse.timers.redis_ledger_name import ledger_name
 from lapse.timers.redis_listener import Listening
 from lapse.timers.redis_notifications import SETTING, require_notifications
+from lapse.timers.redis_permissions import Command, denied
 from lapse.timers.redis_queue import RedisQueue
 from lapse.timers.redis_server import Address, translated
 
@@ -58,6 +60,7 @@ class WatchedKeys(RedisQueue):
         self._hooks = tuple(hooks)
         self._refused: TimerError | None = None
         self._server = client
+        self._probe = self._shards[0] + "probe"
         self._intake = KeyIntake(
             client,
             self._prefix,
@@ -91,15 +94,35 @@ class WatchedKeys(RedisQueue):
     def _listeners(self) -> Sequence[Listening]:
         return [*super()._listeners(), self._intake]
 
+    def _needs(self) -> Needs:
+        key = self._prefix + b"a"
+        own: list[Command] = [
+            ("PTTL", key),
+            ("SCAN", "0"),
+            ("ZSCAN", self._shards[0] + "pending", "0"),
+            ("DBSIZE",),
+            ("PSUBSCRIBE", self._intake.channel),
+        ]
+        return Needs(
+            commands=[*super()._needs().commands, *own],
+            flags=ANNOUNCED,
+            expiring=True,
+            relative=True,
+            tried_with=self._probe,
+        )
+
     def _check_server(self) -> None:
         with translated():
             if self._server.info("cluster").get("cluster_enabled"):
                 raise TimerRefused("a Redis cluster cannot be watched: its keys and the ledger are in different slots")
+        missing = denied(self._server, self._needs().commands)
+        if missing:  # one that may not hear events, for instance, would hear of nothing, and of no error either
+            raise TimerRefused(f"this user of Redis may not: {', '.join(missing)}; permit them by ACL SETUSER")
         super()._check_server()
         self._refit()
 
     def _refit(self) -> None:
-        flags = require_notifications(self._server, ANNOUNCED)
+        flags = require_notifications(self._server, ANNOUNCED, tried_with=self._probe)
         if flags:
             self._intake.look_again()
             self._tell_unfit(
