@@ -25,34 +25,40 @@ MILLISECOND = timedelta(milliseconds=1)
 class Needs:
     """What a timer needs of its server.
 
-    `flags` are those of notify-keyspace-events, `expiring` is whether it depends on keys that expire, `relative`
+    `commands` are those that it gives; without any it is a library that talks to the server, and goes by this host's
+    clock. `flags` are those of notify-keyspace-events, `expiring` is whether it depends on keys that expire, `relative`
     whether deadlines come as times to live, so that clocks need not agree. `tried_with` is a key of its own with which
     events may be tried out.
     """
 
-    commands: Sequence[Command]
+    commands: Sequence[Command] = ()
     flags: str = ""
     expiring: bool = False
     relative: bool = False
     tried_with: str = ""
 
 
-def findings(server: redis.Redis, needs: Needs) -> Iterator[Finding]:
-    """Look at version, events, eviction, persistence, clock and rights. Changes nothing."""
-    rights = _rights(server, needs)
+NOTHING_OF_ITS_OWN = Needs()
+
+
+def findings(server: redis.Redis, needs: Needs = NOTHING_OF_ITS_OWN) -> Iterator[Finding]:
+    """Look at version, rights, events, eviction, persistence and clock. Changes nothing."""
+    missing = sorted(set(denied(server, needs.commands))) if needs.commands else []
     try:
         with translated():
             info: dict[str, Any] = server.info("everything")
     except TimerRefused as error:
-        yield rights
+        if missing:
+            yield _rights(missing)
         yield Finding(fit=False, text=str(error))
         return
     yield _version(info)
-    yield rights
+    if needs.commands:
+        yield _rights(missing)
     yield _events(server, needs)
     yield _eviction(info, needs)
     yield _persistence(server, info, needs)
-    if "TIME" not in rights.text:
+    if needs.commands and "TIME" not in missing:
         yield _clock(server, needs)
 
 
@@ -66,8 +72,7 @@ def _version(info: dict[str, Any]) -> Finding:
     return Finding(fit=True, text=found)
 
 
-def _rights(server: redis.Redis, needs: Needs) -> Finding:
-    missing = sorted(set(denied(server, needs.commands)))
+def _rights(missing: Sequence[str]) -> Finding:
     if not missing:
         return Finding(fit=True, text="this user may do everything that is needed")
     return Finding(
