@@ -1,12 +1,12 @@
 """Real servers for the timers' tests, each kind started once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from lapse.testing.servers import PostgresServer, RedisServer, redis_binaries
+from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer, redis_binaries
 
 _names = count()
 
@@ -19,10 +19,25 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDbServer]:
+    """Start a private MariaDB; it is gone when the run is."""
+    with MariaDbServer() as server:
+        yield server
+
+
 @pytest.fixture
-def sql_urls(postgres: PostgresServer, tmp_path: Path) -> dict[str, str]:
-    """Address a database of each kind, by scheme."""
-    return {"postgresql": postgres.url, "sqlite": f"sqlite:///{tmp_path}/deadlines.db"}
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Address a database, by scheme; its server is started when the first test asks for it."""
+    servers = {"postgresql": "postgres", "mysql": "mariadb"}
+
+    def url(scheme: str) -> str:
+        if scheme == "sqlite":
+            return f"sqlite:///{tmp_path}/deadlines.db"
+        server: PostgresServer | MariaDbServer = request.getfixturevalue(servers[scheme])
+        return server.url
+
+    return url
 
 
 @pytest.fixture

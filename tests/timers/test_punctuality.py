@@ -11,20 +11,19 @@ from lapse import Claim, Deadline, Timer, open_timer
 from lapse.engine import waiting
 from lapse.testing.conformance import wait_until
 from lapse.testing.servers import RedisServer
+from tests.timers.databases import DATABASES
 
 SAFETY_LOOK = 3600.0
 """Seconds: with safety looks an hour apart, only an exact sleep or a wake-up can hand anything out."""
 PATIENCE = 10.0
 
 
-@pytest.fixture(
-    params=["memory", "redis", "redis+expiry", "postgresql", "sqlite", "apscheduler+redis", "apscheduler+sqlite"]
-)
+@pytest.fixture(params=["memory", "redis", "redis+expiry", *DATABASES, "apscheduler+redis", "apscheduler+sqlite"])
 def handles(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
     redis_server: RedisServer,
-    sql_urls: dict[str, str],
+    sql_url: Callable[[str], str],
     timer_name: str,
 ) -> Iterator[Callable[[], Timer]]:
     """Open handles on one store, none of which looks again for an hour."""
@@ -33,9 +32,8 @@ def handles(
         timer = open_timer("memory://", name=timer_name)
         yield lambda: timer
         return
-    url = sql_urls.get(request.param) or redis_server.url.replace("redis", request.param, 1)
-    if request.param == "apscheduler+sqlite":
-        url = f"apscheduler+{sql_urls['sqlite']}"
+    _, through, kind = request.param.rpartition("apscheduler+")
+    url = through + (redis_server.url.replace("redis", kind, 1) if kind.startswith("redis") else sql_url(kind))
     yield lambda: open_timer(url, name=timer_name)
 
 

@@ -1,4 +1,4 @@
-"""The timers in PostgreSQL and SQLite keep the contract, alone and inside the order's own transaction."""
+"""The timers in PostgreSQL, MySQL and SQLite keep the contract, alone and inside the order's own transaction."""
 
 from collections.abc import Callable
 from itertools import count
@@ -11,7 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from lapse import Timer, open_timer
 from lapse.testing.conformance import TimerConformance
 from lapse.testing.model import timer_machine
-from lapse.testing.servers import PostgresServer
+from lapse.testing.servers import MariaDbServer, PostgresServer
+from tests.timers.databases import DATABASES, NEEDS_MARIADB
 
 
 class TestPostgres(TimerConformance):
@@ -21,6 +22,14 @@ class TestPostgres(TimerConformance):
         return lambda: open_timer(postgres.url, name=timer_name)
 
 
+@NEEDS_MARIADB
+class TestMysql(TimerConformance):
+    @pytest.fixture
+    def handles(self, mariadb: MariaDbServer, timer_name: str) -> Callable[[], Timer]:
+        """Open a timer of this test's own on the server."""
+        return lambda: open_timer(mariadb.url, name=timer_name)
+
+
 class TestSqlite(TimerConformance):
     @pytest.fixture
     def handles(self, tmp_path: Path, timer_name: str) -> Callable[[], Timer]:
@@ -28,9 +37,9 @@ class TestSqlite(TimerConformance):
         return lambda: open_timer(f"sqlite:///{tmp_path}/deadlines.db", name=timer_name)
 
 
-@pytest.mark.parametrize("mechanism", ["postgresql", "sqlite"])
-def test_model(mechanism: str, sql_urls: dict[str, str], timer_name: str) -> None:
+@pytest.mark.parametrize("mechanism", DATABASES)
+def test_model(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
     """Any sequence of calls leaves the states that a plain dictionary has."""
-    names = count()
-    machine = timer_machine(lambda: open_timer(sql_urls[mechanism], name=f"{timer_name}-{next(names)}"))
+    names, url = count(), sql_url(mechanism)
+    machine = timer_machine(lambda: open_timer(url, name=f"{timer_name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))

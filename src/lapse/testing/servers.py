@@ -1,7 +1,17 @@
 """Real servers, started privately: for a shop's tests and for demos."""
 
+from lapse.testing.mariadb_server import MariaDbServer, mariadb_binaries
 from lapse.testing.postgres_server import PostgresServer
 from lapse.testing.redis_server import RedisServer, ServerFailed, redis_binaries
 from lapse.testing.redis_topologies import RedisCluster, RedisSentinel
 
-__all__ = ["PostgresServer", "RedisCluster", "RedisSentinel", "RedisServer", "ServerFailed", "redis_binaries"]
+__all__ = [
+    "MariaDbServer",
+    "PostgresServer",
+    "RedisCluster",
+    "RedisSentinel",
+    "RedisServer",
+    "ServerFailed",
+    "mariadb_binaries",
+    "redis_binaries",
+]

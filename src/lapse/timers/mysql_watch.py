@@ -1,0 +1,54 @@
+"""Finds out, while claims wait, what somebody else has armed in MySQL: nothing there tells those who sleep."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from lapse.engine.errors import TimerError
+from lapse.engine.waker import Waker
+
+LOOK = 0.05
+"""Seconds between two looks at the two ends of an index, some 0.2 ms each."""
+
+PAUSE = 1.0
+"""Seconds until the next look where the server gave no answer."""
+
+SOON = 3 * LOOK
+"""Seconds before a deadline within which sleepers are woken, so that they sleep until that very moment."""
+
+
+class MysqlWatch:
+    """Wakes a waker when a deadline of its timer comes near, whoever armed it and however long ago.
+
+    It remembers nothing, so there is nothing that it could miss. `next_in` says in how many seconds a timer's next
+    deadline is due (None: there is none).
+    """
+
+    def __init__(self, next_in: Callable[[str], float | None]) -> None:
+        self._next_in = next_in
+        self._wakers: dict[str, Waker] = {}
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ensure(self, timer: str, waker: Waker) -> None:
+        """Watch, if not yet: a fork has no threads of its parent's."""
+        self._wakers[timer] = waker
+        if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
+            self._thread = threading.Thread(target=self._run, name="lapse-watch", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._closed.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(PAUSE * 2)
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            with suppress(TimerError):  # the worker's own claims report an absent server
+                while not self._closed.wait(LOOK):
+                    for timer, waker in list(self._wakers.items()):
+                        due_in = self._next_in(timer)
+                        if due_in is not None and due_in < SOON:
+                            waker.wake()
+            self._closed.wait(PAUSE)

@@ -1,0 +1,198 @@
+-- What the timer in MySQL or MariaDB says to it, by name. Times are milliseconds since 1970 by the server's own clock: the
+-- moment at which a statement begins, in UTC, so that no time zone and no change of summer time comes in.
+--
+-- Every statement is a transaction of its own, since a program that is frozen within one would keep its rows locked. Rows
+-- are locked in the order of their keys, or not waited for, so that no two statements wait for each other.
+-- Keys travel as hexadecimal digits and are kept as bytes: no character set, collation or quoting comes in, of whatever
+-- connection arms.
+--
+-- A row is buried where buried_at is set, claimed where leased_until is ahead, else pending. The row with the empty key
+-- names the memory of its timer and has its latest token: whoever empties the table takes it along.
+
+-- name: exists
+SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'lapse_deadline';
+
+-- name: schema
+-- There are no partial indexes, so one serves for all states: what is pending, what is leased and what is buried each
+-- are one stretch of it, in the order in which they are wanted.
+CREATE TABLE IF NOT EXISTS lapse_deadline (
+    timer VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    `key` VARBINARY(512) NOT NULL,
+    due BIGINT NOT NULL,
+    visible BIGINT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    token BIGINT NOT NULL DEFAULT 0,
+    leased_until BIGINT,
+    buried_at BIGINT,
+    reason MEDIUMTEXT CHARACTER SET utf8mb4,
+    PRIMARY KEY (timer, `key`),
+    INDEX lapse_deadline_state (timer, buried_at, leased_until, visible, `key`)
+) ENGINE = InnoDB;
+
+-- name: arm
+INSERT INTO lapse_deadline (timer, `key`, due, visible)
+SELECT %(timer)s, UNHEX(given.`key`), given.due, given.due
+FROM JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', due BIGINT PATH '$.due')) AS given
+ON DUPLICATE KEY UPDATE
+    due = VALUES(due), visible = VALUES(visible), attempt = 0, leased_until = NULL, buried_at = NULL, reason = NULL;
+
+-- name: restore
+-- What is there is set to what it is, which changes nothing and, unlike IGNORE, hides no error.
+INSERT INTO lapse_deadline (timer, `key`, due, visible)
+SELECT %(timer)s, UNHEX(given.`key`), given.due, given.due
+FROM JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', due BIGINT PATH '$.due')) AS given
+ON DUPLICATE KEY UPDATE token = lapse_deadline.token;
+
+-- name: disarm
+DELETE d
+FROM JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`);
+
+-- name: look
+SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000, MIN(at) FROM (
+    (
+        SELECT visible AS at FROM lapse_deadline
+        WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL ORDER BY visible LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT leased_until FROM lapse_deadline
+        WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NOT NULL ORDER BY leased_until LIMIT 1
+    )
+) AS upcoming;
+
+-- name: claim
+-- First a token. Whoever is kept up between here and there takes nothing that was claimed under a later one.
+INSERT INTO lapse_deadline (timer, `key`, due, visible, buried_at, reason, token)
+VALUES (
+    %(timer)s, '', 0, 0, 0, %(epoch)s,
+    LAST_INSERT_ID(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))
+)
+ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(GREATEST(token + 1, VALUES(token)));
+
+SELECT LAST_INSERT_ID(), TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000
+INTO @lapse_token, @lapse_now;
+
+-- Leases that have ended give back, so that what they held stands among the pending, as old as it is.
+UPDATE (
+    SELECT `key` AS ended FROM lapse_deadline
+    WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until <= @lapse_now
+    ORDER BY leased_until LIMIT %(most)s FOR UPDATE SKIP LOCKED
+) AS chosen
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = chosen.ended
+SET d.leased_until = NULL
+WHERE d.leased_until <= @lapse_now;
+
+-- The oldest; then, for what is left of the limit, the youngest, who are the rest of the old ones where there is no backlog.
+-- What others hold locked at this moment is left to them.
+UPDATE (
+    SELECT `key` AS oldest FROM lapse_deadline
+    WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL AND visible <= @lapse_now
+    ORDER BY visible, `key` LIMIT %(old)s FOR UPDATE SKIP LOCKED
+) AS chosen
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = chosen.oldest
+SET d.visible = d.due, d.attempt = d.attempt + 1, d.token = @lapse_token, d.leased_until = @lapse_now + %(lease)s
+WHERE d.buried_at IS NULL AND d.leased_until IS NULL AND d.visible <= @lapse_now AND d.token < @lapse_token;
+
+UPDATE (
+    SELECT `key` AS youngest FROM lapse_deadline
+    WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL AND visible <= @lapse_now
+    ORDER BY visible DESC, `key` DESC LIMIT %(young)s FOR UPDATE SKIP LOCKED
+) AS chosen
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = chosen.youngest
+SET d.visible = d.due, d.attempt = d.attempt + 1, d.token = @lapse_token, d.leased_until = @lapse_now + %(lease)s
+WHERE d.buried_at IS NULL AND d.leased_until IS NULL AND d.visible <= @lapse_now AND d.token < @lapse_token;
+
+SELECT CONVERT(`key` USING utf8mb4), due, attempt, token, @lapse_now, leased_until FROM lapse_deadline
+WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until = @lapse_now + %(lease)s AND token = @lapse_token;
+
+-- name: renew
+UPDATE JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', token BIGINT PATH '$.token')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`) AND d.token = given.token
+SET d.leased_until = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000 + %(lease)s
+WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
+
+SELECT CONVERT(d.`key` USING utf8mb4), d.leased_until
+FROM JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', token BIGINT PATH '$.token')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`) AND d.token = given.token
+WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
+
+-- name: settle
+DELETE d
+FROM JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', token BIGINT PATH '$.token')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`) AND d.token = given.token
+WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
+
+-- name: release
+UPDATE JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', token BIGINT PATH '$.token')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`) AND d.token = given.token
+SET
+    d.visible = CASE
+        WHEN %(delay)s > 0 THEN TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000 + %(delay)s
+        ELSE d.due
+    END,
+    d.attempt = d.attempt - %(forgiven)s,
+    d.leased_until = NULL
+WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
+
+-- name: bury
+UPDATE JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', token BIGINT PATH '$.token')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`) AND d.token = given.token
+SET
+    d.leased_until = NULL,
+    d.buried_at = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000,
+    d.reason = %(reason)s
+WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
+
+-- name: buried
+SELECT CONVERT(`key` USING utf8mb4), due, attempt, reason, buried_at FROM lapse_deadline
+WHERE timer = %(timer)s AND buried_at IS NOT NULL AND `key` <> ''
+ORDER BY buried_at, `key` LIMIT %(limit)s;
+
+-- name: revive
+UPDATE JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key')) AS given
+STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(given.`key`)
+SET
+    d.visible = LEAST(d.due, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000),
+    d.attempt = 0,
+    d.buried_at = NULL,
+    d.reason = NULL
+WHERE d.buried_at IS NOT NULL;
+
+-- name: stats
+SELECT
+    TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000,
+    COUNT(CASE WHEN NOT is_buried AND NOT is_claimed THEN 1 END),
+    COUNT(CASE WHEN NOT is_buried AND NOT is_claimed AND is_due THEN 1 END),
+    COUNT(CASE WHEN is_claimed THEN 1 END),
+    COUNT(CASE WHEN is_buried THEN 1 END),
+    MIN(CASE WHEN NOT is_buried AND NOT is_claimed AND is_due THEN visible END),
+    MIN(CASE WHEN NOT is_buried AND NOT is_claimed AND NOT is_due THEN visible END)
+FROM (
+    SELECT
+        visible,
+        buried_at IS NOT NULL AS is_buried,
+        COALESCE(leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000, 0) AS is_claimed,
+        visible <= TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000 AS is_due
+    FROM lapse_deadline WHERE timer = %(timer)s AND `key` <> ''
+) AS known;
+
+-- name: generation
+-- The time changes when the table is made anew, the number when another server takes over. A restart changes neither.
+SELECT CONCAT_WS('/', d.reason, t.create_time, @@server_id)
+FROM lapse_deadline AS d
+JOIN information_schema.tables AS t ON t.table_schema = DATABASE() AND t.table_name = 'lapse_deadline'
+WHERE d.timer = %(timer)s AND d.`key` = '';
+
+-- name: begin_generation
+INSERT INTO lapse_deadline (timer, `key`, due, visible, buried_at, reason)
+VALUES (%(timer)s, '', 0, 0, 0, %(epoch)s)
+ON DUPLICATE KEY UPDATE token = lapse_deadline.token;
+
+-- name: settings
+SHOW GLOBAL VARIABLES WHERE variable_name IN (
+    'version', 'innodb_flush_log_at_trx_commit', 'innodb_doublewrite', 'log_bin', 'binlog_format', 'max_allowed_packet'
+);
+
+-- name: engine
+SELECT engine FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'lapse_deadline';

@@ -1,0 +1,13 @@
+"""The SQL databases that the timers are tested on, by scheme."""
+
+import pytest
+
+from lapse.testing.servers import mariadb_binaries
+
+NEEDS_MARIADB = pytest.mark.skipif(
+    not mariadb_binaries(), reason="needs MariaDB: on Debian or Ubuntu apt-get install mariadb-server"
+)
+"""tests/testing/test_services.py lists what is missing; in CI that is a failure."""
+
+MYSQL = pytest.param("mysql", marks=NEEDS_MARIADB)
+DATABASES = ["postgresql", MYSQL, "sqlite"]
