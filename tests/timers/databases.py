@@ -1,7 +1,10 @@
 """The SQL databases that the timers are tested on, by scheme."""
 
+from collections.abc import Callable
+
 import pytest
 
+from lapse import TimerUnavailable
 from lapse.testing.servers import mariadb_binaries
 
 NEEDS_MARIADB = pytest.mark.skipif(
@@ -11,3 +14,12 @@ NEEDS_MARIADB = pytest.mark.skipif(
 
 MYSQL = pytest.param("mysql", marks=NEEDS_MARIADB)
 DATABASES = ["postgresql", MYSQL, "sqlite"]
+
+
+def answers(call: Callable[[], object]) -> bool:
+    """Whether the server gives an answer."""
+    try:
+        call()
+    except TimerUnavailable:
+        return False
+    return True

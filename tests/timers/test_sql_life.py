@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
 from django.db import connection as django_connection
 from django.db import transaction
@@ -17,7 +18,12 @@ from django.db import transaction
 from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer
+from lapse.timers.mysql_server import settings_of
 from lapse.timers.sql import SqlTimer
+from tests.timers.databases import DATABASES, answers
+
+Order = psycopg.Connection | sqlite3.Connection | pymysql.Connection
+"""A connection as a shop has it."""
 
 CLAIMANT = """
 import json, sys
@@ -34,10 +40,10 @@ print(json.dumps(taken))
 """
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest, sql_urls: dict[str, str]) -> str:
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, sql_url: Callable[[str], str]) -> str:
     """Address each database."""
-    return sql_urls[request.param]
+    return sql_url(request.param)
 
 
 @pytest.fixture
@@ -50,17 +56,20 @@ def timer(url: str, timer_name: str) -> Iterator[SqlTimer]:
 
 
 @pytest.fixture
-def order(url: str) -> Iterator[psycopg.Connection | sqlite3.Connection]:
+def order(url: str) -> Iterator[Order]:
     """Connect as a shop does, with transactions."""
-    path = url.removeprefix("sqlite:///")
-    opened = psycopg.connect(url) if path == url else sqlite3.connect(path)
+    opened: Order
+    if url.startswith("sqlite"):
+        opened = sqlite3.connect(url.removeprefix("sqlite:///"))
+    elif url.startswith("mysql"):
+        opened = pymysql.connect(**settings_of(url))
+    else:
+        opened = psycopg.connect(url)
     yield opened
     opened.close()
 
 
-def test_a_rolled_back_order_leaves_no_deadline(
-    timer: SqlTimer, order: psycopg.Connection | sqlite3.Connection
-) -> None:
+def test_a_rolled_back_order_leaves_no_deadline(timer: SqlTimer, order: Order) -> None:
     """Armed and disarmed in a transaction that fails: nothing has changed."""
     timer.arm([Deadline("old", ahead(LONG))])
     timer.arm_in(order, [Deadline("new", ago(1))])
@@ -70,7 +79,7 @@ def test_a_rolled_back_order_leaves_no_deadline(
     assert timer.stats().pending == 1
 
 
-def test_a_committed_order_is_armed(timer: SqlTimer, order: psycopg.Connection | sqlite3.Connection) -> None:
+def test_a_committed_order_is_armed(timer: SqlTimer, order: Order) -> None:
     """It is not seen before the commit, and is there with it."""
     timer.arm([Deadline("old", ago(5))])
     timer.arm_in(order, [Deadline("new", ago(1))])
@@ -141,17 +150,15 @@ def test_many_open_an_empty_database_at_once(tmp_path: Path, postgres: PostgresS
             assert timer.stats().pending == 6
 
 
-def test_an_emptied_table_is_another_generation(
-    timer: SqlTimer, order: psycopg.Connection | sqlite3.Connection
-) -> None:
+def test_an_emptied_table_is_another_generation(timer: SqlTimer, order: Order) -> None:
     """Whoever deletes the rows changes the memory's name; a table that was dropped comes back, with later tokens."""
     timer.arm([Deadline("1", ago(1))])
     (before,) = timer.claim()
     first = timer.generation()
-    order.execute("DELETE FROM lapse_deadline")
+    order.cursor().execute("DELETE FROM lapse_deadline")
     order.commit()
     second = timer.generation()
-    order.execute("DROP TABLE lapse_deadline")
+    order.cursor().execute("DROP TABLE lapse_deadline")
     order.commit()
     with pytest.raises(TimerUnavailable):
         timer.stats()
@@ -195,7 +202,7 @@ def test_a_sleeper_hears_again_after_a_restart(timer_name: str) -> None:
     with PostgresServer() as server, open_timer(server.url, name=timer_name) as timer:
         assert timer.claim(wait=timedelta(milliseconds=100)) == []
         server.restart()
-        wait_until(lambda: _answers(timer.stats))
+        wait_until(lambda: answers(timer.stats))
         timer.arm([Deadline("1", datetime.now(UTC))])
         assert keys_of(timer.claim(wait=timedelta(seconds=30))) == ["1"]
 
@@ -255,12 +262,4 @@ def test_the_check_says_what_a_crash_would_lose(timer: SqlTimer) -> None:
     first, *others = timer.check()
     assert first.fit
     assert others
-    assert {finding.fit for finding in others} == {timer.traits.mechanism == "sqlite"}
-
-
-def _answers(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except TimerUnavailable:
-        return False
-    return True
+    assert all(finding.fit for finding in others) == (timer.traits.mechanism == "sqlite")

@@ -11,15 +11,16 @@ from sqlalchemy.orm import Session
 from lapse import Deadline, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of
 from lapse.timers.sql import SqlTimer
+from tests.timers.databases import DATABASES
 
 ORDERS = Table("sqlalchemy_orders", MetaData(), Column("id", Text))
-DRIVERS = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
+DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "sqlite": "sqlite"}
 
 
-@pytest.fixture(params=list(DRIVERS))
-def url(request: pytest.FixtureRequest, sql_urls: dict[str, str]) -> str:
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, sql_url: Callable[[str], str]) -> str:
     """Address each database."""
-    return sql_urls[request.param]
+    return sql_url(request.param)
 
 
 @pytest.fixture

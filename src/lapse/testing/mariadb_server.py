@@ -12,6 +12,7 @@ from typing import Self
 from urllib.parse import quote
 
 from lapse.testing import leash
+from lapse.testing.mariadb_programs import default_binary, installer
 from lapse.testing.redis_server import ServerFailed, free_port, lock_directory
 
 READY_WITHIN = 120.0
@@ -24,9 +25,6 @@ DATABASE = "lapse"
 LONGEST_SOCKET_PATH = 100
 """Bytes of a Unix socket's path that every system allows."""
 
-SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/opt/homebrew/bin")
-"""Where distributions put a server; not everybody has these on the path."""
-
 FAST = {"innodb-flush-log-at-trx-commit": "2", "innodb-doublewrite": "OFF"}
 """What is committed is in the kernel's hands at once, so it outlives the server's processes, not the machine."""
 
@@ -36,16 +34,6 @@ SMALL = {
     "aria-log-file-size": "8M",
     "key-buffer-size": "1M",
 }
-
-
-def mariadb_binaries() -> list[Path]:
-    """Every mariadbd here, each once: those on the path, then the one where distributions put it."""
-    found: dict[Path, Path] = {}
-    for folder in [*os.get_exec_path(), *SYSTEM_FOLDERS]:
-        binary = Path(folder, "mariadbd")
-        if os.access(binary, os.X_OK):
-            found.setdefault(binary.resolve(), binary)
-    return list(found.values())
 
 
 class MariaDbServer:
@@ -67,14 +55,17 @@ class MariaDbServer:
         durable: bool = False,
         config: Mapping[str, str] | None = None,
     ) -> None:
-        self.binary = binary or _default_binary()
+        self.binary = binary or default_binary()
         self._own = Path(tempfile.mkdtemp(prefix="lapse-mariadb-")) if directory is None else None
         self.home = (self._own or directory or Path()).resolve()
         self.directory = self.home / "data"
         self.log = self.home / "mariadb.log"
+        # A server that starts clears away what it takes for leftovers: in a shared folder, the tables of others.
+        self._temporary = self.home / "tmp"
         self._own_sockets: Path | None = None
         self.port = 0
         self._settings = {**SMALL, **({} if durable else FAST), **(config or {})}
+        self._making = {**SMALL, **({} if durable else {**FAST, "innodb-flush-method": "nosync"})}
         self._leash: leash.Leashed | None = None
         self._lock: int | None = None
 
@@ -171,22 +162,23 @@ class MariaDbServer:
         if done.exists() and self.directory.exists():
             return
         shutil.rmtree(self.directory, ignore_errors=True)  # a first start that was interrupted
-        wanted = self.home / "mariadb.sql"
-        wanted.write_text(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4;\n")
-        # Nobody needs half-made tables after a crash of the machine, so nothing waits for the disk.
-        quick = {**SMALL, "innodb-doublewrite": "OFF", "innodb-flush-method": "nosync"}
-        command = [
-            str(_installer(self.binary)),
-            "--no-defaults",
-            f"--datadir={self.directory}",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--skip-name-resolve",
-            f"--extra-file={wanted}",
-            *_as_root(),
-            *(f"--{name}={value}" for name, value in quick.items()),
-        ]
-        with self.log.open("wb") as log:
+        self._temporary.mkdir(exist_ok=True)
+        (self.home / "mariadb.sql").write_text(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4;\n")
+        with tempfile.TemporaryDirectory(prefix="lapse-my-") as way, self.log.open("wb") as log:
+            here = Path(way) / "here"  # the script takes no path with a space in it
+            here.symlink_to(self.home)
+            command = [
+                str(installer(self.binary)),
+                "--no-defaults",
+                f"--datadir={here}/data",
+                f"--tmpdir={here}/tmp",
+                f"--extra-file={here}/mariadb.sql",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                *_as_root(),
+                *(f"--{name}={value}" for name, value in self._making.items()),
+            ]
             made = leash.start(command, output=log, keep=self._lock)
             made.wait(READY_WITHIN)
         if made.close():
@@ -198,6 +190,7 @@ class MariaDbServer:
     def _launch(self) -> leash.Leashed:
         options = {
             "datadir": str(self.directory),
+            "tmpdir": str(self._temporary),
             "socket": str(self.socket),
             "port": str(self.port),
             "bind-address": "127.0.0.1",
@@ -232,23 +225,6 @@ class MariaDbServer:
 
     def _log_tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else "no log"
-
-
-def _default_binary() -> Path:
-    for binary in mariadb_binaries():
-        return binary
-    raise ServerFailed("there is no mariadbd here: install MariaDB (on Debian or Ubuntu: apt-get install mariadb-server)")
-
-
-def _installer(binary: Path) -> Path:
-    """Find the program that makes the system's tables: a package has it on the path, an archive in `scripts`."""
-    home = binary.resolve().parent.parent
-    for found in (home / "bin" / "mariadb-install-db", home / "scripts" / "mariadb-install-db"):
-        if os.access(found, os.X_OK):
-            return found
-    if on_path := shutil.which("mariadb-install-db"):
-        return Path(on_path)
-    raise ServerFailed(f"there is no mariadb-install-db beside {binary}: install the whole of MariaDB's server")
 
 
 def _as_root() -> list[str]:

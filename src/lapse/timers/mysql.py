@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +16,12 @@ from pymysql.cursors import Cursor
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
-from lapse.timers.mysql_server import Settings, connect, settings_of, translated
+from lapse.timers.mysql_server import Settings, connect, errors_of, is_forbidden, settings_of, translated
 from lapse.timers.mysql_watch import LOOK, MysqlWatch
-from lapse.timers.sql import Parameters, Row, SqlTimer
+from lapse.timers.sql import SqlTimer
 from lapse.timers.sql_batches import MOST_ROWS
 from lapse.timers.sql_connections import Connections, underlying
+from lapse.timers.sql_database import Parameters, Place, Row
 from lapse.timers.sql_statements import statements
 
 TRAITS = Traits(
@@ -47,6 +48,7 @@ class MysqlDatabase:
     """One database of a MySQL or MariaDB server; its clock decides."""
 
     traits = TRAITS
+    dialect = "mysql"
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,17 +73,42 @@ class MysqlDatabase:
         return rows
 
     def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or what wraps it
-        """Run the named statements in the transaction that the connection is in. No table is made: that would commit."""
+        """Run the named statements in the transaction that the connection is in. To make the table would commit it."""
         own = underlying(connection)
-        errors = getattr(own, "Error", None)
-        if not (isinstance(errors, type) and issubclass(errors, Exception) and hasattr(own, "get_server_info")):
+        errors = errors_of(own)
+        if errors is None:
             raise ConfigError(
                 f"to arm in a transaction takes a connection of PyMySQL or mysqlclient; got {type(own).__name__}"
             )
         spelled = _spelled(parameters)
         with translated(errors), closing(own.cursor()) as cursor:
-            for statement in _STATEMENTS[name]:
-                cursor.execute(statement, spelled)
+            _say(cursor, "bound")
+            try:
+                _say(cursor, name, spelled)
+            finally:
+                with suppress(errors):  # where this fails, the connection is lost
+                    _say(cursor, "unbound")
+
+    def place(self, *, make: bool) -> Place:
+        """Ask by a connection of our own, which makes the table, or by one that does not."""
+        if make:
+            with self._lent() as connection, closing(connection.cursor()) as cursor:
+                return _place(cursor, pymysql.err.Error)
+        with (
+            translated(),
+            closing(connect(self._settings)) as connection,
+            closing(connection.cursor()) as cursor,
+        ):
+            return _place(cursor, pymysql.err.Error)
+
+    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - or what wraps it
+        """Ask by this connection."""
+        own = underlying(connection)
+        errors = errors_of(own)
+        if errors is None:
+            return None
+        with translated(errors), closing(own.cursor()) as cursor:
+            return _place(cursor, errors)
 
     def watch(self, timer: str, waker: Waker) -> None:
         """Look at what others arm."""
@@ -129,10 +156,9 @@ class MysqlDatabase:
         connection = connect(self._settings)
         try:
             with closing(connection.cursor()) as cursor:
-                cursor.execute(_STATEMENTS["exists"][0])
+                _say(cursor, "exists")
                 if cursor.fetchone() != (1,):
-                    for statement in _STATEMENTS["schema"]:
-                        cursor.execute(statement)
+                    _say(cursor, "schema")
         except BaseException:
             connection.close()
             raise
@@ -141,6 +167,26 @@ class MysqlDatabase:
     def _next_in(self, timer: str) -> float | None:
         ((now, at),) = self.read("look", {"timer": timer})
         return None if at is None else (at - now) / 1000
+
+
+def _say(cursor: Any, name: str, parameters: Parameters | None = None) -> None:  # noqa: ANN401 - of either driver
+    for statement in _STATEMENTS[name]:
+        cursor.execute(statement, parameters)
+
+
+def _place(cursor: Any, errors: type[Exception]) -> Place:  # noqa: ANN401 - as above
+    """Ask where the cursor's connection is, and whether it may write to the table there."""
+    _say(cursor, "place")
+    ((database, exists),) = (row.values() if isinstance(row, dict) else row for row in cursor.fetchall())
+    if not exists:
+        return Place(database, None)
+    try:
+        _say(cursor, "touch")
+    except errors as error:
+        if is_forbidden(error):
+            return Place(database, None)
+        raise
+    return Place(database, "lapse_deadline")
 
 
 class MysqlTimer(SqlTimer):

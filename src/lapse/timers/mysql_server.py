@@ -12,6 +12,7 @@ from pymysql.connections import Connection
 from pymysql.constants import CLIENT, CR, ER
 
 from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
+from lapse.timers.sql_statements import statements
 
 Settings = Mapping[str, Any]
 """What `pymysql.connect` is given."""
@@ -24,13 +25,6 @@ LOCK_WAIT = 5.0
 
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
 """The first versions with the statements that are used (SKIP LOCKED, JSON_TABLE)."""
-
-SESSION = (
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",  # else the gaps between rows would be locked, too
-    "SET SESSION time_zone = '+00:00', SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', "
-    "SESSION innodb_lock_wait_timeout = %(seconds)s, SESSION lock_wait_timeout = %(seconds)s, "
-    "SESSION wait_timeout = 31536000",  # a connection of ours may say nothing for a night
-)
 
 _EXAMPLE = "write mysql://user:password@localhost:3306/database"
 _TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password")
@@ -46,21 +40,21 @@ _FINAL = {
     ER.HOST_NOT_PRIVILEGED,
     ER.NOT_SUPPORTED_AUTH_MODE,
     ER.SPECIFIC_ACCESS_DENIED_ERROR,
-    ER.MUST_CHANGE_PASSWORD,
-    ER.MUST_CHANGE_PASSWORD_LOGIN,
     ER.PARSE_ERROR,
     CR.CR_SSL_CONNECTION_ERROR,
     CR.CR_SECURE_AUTH,
     CR.CR_NOT_IMPLEMENTED,
     CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
     1665,  # the binary log is to have statements
+    1820,  # the password has to be changed first
+    1862,
     1698,  # no password is taken from this account
     3118,  # the account is locked; in MariaDB 4151
     4151,
     3159,  # only encrypted connections are taken
 }
-_PASSING_KINDS = {"OperationalError", "InterfaceError", "InternalError", "Error"}
-"""Errors of these names pass unless their number is final: the server is away, shuts down, is full, or has a deadlock."""
+_PASSING = {"OperationalError", "InterfaceError", "InternalError", "Error"}
+"""Errors of these names pass unless their number is final: the server is away, shuts down, or took locks away."""
 
 
 @contextmanager
@@ -75,16 +69,26 @@ def translated(of: type[Exception] = pymysql.err.Error) -> Iterator[None]:
         number = error.args[0] if error.args else None
         # The last of the arguments is what it says; before it may stand the number.
         said = next(iter(str(error.args[-1] if error.args else "").splitlines()), "") or type(error).__name__
-        cause = getattr(error, "original_exception", None)
         if number in _RIGHTS:
             said += f": grant SELECT, INSERT, UPDATE, DELETE{_MORE}"
-        elif number in _AGAIN or (type(error).__name__ in _PASSING_KINDS and number not in _FINAL):
-            if not isinstance(cause, ssl.SSLCertVerificationError):
-                raise TimerUnavailable(f"MySQL gives no answer: {said}") from error
+        if number in _AGAIN or (type(error).__name__ in _PASSING and number not in _FINAL and not _distrusted(error)):
+            raise TimerUnavailable(f"MySQL gives no answer: {said}") from error
         raise TimerRefused(f"MySQL says: {said}") from error
 
 
 _MORE = " on lapse_deadline, or let the account create it: GRANT CREATE"
+
+
+def is_forbidden(error: Exception) -> bool:
+    """Whether a driver's error says that the account lacks a right."""
+    return bool(error.args) and error.args[0] in _RIGHTS
+
+
+def errors_of(connection: Any) -> type[Exception] | None:  # noqa: ANN401 - whatever it is
+    """Give the class of the errors of a connection of PyMySQL or mysqlclient; None where it is none of these."""
+    errors = getattr(connection, "Error", None)
+    is_one = isinstance(errors, type) and issubclass(errors, Exception) and hasattr(connection, "get_server_info")
+    return errors if is_one else None
 
 
 def settings_of(url: str) -> dict[str, Any]:
@@ -121,12 +125,18 @@ def connect(settings: Settings) -> "Connection[Any]":
             cursor.execute("SELECT VERSION()")
             for (version,) in cursor.fetchall():
                 _check(str(version))
-            for statement in SESSION:
-                cursor.execute(statement, {"seconds": max(1, int(min(LOCK_WAIT, settings["read_timeout"] / 2)))})
+            seconds = max(1, int(min(LOCK_WAIT, settings["read_timeout"] / 2)))
+            for statement in statements("mysql")["session"]:
+                cursor.execute(statement, {"seconds": seconds})
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _distrusted(error: Exception) -> bool:
+    """Whether the server has shown a certificate that is not to be trusted."""
+    return isinstance(getattr(error, "original_exception", None), ssl.SSLCertVerificationError)
 
 
 def _check(version: str) -> None:

@@ -74,5 +74,10 @@ def underlying(connection: Any) -> Any:  # noqa: ANN401 - whatever it is, the dr
         connection.ensure_connection()
     inner = getattr(connection, "connection", connection)
     if ismethod(inner):  # a Session's, which brings it into its transaction
-        inner = inner().connection
-    return getattr(inner, "driver_connection", inner)
+        connection = inner()
+        inner = connection.connection
+    if not hasattr(inner, "driver_connection"):
+        return inner
+    if inner is not connection and not connection.in_transaction():
+        connection.begin()  # SQLAlchemy's commit is none where it knows of no transaction
+    return inner.driver_connection

@@ -9,6 +9,18 @@
 -- A row is buried where buried_at is set, claimed where leased_until is ahead, else pending. The row with the empty key
 -- names the memory of its timer and has its latest token: whoever empties the table takes it along.
 
+-- name: session
+-- Between rows nothing is locked, no time zone or mode of the server comes in, and whatever is locked is waited for a
+-- moment only. A connection may say nothing for a night.
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+
+SET
+    SESSION time_zone = '+00:00',
+    SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION',
+    SESSION innodb_lock_wait_timeout = %(seconds)s,
+    SESSION lock_wait_timeout = %(seconds)s,
+    SESSION wait_timeout = 31536000;
+
 -- name: exists
 SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'lapse_deadline';
 
@@ -28,6 +40,37 @@ CREATE TABLE IF NOT EXISTS lapse_deadline (
     PRIMARY KEY (timer, `key`),
     INDEX lapse_deadline_state (timer, buried_at, leased_until, visible, `key`)
 ) ENGINE = InnoDB;
+
+-- name: drop
+DROP TABLE IF EXISTS lapse_deadline;
+
+-- name: place
+-- No two servers of one machine have the same folder for their data.
+SELECT
+    CONCAT_WS('/', @@hostname, @@port, @@server_id, @@datadir, DATABASE()),
+    (
+        SELECT COUNT(*) FROM information_schema.tables
+        WHERE table_schema = DATABASE() AND table_name = 'lapse_deadline'
+    );
+
+-- name: touch
+-- These change nothing, but fail where they may not be said.
+INSERT INTO lapse_deadline (timer, `key`, due, visible)
+SELECT timer, `key`, due, visible FROM lapse_deadline WHERE FALSE
+ON DUPLICATE KEY UPDATE due = VALUES(due);
+
+DELETE FROM lapse_deadline WHERE FALSE;
+
+-- name: bound
+-- In the order's own transaction: whoever holds the row or alters the table must not hold up the sale for long.
+SET
+    @lapse_rows = @@SESSION.innodb_lock_wait_timeout,
+    @lapse_table = @@SESSION.lock_wait_timeout,
+    SESSION innodb_lock_wait_timeout = 2,
+    SESSION lock_wait_timeout = 2;
+
+-- name: unbound
+SET SESSION innodb_lock_wait_timeout = @lapse_rows, SESSION lock_wait_timeout = @lapse_table;
 
 -- name: arm
 INSERT INTO lapse_deadline (timer, `key`, due, visible)

@@ -1,0 +1,237 @@
+"""What the timer in MySQL lives through: crashes, silence, lost answers, locks, deadlocks, forks, other time zones."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pymysql
+import pytest
+
+from lapse import Deadline, Timer, TimerUnavailable, open_timer
+from lapse.testing.conformance import LONG, SHORT_LEASE, ago, ahead, keys_of, run_together, wait_until
+from lapse.testing.faults import Proxy
+from lapse.testing.servers import MariaDbServer
+from lapse.timers.mysql_server import settings_of
+from lapse.timers.sql import SqlTimer
+from lapse.timers.sql_statements import statements
+from tests.timers.databases import NEEDS_MARIADB, answers
+
+pytestmark = NEEDS_MARIADB
+
+FORKED = """
+import os, sys
+from datetime import UTC, datetime, timedelta
+from lapse import Deadline, open_timer
+with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
+    assert timer.claim(wait=timedelta(milliseconds=100)) == []
+    child = os.fork()
+    if not child:
+        timer.arm([Deadline("child", datetime.now(UTC))])
+        (claim,) = timer.claim(wait=timedelta(seconds=30))
+        assert timer.release([claim]) == 1
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [claim.key for claim in timer.claim(wait=timedelta(seconds=30))] == ["child"]
+"""
+
+
+@pytest.fixture
+def timer(mariadb: MariaDbServer, timer_name: str) -> Iterator[SqlTimer]:
+    """Open a timer whose table is there."""
+    with open_timer(mariadb.url, name=timer_name) as timer:
+        assert isinstance(timer, SqlTimer)
+        timer.stats()
+        yield timer
+
+
+@pytest.fixture
+def other(mariadb: MariaDbServer, timer: Timer) -> Iterator[pymysql.Connection]:
+    """Connect as somebody else, with transactions, after the table was made."""
+    assert timer
+    with pymysql.connect(**settings_of(mariadb.url)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def own() -> Iterator[MariaDbServer]:
+    """Start a server that the test may kill."""
+    with MariaDbServer() as server:
+        yield server
+
+
+def test_many_open_an_empty_database_at_once(other: pymysql.Connection, mariadb: MariaDbServer) -> None:
+    """The table is made once, whoever comes first."""
+    other.cursor().execute("CREATE DATABASE fresh")
+    numbers = count()
+
+    def arm() -> None:
+        with open_timer(mariadb.url_of("fresh"), name="orders") as timer:
+            timer.arm([Deadline(str(next(numbers)), ago(1))])
+
+    run_together([arm] * 6)
+    with open_timer(mariadb.url_of("fresh"), name="orders") as timer:
+        assert timer.stats().pending == 6
+
+
+def test_a_restarted_server_has_lost_nothing(own: MariaDbServer) -> None:
+    """Killed and started again: it was away, then deadline and lease are there, under the same generation."""
+    with open_timer(own.url, name="orders") as timer:
+        timer.arm([Deadline("held", ago(5)), Deadline("1", ahead(timedelta(seconds=1)))])
+        held = timer.claim(lease=LONG)
+        before = timer.generation()
+        own.kill()
+        with pytest.raises(TimerUnavailable, match="no answer"):
+            timer.claim()
+        own.start()
+        assert timer.generation() == before
+        assert timer.settle(held) == 1
+        wait_until(lambda: timer.stats().due == 1)
+        (claim,) = timer.claim()
+        assert claim.late_by >= timedelta(0)
+
+
+def test_a_sleeper_finds_again_after_a_restart(own: MariaDbServer) -> None:
+    """The watch connects anew, and a waiting claim wakes for what another has armed since."""
+    with open_timer(own.url, name="orders") as timer, open_timer(own.url, name="orders") as another:
+        assert timer.claim(wait=timedelta(milliseconds=100)) == []
+        own.restart()
+        wait_until(lambda: answers(another.stats) and answers(timer.stats))
+        another.arm([Deadline("1", datetime.now(UTC))])
+        assert keys_of(timer.claim(wait=timedelta(seconds=30))) == ["1"]
+
+
+def test_a_frozen_server_is_unavailable(own: MariaDbServer) -> None:
+    """A call does not hang with it; when it goes on, so does the timer, and nothing is lost."""
+    with open_timer(f"{own.url}?read_timeout=0.5&connect_timeout=0.5", name="orders") as timer:
+        timer.arm([Deadline("1", ago(5))])
+        own.freeze()
+        wait_until(lambda: not answers(timer.stats))  # on the connection that was open
+        with pytest.raises(TimerUnavailable):
+            timer.stats()  # on one that cannot be opened
+        own.thaw()
+        wait_until(lambda: answers(timer.stats))
+        assert keys_of(timer.claim(wait=timedelta(seconds=30))) == ["1"]
+
+
+@pytest.mark.parametrize("asked", ["LAST_INSERT_ID(TIMESTAMPDIFF", "AS ended", "AS oldest", "AS youngest", "CONVERT("])
+def test_an_answer_that_is_lost(mariadb: MariaDbServer, timer_name: str, asked: str) -> None:
+    """Wherever within a claim: what it took comes back when its lease ends, and no row stays locked meanwhile."""
+    with (
+        Proxy(mariadb.port) as proxy,
+        open_timer(f"mysql://root@127.0.0.1:{proxy.port}/lapse?read_timeout=0.5", name=timer_name) as far,
+        open_timer(mariadb.url, name=timer_name) as near,
+    ):
+        far.arm([Deadline(str(number), ago(5)) for number in range(10)])
+        proxy.swallow(asked.encode())
+        with pytest.raises(TimerUnavailable):
+            far.claim(5, lease=SHORT_LEASE)
+        assert proxy.swallowed.is_set()
+        near.arm([Deadline("0", ago(9))])  # nobody holds it locked
+        wait_until(lambda: near.stats().claimed == 0)
+        assert sorted(keys_of(near.claim(lease=LONG))) == [str(number) for number in range(10)]
+
+
+def test_who_was_kept_up_takes_nothing_under_an_old_token(timer: SqlTimer, other: pymysql.Connection) -> None:
+    """Given a claimant that was frozen after it had its token, another's claim since then is not undone."""
+    timer.arm([Deadline("1", ago(5))])
+    parameters = {"timer": timer.name, "epoch": "x", "most": 9, "old": 8, "young": 1, "lease": 600_000}
+    token, clock, *take = statements("mysql")["claim"]
+    with other.cursor() as cursor:
+        for statement in (token, clock):
+            cursor.execute(statement, parameters)
+        other.commit()
+        (claim,) = timer.claim(lease=SHORT_LEASE)
+        wait_until(lambda: timer.stats().claimed == 0)
+        cursor.execute("SET @lapse_now = @lapse_now + 600000")  # late enough to see that lease ended
+        for statement in take:
+            cursor.execute(statement, parameters)
+        assert cursor.fetchall() == ()
+        other.commit()
+    (again,) = timer.claim()
+    assert again.token > claim.token
+
+
+def test_a_row_that_is_locked_holds_up_nobody(timer: SqlTimer, other: pymysql.Connection) -> None:
+    """While an order's transaction holds one deadline, the others are claimed; it comes once that has ended."""
+    timer.arm([Deadline(key, ago(5)) for key in "abc"])
+    timer.arm_in(other, [Deadline("b", ago(9))])
+    assert keys_of(timer.claim(lease=LONG)) == ["a", "c"]
+    other.commit()
+    assert keys_of(timer.claim(wait=timedelta(seconds=30))) == ["b"]
+
+
+def test_a_lock_that_lasts_is_unavailable(mariadb: MariaDbServer, timer: SqlTimer, other: pymysql.Connection) -> None:
+    """Whoever must have that row is told so before long, and may try again."""
+    timer.arm_in(other, [Deadline("1", ago(5))])
+    with open_timer(f"{mariadb.url}?read_timeout=4", name=timer.name) as impatient:
+        with pytest.raises(TimerUnavailable, match="Lock wait"):
+            impatient.arm([Deadline("1", ago(1))])
+        other.rollback()
+        impatient.arm([Deadline("1", ago(1))])
+
+
+def test_a_deadlock_is_tried_again(timer: SqlTimer, other: pymysql.Connection) -> None:
+    """Given an order's transaction that takes rows in another order, arming goes on when its locks are taken away."""
+    timer.arm([Deadline(key, ago(5)) for key in "ab"])
+    before, last = _deadlocks(other), ago(60).replace(microsecond=0)
+    # What has changed more wins.
+    timer.arm_in(other, [Deadline("b", ago(5)), *(Deadline(f"x{number}", ago(5)) for number in range(500))])
+    arming = threading.Thread(target=timer.arm, args=([Deadline("a", last), Deadline("b", last)],))
+    arming.start()
+    wait_until(lambda: _waits(other))
+    timer.arm_in(other, [Deadline("a", ago(5))])
+    other.commit()
+    arming.join()
+    assert _deadlocks(other) > before
+    assert {claim.key for claim in timer.claim() if claim.due_at == last} == {"a", "b"}
+
+
+def test_a_fork_has_connections_of_its_own(mariadb: MariaDbServer, timer_name: str) -> None:
+    """Parent and child go on with the same timer, neither in the other's conversation."""
+    subprocess.run([sys.executable, "-c", FORKED, mariadb.url, timer_name], check=True, timeout=120)
+
+
+def test_the_servers_time_zone_does_not_matter(mariadb: MariaDbServer, timer_name: str) -> None:
+    """Where the server's clocks are set to another zone, moments are the same."""
+    with pymysql.connect(**settings_of(mariadb.url)) as admin, admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL time_zone = '+09:30'")
+        try:
+            with open_timer(mariadb.url, name=timer_name) as timer:
+                assert abs(timer.stats().now - datetime.now(UTC)) < timedelta(minutes=30)
+                timer.arm([Deadline("1", ahead(LONG)), Deadline("2", ago(1))])
+                assert keys_of(timer.claim()) == ["2"]
+        finally:
+            cursor.execute("SET GLOBAL time_zone = SYSTEM")
+
+
+def test_a_hundred_thousand_pending_are_not_read(timer: SqlTimer, other: pymysql.Connection) -> None:
+    """To look and to claim touch the rows that are due, by the index, however many are pending or held."""
+    timer.arm([Deadline(f"far{number}", ahead(LONG)) for number in range(100_000)])
+    timer.arm([Deadline(f"held{number}", ago(9)) for number in range(1000)])
+    assert len(timer.claim(1000, lease=LONG)) == 1000
+    timer.arm([Deadline(str(number), ago(5)) for number in range(20)])
+    parameters = {"timer": timer.name, "epoch": "x", "most": 1000, "old": 8, "young": 2, "lease": 600_000}
+    with other.cursor() as cursor:
+        for name in ("look", "claim"):
+            cursor.execute("FLUSH STATUS")
+            for statement in statements("mysql")[name]:
+                cursor.execute(statement, parameters)
+            assert len(cursor.fetchall()) == {"look": 1, "claim": 10}[name]
+            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            assert sum(int(value) for _, value in cursor.fetchall()) < 200, name
+
+
+def _deadlocks(connection: pymysql.Connection) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return sum(int(value) for _, value in cursor.fetchall())
+
+
+def _waits(connection: pymysql.Connection) -> bool:
+    """Whether some transaction waits for a row."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
+        return any(int(value) for _, value in cursor.fetchall())

@@ -1,0 +1,176 @@
+"""MySQL's timer in the order's own transaction: whatever driver, framework or session the shop has."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+import pytest
+import sqlalchemy
+
+from lapse import Deadline, TimerUnavailable, open_timer
+from lapse.testing.conformance import ODD_KEYS, ago, keys_of
+from lapse.testing.servers import MariaDbServer
+from lapse.timers.mysql_server import settings_of
+from lapse.timers.sql import SqlTimer
+from tests.timers.databases import NEEDS_MARIADB
+
+pytestmark = NEEDS_MARIADB
+
+DJANGO = """
+import sys
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+import django, pymysql
+from django.conf import settings
+pymysql.install_as_MySQLdb()
+address = urlsplit(sys.argv[1])
+settings.configure(DATABASES={"default": {
+    "ENGINE": "django.db.backends.mysql", "NAME": "lapse", "USER": "root",
+    "HOST": address.hostname, "PORT": address.port,
+}})
+django.setup()
+from django.db import connection, transaction
+from lapse import Deadline, open_timer
+with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
+    timer.stats()
+    with transaction.atomic():
+        timer.arm_in(connection, [Deadline("failed", datetime.now(UTC))])
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        timer.arm_in(connection, [Deadline("placed", datetime.now(UTC)), Deadline("paid", datetime.now(UTC))])
+    with transaction.atomic():
+        timer.disarm_in(connection, ["paid", "unknown"])
+    assert [claim.key for claim in timer.claim()] == ["placed"]
+"""
+
+
+class OtherDriver:
+    """A driver's connection as mysqlclient's is: the same calls, a class and errors of its own."""
+
+    class Error(Exception):
+        """What this driver raises."""
+
+    class OperationalError(Error):
+        """The number and the text, as the server sends them."""
+
+    def __init__(self, connection: pymysql.Connection) -> None:
+        self._connection = connection
+
+    def get_server_info(self) -> str:
+        """Say the server's version."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT VERSION()")
+            return str(cursor.fetchall()[0][0])
+
+    def cursor(self) -> "OtherDriver":
+        """Be a cursor, too."""
+        return self
+
+    def execute(self, statement: str, parameters: dict[str, Any]) -> int:
+        """Run a statement in the form that pyformat has."""
+        try:
+            return self._connection.cursor().execute(statement, parameters)
+        except pymysql.MySQLError as error:
+            raise self.OperationalError(*error.args) from error
+
+    def close(self) -> None:
+        """Close the cursor, of which there is nothing."""
+
+
+@pytest.fixture
+def timer(mariadb: MariaDbServer, timer_name: str) -> Iterator[SqlTimer]:
+    """Open a timer whose table is there."""
+    with open_timer(mariadb.url, name=timer_name) as timer:
+        assert isinstance(timer, SqlTimer)
+        timer.stats()
+        yield timer
+
+
+@pytest.fixture
+def order(mariadb: MariaDbServer, timer: SqlTimer) -> Iterator[pymysql.Connection]:
+    """Connect as a shop does, with transactions, after the table was made."""
+    assert timer
+    with pymysql.connect(**settings_of(mariadb.url)) as connection:
+        yield connection
+
+
+def test_through_djangos_connection(mariadb: MariaDbServer, timer_name: str) -> None:
+    """A block of Django's that fails leaves nothing, one that ends is armed."""
+    subprocess.run([sys.executable, "-c", DJANGO, mariadb.url, timer_name], check=True, timeout=120)
+
+
+def test_through_sqlalchemys_connection(mariadb: MariaDbServer, timer: SqlTimer) -> None:
+    """Rolled back and committed, as any of its statements."""
+    engine = sqlalchemy.create_engine(mariadb.url.replace("mysql", "mysql+pymysql", 1))
+    with engine.connect() as connection:
+        timer.arm_in(connection, [Deadline("failed", ago(1))])
+        connection.rollback()
+        timer.arm_in(connection, [Deadline("placed", ago(1)), Deadline("paid", ago(1))])
+        timer.disarm_in(connection, ["paid"])
+        connection.commit()
+    engine.dispose()
+    assert keys_of(timer.claim()) == ["placed"]
+
+
+def test_through_another_drivers_connection(mariadb: MariaDbServer, order: pymysql.Connection, timer: SqlTimer) -> None:
+    """What has the calls of mysqlclient will do, and its errors are understood."""
+    driver = OtherDriver(order)
+    timer.arm_in(driver, [Deadline("failed", ago(1))])
+    order.rollback()
+    timer.arm_in(driver, [Deadline("placed", ago(1))])
+    order.commit()
+    assert keys_of(timer.claim()) == ["placed"]
+    with pymysql.connect(**settings_of(mariadb.url)) as admin, order.cursor() as cursor:
+        cursor.execute("SELECT CONNECTION_ID()")
+        admin.cursor().execute("KILL %s", cursor.fetchone())
+    with pytest.raises(TimerUnavailable, match="no answer"):
+        timer.arm_in(driver, [Deadline("1", ago(1))])
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        "SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,IGNORE_SPACE,PIPES_AS_CONCAT,TRADITIONAL'",
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "SET NAMES utf8mb4 COLLATE utf8mb4_turkish_ci",
+    ],
+)
+def test_whatever_the_session_is(order: pymysql.Connection, timer: SqlTimer, session: str) -> None:
+    """A shop's own modes, isolation, collation and kind of rows change nothing of what is armed."""
+    order.cursorclass = pymysql.cursors.SSDictCursor
+    order.cursor().execute(session)
+    timer.arm_in(order, [Deadline(key, ago(5)) for key in [*ODD_KEYS, "gone"]])
+    timer.disarm_in(order, ["gone"])
+    order.commit()
+    assert sorted(keys_of(timer.claim())) == sorted(ODD_KEYS)
+
+
+def test_in_a_connection_that_knows_no_unicode(mariadb: MariaDbServer, timer: SqlTimer) -> None:
+    """Keys of any script pass through a shop's connection in Latin-1."""
+    with pymysql.connect(**settings_of(mariadb.url), charset="latin1") as order:
+        timer.arm_in(order, [Deadline("订单🧾", ago(1))])
+        order.commit()
+    assert keys_of(timer.claim()) == ["订单🧾"]
+
+
+def test_the_orders_transaction_is_never_committed_by_us(mariadb: MariaDbServer) -> None:
+    """Where the table is missing it is not made, which would commit: the order is told, and can be rolled back."""
+    with pymysql.connect(**settings_of(mariadb.url)) as order, order.cursor() as cursor:
+        cursor.execute("CREATE DATABASE empty")
+        cursor.execute("CREATE TABLE empty.orders (id INTEGER) ENGINE = InnoDB")
+        order.select_db("empty")
+        with open_timer(mariadb.url_of("empty"), name="orders") as timer:
+            assert isinstance(timer, SqlTimer)
+            cursor.execute("INSERT INTO orders VALUES (1)")
+            with pytest.raises(TimerUnavailable, match="lapse_deadline"):
+                timer.arm_in(order, [Deadline("1", ago(1))])
+            order.rollback()
+            cursor.execute("SELECT COUNT(*) FROM orders")
+            assert cursor.fetchone() == (0,)
+            order.rollback()
+            assert timer.stats().pending == 0  # this made it
+            timer.arm_in(order, [Deadline("1", ago(1))])
+            order.commit()
+            assert keys_of(timer.claim()) == ["1"]
