@@ -13,6 +13,9 @@ NEEDS_MARIADB = pytest.mark.skipif(
 """tests/testing/test_services.py lists what is missing; in CI that is a failure."""
 
 MYSQL = pytest.param("mysql", marks=NEEDS_MARIADB)
+KINDS = ["postgresql", *(["mysql"] if mariadb_binaries() else []), "sqlite"]
+"""Those that there are here."""
+
 DATABASES = ["postgresql", MYSQL, "sqlite"]
 
 

@@ -103,7 +103,7 @@ def test_through_djangos_connection(mariadb: MariaDbServer, timer_name: str) -> 
 
 def test_through_sqlalchemys_connection(mariadb: MariaDbServer, timer: SqlTimer) -> None:
     """Rolled back and committed, as any of its statements."""
-    engine = sqlalchemy.create_engine(mariadb.url.replace("mysql", "mysql+pymysql", 1))
+    engine = sqlalchemy.create_engine(mariadb.url.replace("mysql", "mysql+pymysql", 1))  # begins nothing by itself
     with engine.connect() as connection:
         timer.arm_in(connection, [Deadline("failed", ago(1))])
         connection.rollback()
@@ -153,6 +153,47 @@ def test_in_a_connection_that_knows_no_unicode(mariadb: MariaDbServer, timer: Sq
         timer.arm_in(order, [Deadline("订单🧾", ago(1))])
         order.commit()
     assert keys_of(timer.claim()) == ["订单🧾"]
+
+
+def test_it_knows_where_it_can_be_armed(
+    mariadb: MariaDbServer, order: pymysql.Connection, timer: SqlTimer, timer_name: str
+) -> None:
+    """In its own database where the order's account may write to the table; no other database, no other account."""
+    order.cursorclass = pymysql.cursors.SSDictCursor
+    assert timer.is_beside(order)
+    assert timer.arms_in(order)
+    with order.cursor() as cursor:
+        cursor.execute("CREATE DATABASE beside")
+        cursor.execute("CREATE USER clerk@'127.0.0.1'")
+        cursor.execute("GRANT ALL ON beside.* TO clerk@'127.0.0.1'")
+        cursor.execute("GRANT SELECT, INSERT, DELETE ON lapse.lapse_deadline TO clerk@'127.0.0.1'")
+    clerks = mariadb.url.replace("root@", "clerk@")
+    with pymysql.connect(**settings_of(clerks)) as clerk:
+        assert timer.is_beside(clerk)
+        assert not timer.arms_in(clerk)
+        clerk.select_db("beside")
+        assert not timer.is_beside(clerk)
+        assert not timer.arms_in(clerk)
+        with open_timer(mariadb.url_of("beside"), name=timer_name) as beside:
+            assert isinstance(beside, SqlTimer)
+            assert beside.arms_in(clerk)  # and has made the table
+            assert not beside.arms_in(order)
+
+
+def test_a_sale_waits_for_a_lock_for_a_moment_only(
+    mariadb: MariaDbServer, order: pymysql.Connection, timer: SqlTimer
+) -> None:
+    """Another's row is waited for much less long than the session would, which then has its own patience again."""
+    with pymysql.connect(**settings_of(f"{mariadb.url}?read_timeout=300")) as shop, shop.cursor() as cursor:
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = 280")
+        timer.arm_in(order, [Deadline("1", ago(1))])
+        with pytest.raises(TimerUnavailable, match="Lock wait"):
+            timer.arm_in(shop, [Deadline("1", ago(1))])
+        cursor.execute("SELECT @@innodb_lock_wait_timeout")
+        assert cursor.fetchall() == ((280,),)
+        order.commit()
+        timer.arm_in(shop, [Deadline("1", ago(1))])
+        shop.commit()
 
 
 def test_the_orders_transaction_is_never_committed_by_us(mariadb: MariaDbServer) -> None:

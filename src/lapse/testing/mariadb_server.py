@@ -171,7 +171,7 @@ class MariaDbServer:
                 str(installer(self.binary)),
                 "--no-defaults",
                 f"--datadir={here}/data",
-                f"--tmpdir={here}/tmp",
+                f"--tmpdir={here / self._temporary.name}",
                 f"--extra-file={here}/mariadb.sql",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
