@@ -22,9 +22,11 @@ class TestApschedulerRedis(TimerConformance):
 
 class TestApschedulerSql(TimerConformance):
     @pytest.fixture(params=["postgresql", "sqlite"])
-    def handles(self, request: pytest.FixtureRequest, sql_urls: dict[str, str], timer_name: str) -> Callable[[], Timer]:
+    def handles(
+        self, request: pytest.FixtureRequest, sql_url: Callable[[str], str], timer_name: str
+    ) -> Callable[[], Timer]:
         """Open a timer of this test's own in each database."""
-        return lambda: open_timer(f"apscheduler+{sql_urls[request.param]}", name=timer_name)
+        return lambda: open_timer(f"apscheduler+{sql_url(request.param)}", name=timer_name)
 
 
 def test_model_on_redis(redis_server: RedisServer, timer_name: str) -> None:
@@ -33,9 +35,9 @@ def test_model_on_redis(redis_server: RedisServer, timer_name: str) -> None:
 
 
 @pytest.mark.parametrize("mechanism", ["postgresql", "sqlite"])
-def test_model_on_sql(mechanism: str, sql_urls: dict[str, str], timer_name: str) -> None:
+def test_model_on_sql(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
     """The same in a database."""
-    run_model(f"apscheduler+{sql_urls[mechanism]}", timer_name)
+    run_model(f"apscheduler+{sql_url(mechanism)}", timer_name)
 
 
 def run_model(url: str, name: str) -> None:

@@ -47,9 +47,9 @@ def one_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(params=["redis", "postgresql", "sqlite"])
-def url(request: pytest.FixtureRequest, one_redis: RedisServer, sql_urls: dict[str, str]) -> str:
+def url(request: pytest.FixtureRequest, one_redis: RedisServer, sql_url: Callable[[str], str]) -> str:
     """Address each kind of store."""
-    return "apscheduler+" + ({"redis": one_redis.url} | sql_urls)[request.param]
+    return "apscheduler+" + (one_redis.url if request.param == "redis" else sql_url(request.param))
 
 
 @pytest.fixture
