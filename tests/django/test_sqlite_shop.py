@@ -40,6 +40,36 @@ said["at once"] = timer().stats().pending
 print(json.dumps(said))
 """
 
+TWO_DATABASES = """
+DATABASES["orders"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).parent / "orders.sqlite3"}
+DATABASE_ROUTERS = ["here.Router"]
+
+class Router:
+    def db_for_read(self, model, **hints):
+        return "orders"
+    db_for_write = db_for_read
+"""
+IN_THE_SECOND = """
+import json
+from datetime import timedelta
+from django.db import transaction
+from django.utils.timezone import now
+from lapse.integrations.django import timer, unpaid_orders
+from myshop.models import Order, Product
+
+tea = Product.objects.create(name="tea", stock=100)
+said = []
+for fails in (True, False):
+    with transaction.atomic(using="orders"):
+        unpaid_orders().arm(Order.objects.create(product=tea, quantity=1, pay_by=now() + timedelta(hours=1)))
+        with transaction.atomic():
+            pass  # another database's transaction decides nothing
+        transaction.set_rollback(fails, using="orders")
+    said.append(timer().stats().pending)
+said.append(unpaid_orders()._arming._together)
+print(json.dumps(said))
+"""
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
@@ -47,9 +77,9 @@ def shop(tmp_path: Path) -> Path:
     return Path(shutil.copytree(EXAMPLE, tmp_path / "shop"))
 
 
-def manage(shop: Path, *words: str, timer: str) -> str:
-    """Run a command of the shop, with that LAPSE_TIMER, and return what it printed."""
-    (shop / "here.py").write_text(f"from myshop.settings import *\nLAPSE_TIMER = {timer!r}\n")
+def manage(shop: Path, *words: str, timer: str, settings: str = "") -> str:
+    """Run a command of the shop, with that LAPSE_TIMER and further settings, and return what it printed."""
+    (shop / "here.py").write_text(f"from myshop.settings import *\nLAPSE_TIMER = {timer!r}\n{settings}")
     done = subprocess.run(
         [sys.executable, "-W", "error", "manage.py", *words],
         cwd=shop,
@@ -94,3 +124,18 @@ def test_the_migration_on_sqlite(shop: Path) -> None:
     assert "lapse_deadline" not in tables(file)
     assert not (shop / "other.sqlite3").exists()
     manage(shop, "makemigrations", "lapse", "--check", "--dry-run", timer=timer)
+
+
+@pytest.mark.parametrize("beside", ["orders", "shop"])
+def test_of_several_databases_that_of_the_orders_counts(shop: Path, beside: str) -> None:
+    """Migrated, it has the table where the timer is; armed within where that is the orders' own, else afterwards."""
+    timer = f"sqlite:///{shop / beside}.sqlite3"
+    for alias in ("default", "orders"):
+        words = ("migrate", "--run-syncdb", "--database", alias, "--verbosity", "0")
+        manage(shop, *words, timer=timer, settings=TWO_DATABASES)
+    assert {name: "lapse_deadline" in tables(shop / f"{name}.sqlite3") for name in ("orders", "shop")} == {
+        "orders": beside == "orders",
+        "shop": beside == "shop",
+    }
+    said = manage(shop, "shell", "--no-imports", "--command", IN_THE_SECOND, timer=timer, settings=TWO_DATABASES)
+    assert json.loads(said) == [0, 1, {"orders": beside == "orders"}]
