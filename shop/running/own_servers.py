@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lapse.testing.servers import PostgresServer, RedisServer
+from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
 
 
 class Server(Protocol):
@@ -44,6 +44,7 @@ class OwnServer:
 OWN_SERVERS: Mapping[str, OwnServer] = {
     own.store: own
     for own in (
+        OwnServer("mysql", "MariaDB", "mariadb", lambda folder: MariaDbServer(folder, durable=True)),
         OwnServer("postgresql", "PostgreSQL", "postgres", lambda folder: PostgresServer(folder, durable=True)),
         OwnServer("redis", "Redis", "redis", lambda folder: RedisServer(folder, appendonly=True)),
     )
@@ -53,6 +54,8 @@ FILE = "sqlite"
 """The store that needs no server: a file in the run's folder."""
 
 STORES: Mapping[str, str] = {
+    "mariadb": "mysql",
+    "mysql": "mysql",
     "postgres": "postgresql",
     "postgresql": "postgresql",
     "redis": "redis",

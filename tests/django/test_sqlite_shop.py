@@ -71,10 +71,15 @@ print(json.dumps(said))
 """
 
 
+def copy_of_the_example(folder: Path) -> Path:
+    """Copy the example into a folder of its own."""
+    return Path(shutil.copytree(EXAMPLE, folder / "shop"))
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Copy the example into a folder of its own."""
-    return Path(shutil.copytree(EXAMPLE, tmp_path / "shop"))
+    """Have a copy of the example."""
+    return copy_of_the_example(tmp_path)
 
 
 def manage(shop: Path, *words: str, timer: str, settings: str = "") -> str:

@@ -7,7 +7,11 @@ import pytest
 from shop.running import choices
 from shop.running.choices import WrongChoice
 
-OURS = {"postgresql": "postgresql://postgres@/postgres?host=/sockets", "redis": "redis://127.0.0.1:6390/0"}
+OURS = {
+    "mysql": "mysql://root@127.0.0.1:3307/lapse",
+    "postgresql": "postgresql://postgres@/postgres?host=/sockets",
+    "redis": "redis://127.0.0.1:6390/0",
+}
 
 
 @pytest.mark.parametrize(
@@ -17,6 +21,11 @@ OURS = {"postgresql": "postgresql://postgres@/postgres?host=/sockets", "redis": 
         ("redis+expiry://", ["PostgreSQL", "Redis"], "redis+expiry://127.0.0.1:6390/0"),
         ("postgresql://", ["PostgreSQL"], "postgresql://postgres@/postgres?host=/sockets"),
         ("postgres://", ["PostgreSQL"], "postgresql://postgres@/postgres?host=/sockets"),
+        ("mysql://", ["PostgreSQL", "MariaDB"], "mysql://root@127.0.0.1:3307/lapse"),
+        ("mariadb://", ["PostgreSQL", "MariaDB"], "mysql://root@127.0.0.1:3307/lapse"),
+        ("apscheduler+redis://", ["PostgreSQL", "Redis"], "apscheduler+redis://127.0.0.1:6390/0"),
+        ("apscheduler+postgresql://", ["PostgreSQL"], "apscheduler+postgresql://postgres@/postgres?host=/sockets"),
+        ("apscheduler+sqlite://", ["PostgreSQL"], "apscheduler+sqlite:////run/timer/deadlines.sqlite3"),
         ("sqlite://", ["PostgreSQL"], "sqlite:////run/timer/deadlines.sqlite3"),
         ("sqlite:///", ["PostgreSQL"], "sqlite:////run/timer/deadlines.sqlite3"),
         ("sqlite:///other.db", ["PostgreSQL"], "sqlite:///other.db"),
