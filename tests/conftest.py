@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
-from lapse.testing.servers import PostgresServer
+from lapse.testing.servers import PostgresServer, RabbitServer
 
 MOST_PROCESSES = 8
 """Each has servers and a browser of its own: half a gigabyte."""
@@ -40,3 +40,10 @@ def django_db_modify_db_settings(postgres: PostgresServer) -> None:
     """Let Django find the server, in this process and in those that tests start."""
     os.environ["LAPSE_TEST_DATABASE_HOST"] = str(postgres.sockets)
     connections["default"].settings_dict["HOST"] = str(postgres.sockets)
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitServer]:
+    """Start a private RabbitMQ; it is gone when the run is."""
+    with RabbitServer() as server:
+        yield server

@@ -11,6 +11,8 @@ from lapse.engine.errors import ConfigError, MissingLibrary
 from lapse.engine.timer import Timer, Traits
 
 MECHANISMS = {
+    "amqp": ("lapse.timers.rabbitmq", "rabbitmq"),
+    "amqps": ("lapse.timers.rabbitmq", "rabbitmq"),
     "apscheduler+postgres": ("lapse.timers.apscheduler", "apscheduler,postgresql"),
     "apscheduler+postgresql": ("lapse.timers.apscheduler", "apscheduler,postgresql"),
     "apscheduler+redis": ("lapse.timers.apscheduler", "apscheduler,redis"),

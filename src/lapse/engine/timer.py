@@ -25,7 +25,13 @@ class Traits:
     shared: bool
     """Several processes may claim from it at once."""
     can_disarm: bool
-    """False where a disarmed deadline still fires and has to be ignored."""
+    """False where what was armed cannot be found again by its key.
+
+    Then a deadline that was disarmed fires nevertheless, one that was moved fires at its old time too, and one that was
+    armed twice fires twice, unless both are due at once; `only_unknown` may double what is known; a grave is left by
+    `revive` alone; and tokens rise with each claim of the same arming. All of that has to be ignored, as by orders that
+    look at their own row. Claims that the same handle holds are ended by arming or disarming as everywhere.
+    """
     transactional: bool
     """Can be armed in the order's own transaction."""
     ordered: bool
@@ -34,6 +40,9 @@ class Traits:
     """How far after its time a deadline may be handed out by a worker that is idle."""
     clock: str = "server"
     """Whose clock says what is due: the server's, or that of the host that claims."""
+    exact_stats: bool = True
+    """False where the server can only count: `claimed` is of this handle alone, figures may trail by a moment, and
+    neither the oldest nor the next deadline is known, so both are None."""
 
 
 @dataclass(frozen=True, slots=True)

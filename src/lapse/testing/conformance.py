@@ -125,10 +125,11 @@ class TimerConformance:
         assert self.claim_all(timer, 1)[0].due_at == moment
 
     def test_arming_again_moves(self, timer: Timer) -> None:
-        """A key has one deadline, the one armed last, earlier or later."""
+        """A key has one deadline, the one armed last, earlier or later; its old one fires too where it is not found."""
         timer.arm([Deadline("later", ago(5)), Deadline("earlier", ahead(LONG))])
         timer.arm([Deadline("later", ahead(LONG)), Deadline("earlier", ago(5))])
-        assert keys_of(timer.claim()) == ["earlier"]
+        fires = ["earlier"] if timer.traits.can_disarm else ["earlier", "later"]
+        assert sorted(keys_of(timer.claim())) == fires
 
     def test_of_one_key_twice_the_last_counts(self, timer: Timer) -> None:
         """Within one call, too."""
@@ -144,10 +145,11 @@ class TimerConformance:
         assert timer.renew([]) == []
 
     def test_disarmed_is_not_handed_out(self, timer: Timer) -> None:
-        """What was disarmed does not fire; unknown keys are fine; it can be armed again."""
+        """What was disarmed does not fire, where it is found; unknown keys are fine; it can be armed again."""
         timer.arm([Deadline("1", ago(1)), Deadline("2", ago(1))])
         timer.disarm(["1", "unknown"])
-        assert keys_of(self.claim_all(timer, 1)) == ["2"]
+        fires = ["2"] if timer.traits.can_disarm else ["1", "2"]
+        assert sorted(keys_of(self.claim_all(timer, len(fires)))) == fires
         assert timer.claim() == []
         timer.arm([Deadline("1", ago(1))])
         assert keys_of(self.claim_all(timer, 1)) == ["1"]
@@ -173,13 +175,14 @@ class TimerConformance:
             Deadline("1", datetime(2024, 1, 1))  # noqa: DTZ001 - the very thing that is refused
 
     def test_only_unknown_restores_and_disturbs_nothing(self, timer: Timer) -> None:
-        """Arming what was lost leaves pending, claimed and buried ones as they are."""
+        """Arming what was lost leaves pending, claimed and buried ones as they are, though it may double some."""
         timer.arm([Deadline("pending", ahead(LONG)), Deadline("claimed", ago(9)), Deadline("buried", ago(8))])
         claimed, to_bury = self.claim_all(timer, 2)
         timer.bury([to_bury], reason="bad")
         names = ["pending", "claimed", "buried", "lost"]
         timer.arm([Deadline(name, ago(1)) for name in names], only_unknown=True)
-        assert keys_of(timer.claim()) == ["lost"]
+        doubled = set() if timer.traits.can_disarm else {"pending", "buried"}
+        assert {"lost"} <= set(keys_of(timer.claim(lease=LONG))) <= {"lost", *doubled}
         assert timer.settle([claimed]) == 1
         assert [buried.key for buried in timer.buried()] == ["buried"]
 
@@ -235,7 +238,8 @@ class TimerConformance:
         assert claim.leased_until > claim.claimed_at
         with handles() as other:
             assert other.claim() == []
-            assert other.stats().claimed == 1
+            assert other.stats().claimed == (1 if timer.traits.exact_stats else 0)
+            assert timer.stats().claimed == 1
 
     def test_a_lease_that_ends_gives_back(self, timer: Timer) -> None:
         """It is handed out again, as old as it was, as another attempt, under a higher token."""
@@ -265,6 +269,9 @@ class TimerConformance:
         (claim,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
         wait_until(lambda: timer.stats().claimed == 0)
         assert timer.settle([claim]) == 0
+        if not timer.traits.exact_stats:
+            wait_until(lambda: timer.stats().due == 1)
+            return
         stats = timer.stats()
         assert (stats.due, stats.oldest_due) == (1, claim.due_at)
 
@@ -382,12 +389,13 @@ class TimerConformance:
         assert (again.key, again.attempt, again.due_at) == ("1", 1, first.due_at)
 
     def test_buried_can_be_armed_or_disarmed(self, timer: Timer) -> None:
-        """Either takes it out of its grave."""
+        """Either takes it out of its grave, where it is found there; armed, it fires."""
         timer.arm([Deadline("1", ago(5)), Deadline("2", ago(5))])
         timer.bury(self.claim_all(timer, 2), reason="bad")
         timer.arm([Deadline("1", ago(5))])
         timer.disarm(["2"])
-        assert timer.buried() == []
+        graves = [] if timer.traits.can_disarm else ["1", "2"]
+        assert sorted(buried.key for buried in timer.buried()) == graves
         assert keys_of(self.claim_all(timer, 1)) == ["1"]
 
     def test_large_batches_of_every_kind(self, timer: Timer) -> None:
@@ -402,6 +410,8 @@ class TimerConformance:
         assert len(timer.buried(limit=total + 1)) == total
         assert timer.revive(keys_of(claims)) == total
         timer.disarm(keys_of(claims))
+        if not timer.traits.can_disarm:
+            assert timer.settle(self.claim_all(timer, total)) == total
         stats = timer.stats()
         assert (stats.pending, stats.claimed, stats.buried) == (0, 0, 0)
 
@@ -455,7 +465,8 @@ class TimerConformance:
         timer.arm([Deadline("last", ahead(2 * LONG))])
         stats = timer.stats()
         assert (stats.pending, stats.due, stats.claimed, stats.buried) == (4, 2, 1, 1)
-        assert (stats.oldest_due, stats.next_due) == (oldest, upcoming)
+        times = (oldest, upcoming) if timer.traits.exact_stats else (None, None)
+        assert (stats.oldest_due, stats.next_due) == times
 
     def test_the_generation_is_stable(self, timer: Timer, handles: Callable[[], Timer]) -> None:
         """While nothing is lost, nobody is told to arm again."""

@@ -3,16 +3,20 @@
 from lapse.testing.mariadb_programs import mariadb_binaries
 from lapse.testing.mariadb_server import MariaDbServer
 from lapse.testing.postgres_server import PostgresServer
+from lapse.testing.rabbit_server import RabbitMissing, RabbitServer, rabbit_scripts
 from lapse.testing.redis_server import RedisServer, ServerFailed, redis_binaries
 from lapse.testing.redis_topologies import RedisCluster, RedisSentinel
 
 __all__ = [
     "MariaDbServer",
     "PostgresServer",
+    "RabbitMissing",
+    "RabbitServer",
     "RedisCluster",
     "RedisSentinel",
     "RedisServer",
     "ServerFailed",
     "mariadb_binaries",
+    "rabbit_scripts",
     "redis_binaries",
 ]

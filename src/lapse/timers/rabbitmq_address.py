@@ -1,0 +1,77 @@
+"""The address of a RabbitMQ, out of a URL."""
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pika
+
+from lapse.engine.errors import ConfigError
+
+HEARTBEAT = 10
+"""Seconds, the length of a lease: a broker that hears nothing for so long, twice, gives what was held to others."""
+
+ANSWER_WITHIN = 5.0
+"""Seconds after which a broker that does not answer counts as away."""
+
+EXAMPLE = "amqp://user:password@localhost:5672/vhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker is. `parameters` are pika's, and hold the password."""
+
+    parameters: pika.ConnectionParameters
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Take amqp[s]://user:password@host:port/vhost?heartbeat=10&cafile=… apart. Raises ConfigError."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"not an AMQP URL: {error}; write it as {EXAMPLE}") from error
+        if not parts.hostname:
+            raise ConfigError(f"{parts.scheme}:// needs an address, such as {EXAMPLE}")
+        if parts.fragment:
+            raise ConfigError("an AMQP URL has no '#': write %23 if it is part of a password")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        heartbeat, cafile = options.pop("heartbeat", str(HEARTBEAT)), options.pop("cafile", None)
+        if options:
+            raise ConfigError(f"an AMQP URL takes heartbeat= and cafile=, not {', '.join(sorted(options))}")
+        if not heartbeat.isdecimal() or not 1 <= int(heartbeat) <= 60:  # noqa: PLR2004 - seconds, see the message
+            raise ConfigError(f"heartbeat= in an AMQP URL is a whole number of seconds from 1 to 60; got {heartbeat!r}")
+        path = parts.path.removeprefix("/")
+        if "/" in path:
+            raise ConfigError(
+                f"the path of an AMQP URL is one virtual host, a '/' in its name written %2F; got {path!r}"
+            )
+        secure = parts.scheme == "amqps"
+        return cls(
+            pika.ConnectionParameters(
+                host=parts.hostname,
+                port=port or (5671 if secure else 5672),
+                virtual_host=unquote(path) or "/",
+                credentials=pika.PlainCredentials(
+                    unquote(parts.username or "guest"), unquote(parts.password or "guest")
+                ),
+                heartbeat=int(heartbeat),
+                socket_timeout=ANSWER_WITHIN,
+                stack_timeout=2 * ANSWER_WITHIN,
+                connection_attempts=1,
+                ssl_options=pika.SSLOptions(_trusting(cafile), parts.hostname) if secure else None,
+                client_properties={"connection_name": "lapse"},
+            )
+        )
+
+    @property
+    def where(self) -> str:
+        """The address as people may see it, without the account."""
+        return f"{self.parameters.host}:{self.parameters.port}"
+
+
+def _trusting(cafile: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"cafile= in an AMQP URL is a file with certificates in PEM; {cafile!r}: {error}") from error

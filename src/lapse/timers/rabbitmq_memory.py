@@ -1,0 +1,110 @@
+"""The broker's memory of one timer: whether it is the same as before, made where there is none, and restored in it."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from uuid import uuid4
+
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.errors import TimerUnavailable
+from lapse.timers.rabbitmq_errors import Absent, Locked
+from lapse.timers.rabbitmq_line import Arrived, Line, Post
+from lapse.timers.rabbitmq_link import Link
+from lapse.timers.rabbitmq_queues import QUORUM, STREAM, Names
+
+log = logging.getLogger("lapse")
+
+RESTORES = 3
+"""How often the deadlines may be armed again in one memory: each time doubles those that it knows."""
+
+READ_WITHIN = 5.0
+"""Seconds that a stream has to give its first message: it may not be up yet, after the broker."""
+
+LOCK_WITHIN = 10.0
+LOCK_AGAIN = 0.05
+
+
+def remembered(link: Link, names: Names) -> str:
+    """Name the broker's memory of this timer. Where there is none, or it is not whole, make it anew."""
+    with Line(link) as line:
+        if exists(link, names.due) and (memory := _read(line, names)):
+            return memory
+    with locked(link, names), Line(link, confirming=True) as line:
+        if exists(link, names.due) and (memory := _read(line, names)):
+            return memory  # somebody was quicker
+        line.delete_queue(names.memory)
+        for number in range(1, RESTORES + 1):
+            line.delete_exchange(names.restored(number))
+        line.declare_queue(names.memory, STREAM)
+        memory = uuid4().hex
+        line.publish([Post("", names.memory, memory.encode())])
+        line.declare_queue(names.buried, QUORUM)
+        line.declare_queue(names.due, QUORUM)  # the last: whoever finds it finds the others
+        return memory
+
+
+def may_restore(link: Link, names: Names) -> bool:
+    """Whether the deadlines may be armed again in this memory; if so, that is counted."""
+    with locked(link, names):
+        for number in range(1, RESTORES + 1):
+            with Line(link) as line:
+                try:
+                    line.declare_exchange(names.restored(number), passive=True)
+                except Absent:
+                    pass
+                else:
+                    continue
+            with Line(link) as line:
+                line.declare_exchange(names.restored(number))
+                return True
+    log.info("timer %s: RabbitMQ was told all deadlines before, so they are not armed again", names.timer)
+    return False
+
+
+def exists(link: Link, queue: str) -> bool:
+    """Whether there is such a queue."""
+    with Line(link) as line:
+        try:
+            line.count(queue)
+        except Absent:
+            return False
+        return True
+
+
+@contextmanager
+def locked(link: Link, names: Names) -> Iterator[None]:
+    """Keep all others, in any process, from doing so at the same time: it ends with the connection at the latest."""
+    end = SYSTEM_CLOCK.monotonic() + LOCK_WITHIN
+    with link.mutex:
+        while True:
+            with Line(link) as line:
+                try:
+                    line.declare_queue(names.lock, {}, exclusive=True)
+                except Locked as error:
+                    if SYSTEM_CLOCK.monotonic() >= end:
+                        raise TimerUnavailable(f"another process holds {names.lock} for long: {error}") from error
+                else:
+                    try:
+                        yield
+                    finally:
+                        if not link.lost:
+                            line.delete_queue(names.lock)
+                    return
+            time.sleep(LOCK_AGAIN)
+
+
+def _read(line: Line, names: Names) -> str:
+    """Read the first message of the stream: of several that came to be written, it is the same for all readers."""
+    heard: SimpleQueue[Arrived] = SimpleQueue()
+    try:
+        tag = line.consume(names.memory, 1, heard.put, {"x-stream-offset": "first"})
+    except Absent:
+        return ""
+    try:
+        return heard.get(timeout=READ_WITHIN).body.decode()
+    except Empty:
+        return ""
+    finally:
+        line.cancel(tag)
