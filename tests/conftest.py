@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
+from lapse.testing.redis_server import free_port
 from lapse.testing.servers import PostgresServer, RabbitServer
+from tests.certificate import Certificate, sign_for_localhost
 
 MOST_PROCESSES = 8
 """Each has servers and a browser of its own: half a gigabyte."""
@@ -43,7 +45,24 @@ def django_db_modify_db_settings(postgres: PostgresServer) -> None:
 
 
 @pytest.fixture(scope="session")
-def rabbit() -> Iterator[RabbitServer]:
-    """Start a private RabbitMQ; it is gone when the run is."""
-    with RabbitServer() as server:
+def rabbit_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Sign a certificate for the broker."""
+    return sign_for_localhost(tmp_path_factory.mktemp("rabbit"))
+
+
+@pytest.fixture(scope="session")
+def rabbit(rabbit_certificate: Certificate) -> Iterator[RabbitServer]:
+    """Start a private RabbitMQ, which takes TLS at another port as well; it is gone when the run is."""
+    config = {
+        "listeners.ssl.1": f"127.0.0.1:{free_port()}",
+        "ssl_options.certfile": str(rabbit_certificate.file),
+        "ssl_options.keyfile": str(rabbit_certificate.key),
+    }
+    with RabbitServer(config=config) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit_by_tls(rabbit: RabbitServer) -> str:
+    """Address it by TLS."""
+    return f"amqps://lapse:{rabbit.password}@localhost:{rabbit.config['listeners.ssl.1'].rpartition(':')[2]}"

@@ -50,7 +50,7 @@ class RabbitServer:
         self._own = tempfile.mkdtemp(prefix="lapse-rabbit-") if directory is None else None
         self.directory = Path(self._own or directory or "").resolve()
         self.log = self.directory / "rabbit.log"
-        self._config = dict(config or {})
+        self.config = dict(config or {})
         self._distribution = self._mapping = 0
         self._mapper: leash.Leashed | None = None
         self._leash: leash.Leashed | None = None
@@ -173,7 +173,7 @@ class RabbitServer:
             "vm_memory_high_watermark.absolute": "1GiB",
             "disk_free_limit.absolute": "50MB",
             "raft.wal_max_size_bytes": str(32 << 20),  # kept in memory until it is full: 512 MB unless set
-            **self._config,
+            **self.config,
         }
         config = self.directory / "rabbitmq.conf"
         config.touch(mode=0o600)
@@ -193,6 +193,7 @@ class RabbitServer:
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none",  # no spinning when idle
             "RUNNING_UNDER_SYSTEMD": "true",  # the script turns into the broker, instead of waiting for it
         }
 

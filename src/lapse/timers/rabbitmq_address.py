@@ -57,7 +57,7 @@ class Address:
                 ),
                 heartbeat=int(heartbeat),
                 socket_timeout=ANSWER_WITHIN,
-                stack_timeout=2 * ANSWER_WITHIN,
+                stack_timeout=ANSWER_WITHIN + 1,
                 connection_attempts=1,
                 ssl_options=pika.SSLOptions(_trusting(cafile), parts.hostname) if secure else None,
                 client_properties={"connection_name": "lapse"},

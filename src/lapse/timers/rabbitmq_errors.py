@@ -19,9 +19,10 @@ class Undelivered(TimerUnavailable):
     """The broker did not keep a message. None of those it was sent with counts as armed."""
 
 
+_NOT_FOUND, _IN_USE, _PRECONDITION = 404, 405, 406
 _REFUSING = {
     403: "the account may not do that: check the user, the password and the permissions in the virtual host",
-    406: "a queue is there with other arguments: delete what is named here, the next call makes it anew",
+    _PRECONDITION: "a queue is there with other arguments: delete what is named here, the next call makes it anew",
     530: "the account may not use this virtual host, or there is none: check the URL's path",
     540: "this broker cannot do that: Lapse needs RabbitMQ 3.10 or later with all stable feature flags",
 }
@@ -40,11 +41,14 @@ def translated(error: BaseException, where: str) -> TimerError:
         return error
     error = _root(error)
     code = getattr(error, "reply_code", None)
-    if isinstance(error, exceptions.ChannelClosed) and code in (404, 405):
-        return (Absent if code == 404 else Locked)(f"RabbitMQ at {where}: {_said(error)}")  # noqa: PLR2004 - AMQP's own
+    said = _said(error)
+    if code == _NOT_FOUND and ("no queue" in said or "no exchange" in said):  # else it is there, but not up yet
+        return Absent(f"RabbitMQ at {where}: {said}")
+    if code == _IN_USE:
+        return Locked(f"RabbitMQ at {where}: {said}")
     if advice := _advice(error, code):
-        return TimerRefused(f"RabbitMQ at {where} refused: {_said(error)}; {advice}")
-    return TimerUnavailable(f"RabbitMQ at {where} gave no answer: {_said(error)}")
+        return TimerRefused(f"RabbitMQ at {where} refused: {said}; {advice}")
+    return TimerUnavailable(f"RabbitMQ at {where} gave no answer: {said}")
 
 
 def _advice(error: BaseException, code: int | None) -> str:
@@ -55,6 +59,8 @@ def _advice(error: BaseException, code: int | None) -> str:
         return "what answers there does not speak AMQP 0-9-1: is it RabbitMQ, and the right port?"
     if isinstance(error, ssl.SSLCertVerificationError):
         return "its certificate is not trusted: name the one that signed it with ?cafile="
+    if code == _PRECONDITION and "inequivalent" not in _said(error):
+        return ""  # that something was held for too long, for example
     return _REFUSING.get(code or 0, "")
 
 

@@ -76,7 +76,7 @@ class Inbox:
         self._link = Link(address, on_lost)
         try:
             self.memory = remembered(self._link, names)
-            self.line = Line(self._link)
+            self.line = Line(self._link, vital=True)
         except BaseException:
             self._link.close()
             raise

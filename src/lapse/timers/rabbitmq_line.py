@@ -51,12 +51,13 @@ class _Window:
 class Line:
     """A channel, opened at once. The broker closes it at the first thing that it refuses.
 
-    With `confirming`, it can publish.
+    With `confirming`, it can publish. One that is `vital` takes the connection with it, where the broker closes it.
     """
 
-    def __init__(self, link: Link, *, confirming: bool = False) -> None:
+    def __init__(self, link: Link, *, confirming: bool = False, vital: bool = False) -> None:
         self.link = link
         self._asked: set[Future[Any]] = set()
+        self._vital = vital
         self._sent = 0
         self._unconfirmed: dict[int, _Window] = {}
         self._channel: Any = None
@@ -99,9 +100,7 @@ class Line:
         """Let the exchange `onward` have what comes to `exchange` with a key of this pattern."""
         self._ask(lambda channel, done: channel.exchange_bind(onward, exchange, pattern, callback=done))
 
-    def consume(
-        self, queue: str, window: int, hear: Callable[[Arrived], None], arguments: Mapping[str, Any] | None = None
-    ) -> str:
+    def consume(self, queue: str, window: int, hear: Callable[[Arrived], None]) -> str:
         """Let `hear` have, in the link's thread, what comes; at most `window` without an answer. Returns the tag."""
 
         def on_message(_channel: object, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401 - as called
@@ -110,7 +109,7 @@ class Line:
 
         def begin(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
             channel.basic_qos(prefetch_count=window)  # for the consumers that follow, so nothing may come in between
-            channel.basic_consume(queue, on_message, arguments=dict(arguments or {}), callback=done)
+            channel.basic_consume(queue, on_message, callback=done)
 
         return str(self._ask(begin).method.consumer_tag)
 
@@ -176,6 +175,8 @@ class Line:
             windows, self._unconfirmed = self._unconfirmed, {}
             for waiting in (future, *asked, *(window.future for window in windows.values())):
                 failed(waiting, error)
+            if self._vital:
+                self.link.drop(str(error))
 
         channel = self.link.connection.channel(on_open_callback=opened)
         channel.add_on_close_callback(closed)

@@ -33,7 +33,7 @@ class Link:
         self.mutex = threading.Lock()
         """For what only one thread may do at a time on this connection."""
         self.blocked = ""
-        """Why the broker takes no messages from this connection, in its words: it is short of memory or disk."""
+        """Why the broker takes no messages, in its words, where it does not: it is short of memory or disk."""
         self._address = address
         self._on_lost = on_lost
         self._lock = threading.Lock()
@@ -81,9 +81,8 @@ class Link:
             return future.result(within)
         except TimeoutError as error:
             self.drop("it did not answer in time")
-            why = f": it takes no messages now, for it is short of something ({self.blocked})" if self.blocked else ""
-            raise TimerUnavailable(f"RabbitMQ at {self.where} gave no answer in {within:g} s{why}") from error
-        except AMQPError as error:
+            raise TimerUnavailable(f"RabbitMQ at {self.where} gave no answer in {within:g} s") from error
+        except (AMQPError, OSError) as error:
             raise translated(error, self.where) from error
         finally:
             with self._lock:
@@ -98,9 +97,9 @@ class Link:
 
     def drop(self, reason: str) -> None:
         """Give the connection up at once, without a word to the broker. From any thread."""
-        with self._lock:
-            if self._reason is None and self._connection is not None:
-                self._connection.ioloop.add_callback_threadsafe(lambda: self._cut(reason))
+        self._ended(OSError(reason))
+        if self._connection is not None:
+            self._connection.ioloop.add_callback_threadsafe(lambda: self._cut(reason))
 
     def close(self) -> None:
         """Say good-bye; give up where that takes too long. Returns when the thread has ended."""
@@ -142,14 +141,12 @@ class Link:
 
     def _on_open(self, connection: Any) -> None:  # noqa: ANN401 - as the library calls it
         connection.add_on_connection_blocked_callback(self._on_blocked)
-        connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self._opened.set_result(None)
 
     def _on_blocked(self, _connection: object, frame: Any) -> None:  # noqa: ANN401 - as the library calls it
+        """Hear that the broker reads nothing more from here until it has room: what was sent is not confirmed."""
         self.blocked = str(frame.method.reason)
-
-    def _on_unblocked(self, _connection: object, _frame: object) -> None:
-        self.blocked = ""
+        self.drop(f"it takes no messages now, for it is short of something: {self.blocked}")
 
     def _on_end(self, connection: Any, error: BaseException) -> None:  # noqa: ANN401 - as the library calls it
         self._ended(error)

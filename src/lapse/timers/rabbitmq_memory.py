@@ -12,7 +12,7 @@ from lapse.engine.errors import TimerUnavailable
 from lapse.timers.rabbitmq_errors import Absent, Locked
 from lapse.timers.rabbitmq_line import Arrived, Line, Post
 from lapse.timers.rabbitmq_link import Link
-from lapse.timers.rabbitmq_queues import QUORUM, STREAM, Names
+from lapse.timers.rabbitmq_queues import QUORUM, Names
 
 log = logging.getLogger("lapse")
 
@@ -20,7 +20,7 @@ RESTORES = 3
 """How often the deadlines may be armed again in one memory: each time doubles those that it knows."""
 
 READ_WITHIN = 5.0
-"""Seconds that a stream has to give its first message: it may not be up yet, after the broker."""
+"""Seconds that a queue has to give its message: one that died while it read it gives it back first."""
 
 LOCK_WITHIN = 10.0
 LOCK_AGAIN = 0.05
@@ -28,20 +28,18 @@ LOCK_AGAIN = 0.05
 
 def remembered(link: Link, names: Names) -> str:
     """Name the broker's memory of this timer. Where there is none, or it is not whole, make it anew."""
-    with Line(link) as line:
-        if exists(link, names.due) and (memory := _read(line, names)):
+    with locked(link, names):  # also to read it, for only one can at a time
+        if exists(link, names.due) and (memory := _read(link, names)):
             return memory
-    with locked(link, names), Line(link, confirming=True) as line:
-        if exists(link, names.due) and (memory := _read(line, names)):
-            return memory  # somebody was quicker
-        line.delete_queue(names.memory)
-        for number in range(1, RESTORES + 1):
-            line.delete_exchange(names.restored(number))
-        line.declare_queue(names.memory, STREAM)
-        memory = uuid4().hex
-        line.publish([Post("", names.memory, memory.encode())])
-        line.declare_queue(names.buried, QUORUM)
-        line.declare_queue(names.due, QUORUM)  # the last: whoever finds it finds the others
+        with Line(link, confirming=True) as line:
+            line.delete_queue(names.memory)
+            for number in range(1, RESTORES + 1):
+                line.delete_exchange(names.restored(number))
+            line.declare_queue(names.memory, QUORUM)
+            memory = uuid4().hex
+            line.publish([Post("", names.memory, memory.encode())])
+            line.declare_queue(names.buried, QUORUM)
+            line.declare_queue(names.due, QUORUM)  # the last: whoever finds it finds the others
         return memory
 
 
@@ -95,16 +93,17 @@ def locked(link: Link, names: Names) -> Iterator[None]:
             time.sleep(LOCK_AGAIN)
 
 
-def _read(line: Line, names: Names) -> str:
-    """Read the first message of the stream: of several that came to be written, it is the same for all readers."""
+def _read(link: Link, names: Names) -> str:
+    """Take the message that names the memory, and give it back. Returns nothing where there is none."""
     heard: SimpleQueue[Arrived] = SimpleQueue()
     try:
-        tag = line.consume(names.memory, 1, heard.put, {"x-stream-offset": "first"})
-    except Absent:
+        with Line(link) as line:
+            tag = line.consume(names.memory, 1, heard.put)
+            try:
+                arrived = heard.get(timeout=READ_WITHIN)
+            finally:
+                line.cancel(tag)
+            line.answer(returned=[arrived.tag])
+            return arrived.body.decode()
+    except (Absent, Empty):
         return ""
-    try:
-        return heard.get(timeout=READ_WITHIN).body.decode()
-    except Empty:
-        return ""
-    finally:
-        line.cancel(tag)

@@ -27,7 +27,7 @@ class Outbox:
         self.link = Link(address)
         try:
             self.memory = remembered(self.link, names)
-            self._line = Line(self.link, confirming=True)
+            self._line = Line(self.link, confirming=True, vital=True)
         except BaseException:
             self.link.close()
             raise

@@ -20,7 +20,6 @@ QUORUM: dict[str, Any] = {
     # How often a message came back without an answer is for the worker to judge. Some brokers drop it at 20.
     "x-delivery-limit": 2**31 - 1,
 }
-STREAM: dict[str, Any] = {"x-queue-type": "stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Names:
 
     @property
     def memory(self) -> str:
-        """The stream whose first message names the broker's memory."""
+        """The queue whose one message names the broker's memory."""
         return f"lapse.{self.timer}.memory"
 
     @property

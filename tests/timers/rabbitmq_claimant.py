@@ -1,0 +1,26 @@
+"""A process that claims what is due, says what it has, and never answers: for tests that kill or freeze it.
+
+Arguments: the timer's URL, its name, how many to claim.
+"""
+
+import sys
+import time
+from datetime import timedelta
+
+from lapse import open_timer
+
+
+def main() -> None:
+    """Claim, print each key, and hold on."""
+    url, name, limit = sys.argv[1:]
+    timer = open_timer(url, name=name)
+    claims = timer.claim(int(limit), wait=timedelta(seconds=60), lease=timedelta(minutes=10))
+    for claim in claims:
+        sys.stdout.write(f"{claim.key} {claim.token}\n")
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What can happen to a RabbitMQ and to those who claim from it: nothing is lost, and nothing is early."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lapse import Claim, Deadline, Timer, TimerUnavailable, open_timer
+from lapse.testing.conformance import LONG, PATIENCE, ago, ahead, keys_of, wait_until
+from lapse.testing.servers import RabbitServer
+
+CLAIMANT = Path(__file__).with_name("rabbitmq_claimant.py")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[RabbitServer]:
+    """Start a broker that tests may kill."""
+    with RabbitServer() as server:
+        yield server
+
+
+@pytest.fixture
+def timer(own: RabbitServer, timer_name: str) -> Iterator[Timer]:
+    """Open a timer on it."""
+    with open_timer(own.url, name=timer_name) as timer:
+        yield timer
+
+
+def patiently(timer: Timer, limit: int = 500, *, wait: timedelta = timedelta(seconds=2)) -> list[Claim]:
+    """Claim, as a worker does: while the broker is away, there is nothing to have."""
+    try:
+        return timer.claim(limit, wait=wait, lease=LONG)
+    except TimerUnavailable:
+        return []
+
+
+def gathered(timer: Timer, count: int) -> list[Claim]:
+    """Claim until there are so many."""
+    claims: list[Claim] = []
+
+    def look() -> bool:
+        claims.extend(patiently(timer))
+        return len(claims) >= count
+
+    wait_until(look)
+    return claims
+
+
+def claimant(url: str, name: str, limit: int) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    """Start a process that claims and holds on. Returns it, and the tokens of what it has, by key."""
+    process = subprocess.Popen(
+        [sys.executable, str(CLAIMANT), url, name, str(limit)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    held = {}
+    while line := process.stdout.readline().strip():
+        key, token = line.rsplit(maxsplit=1)
+        held[key] = int(token)
+    return process, held
+
+
+def test_a_broker_that_is_killed_and_restarted_loses_nothing(own: RabbitServer, timer: Timer) -> None:
+    """Thousands pend in all levels while it is killed, and again while it is restarted: each comes, none early."""
+    total = 3000
+    due = {str(number): ahead(timedelta(seconds=number / 400)) for number in range(total)}
+    timer.arm([Deadline(key, at) for key, at in due.items()])
+    before = timer.generation()
+    seen: dict[str, Claim] = {}
+
+    def claim_until(count: int) -> None:
+        def look() -> bool:
+            claims = patiently(timer)
+            seen.update((claim.key, claim) for claim in claims)
+            with suppress(TimerUnavailable):  # then they come again
+                timer.settle(claims)
+            return len(seen) >= count
+
+        wait_until(look)
+
+    claim_until(300)
+    own.kill()
+    own.start()
+    claim_until(1000)
+    own.restart()
+    claim_until(total)
+    assert set(seen) == set(due)
+    assert all(claim.claimed_at >= due[key] for key, claim in seen.items())
+    assert timer.generation() == before
+
+
+def test_what_a_killed_process_held_is_claimed_by_another(own: RabbitServer, timer: Timer) -> None:
+    """It comes as a second attempt under a higher token; what it had not claimed, as a first."""
+    timer.arm([Deadline(f"{number:02}", ago(5)) for number in range(30)])
+    process, held = claimant(own.url, timer.name, 10)
+    assert len(held) == 10
+    process.kill()
+    process.communicate()
+    claims = gathered(timer, 30)
+    assert {claim.key for claim in claims if claim.attempt == 2} == set(held)
+    assert {claim.attempt for claim in claims} == {1, 2}
+    assert all(claim.token > held[claim.key] for claim in claims if claim.key in held)
+
+
+def test_what_a_frozen_process_held_is_claimed_by_another(own: RabbitServer, timer: Timer) -> None:
+    """The broker misses its heartbeats and gives what it held to others, though its own lease would last longer."""
+    timer.arm([Deadline("1", ago(5))])
+    process, held = claimant(f"{own.url}?heartbeat=2", timer.name, 1)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        assert patiently(timer, wait=timedelta(0)) == []
+        (claim,) = timer.claim(wait=PATIENCE)
+        assert (claim.attempt, set(held)) == (2, {"1"})
+        assert claim.token > held["1"]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_broker_that_hangs_is_one_that_is_away(own: RabbitServer, timer: Timer) -> None:
+    """Arming raises and is repeated; what was claimed is void, and comes again once."""
+    timer.arm([Deadline("1", ago(5))])
+    claims = timer.claim(lease=LONG)
+    own.freeze()
+    try:
+        with pytest.raises(TimerUnavailable):
+            timer.settle(claims)
+        with pytest.raises(TimerUnavailable):
+            timer.claim()
+    finally:
+        own.thaw()
+    assert timer.settle(claims) == 0
+    # Whether the broker read the settlement before it noticed that nobody was there any more, nobody knows.
+    timer.arm([Deadline("2", ago(5))])
+    assert "2" in keys_of(gathered(timer, 1))
+
+
+def test_arming_at_a_broker_that_is_gone_raises(own: RabbitServer, timer: Timer) -> None:
+    """Nothing is taken for armed that is not: the call raises, and repeated after the restart it arms."""
+    timer.arm([Deadline("1", ago(5))])
+    own.stop()
+    for _ in range(2):
+        with pytest.raises(TimerUnavailable, match=f"127.0.0.1:{own.port}"):
+            timer.arm([Deadline("2", ago(5))])
+    own.start()
+    timer.arm([Deadline("2", ago(5))])
+    assert sorted(keys_of(gathered(timer, 2))) == ["1", "2"]
+
+
+def test_a_broker_without_memory_takes_nothing_and_can_be_drained(own: RabbitServer, timer: Timer) -> None:
+    """Under an alarm arming raises and says so, as does the check; what is due is claimed and settled all the same."""
+    timer.arm([Deadline(str(number), ago(5)) for number in range(5)])
+    assert all(finding.fit for finding in timer.check())
+    own.control("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        with pytest.raises(TimerUnavailable, match="short of"):
+            timer.arm([Deadline("more", ago(5))])
+        assert any("alarm" in finding.text for finding in timer.check() if not finding.fit)
+        assert timer.settle(timer.claim(wait=PATIENCE)) == 5
+    finally:
+        own.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+    wait_until(lambda: _armed(timer, "again"))
+
+
+def _armed(timer: Timer, key: str) -> bool:
+    try:
+        timer.arm([Deadline(key, ago(5))])
+    except TimerUnavailable:
+        return False
+    return True
