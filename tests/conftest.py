@@ -10,6 +10,7 @@ from django.db import connections
 from lapse.testing.redis_server import free_port
 from lapse.testing.servers import PostgresServer, RabbitServer
 from tests.certificate import Certificate, sign_for_localhost
+from tests.rabbit_here import skip_without_rabbit
 
 MOST_PROCESSES = 8
 """Each has servers and a browser of its own: half a gigabyte."""
@@ -53,6 +54,7 @@ def rabbit_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture(scope="session")
 def rabbit(rabbit_certificate: Certificate) -> Iterator[RabbitServer]:
     """Start a private RabbitMQ, which takes TLS at another port as well; it is gone when the run is."""
+    skip_without_rabbit()
     config = {
         "listeners.ssl.1": f"127.0.0.1:{free_port()}",
         "ssl_options.certfile": str(rabbit_certificate.file),

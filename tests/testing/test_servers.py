@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from lapse.testing.redis_wire import RedisAnswered, ask
-from lapse.testing.servers import PostgresServer, RedisServer, ServerFailed, redis_binaries
+from lapse.testing.servers import PostgresServer, RabbitServer, RedisServer, ServerFailed, redis_binaries
+from tests.rabbit_here import skip_without_rabbit
 
 BINARIES = redis_binaries()
 
@@ -204,3 +205,22 @@ def test_one_server_at_a_time_uses_a_directory(
         with pytest.raises(ServerFailed, match="another server uses"):
             server(tmp_path).start()
         assert first.running
+
+
+def test_rabbit_starts_crashes_and_comes_back(tmp_path: Path) -> None:
+    """A broker says its version, keeps account, port and queues over a SIGKILL, and leaves no process behind."""
+    skip_without_rabbit()
+    with RabbitServer(tmp_path) as rabbit:
+        assert int(rabbit.version.split(".")[0]) >= 3
+        assert "lapse" in rabbit.control("list_users")
+        url, process = rabbit.url, rabbit.pid
+        rabbit.kill()
+        assert not alive(process)
+        rabbit.start()
+        assert rabbit.url == url
+        assert "lapse" in rabbit.control("list_users")
+        process = rabbit.pid
+        with pytest.raises(ServerFailed, match="no_such_command"):
+            rabbit.control("no_such_command")
+    assert not alive(process)
+    assert (tmp_path / "mnesia").exists()

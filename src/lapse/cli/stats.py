@@ -59,19 +59,21 @@ def _show(timer: Timer, found: Stats, *, json: bool) -> None:
         write_json(as_document(timer, found))
         return
     table = Table(title=f"{timer.name} on {timer.traits.mechanism}, {found.now:%H:%M:%S} UTC", show_header=False)
+    unknown = "none" if timer.traits.exact_stats else "this mechanism does not tell"
     for label, value in {
         "pending": f"{found.pending:,}",
         "of these due": f"{found.due:,}",
         "claimed": f"{found.claimed:,}",
         "buried": f"{found.buried:,}",
-        "oldest due": f"{span(found.now - found.oldest_due)} late" if found.oldest_due else "none",
-        "next due": f"in {span(found.next_due - found.now)}" if found.next_due else "none",
+        "oldest due": f"{span(found.now - found.oldest_due)} late" if found.oldest_due else unknown,
+        "next due": f"in {span(found.next_due - found.now)}" if found.next_due else unknown,
     }.items():
         table.add_row(label, value)
     Console().print(table)
 
 
 def as_document(timer: Timer, found: Stats) -> dict[str, Any]:
-    """Give the figures as JSON has them; `late_seconds` is the age of the oldest that is due."""
-    late = (found.now - found.oldest_due).total_seconds() if found.oldest_due else 0.0
+    """Give the figures as JSON has them; `late_seconds` is the age of the oldest that is due, null where unknown."""
+    nothing_late = 0.0 if timer.traits.exact_stats or not found.due else None
+    late = (found.now - found.oldest_due).total_seconds() if found.oldest_due else nothing_late
     return {"name": timer.name, "mechanism": timer.traits.mechanism, **asdict(found), "late_seconds": late}

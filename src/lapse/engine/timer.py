@@ -25,13 +25,8 @@ class Traits:
     shared: bool
     """Several processes may claim from it at once."""
     can_disarm: bool
-    """False where what was armed cannot be found again by its key.
-
-    Then a deadline that was disarmed fires nevertheless, one that was moved fires at its old time too, and one that was
-    armed twice fires twice, unless both are due at once; `only_unknown` may double what is known; a grave is left by
-    `revive` alone; and tokens rise with each claim of the same arming. All of that has to be ignored, as by orders that
-    look at their own row. Claims that the same handle holds are ended by arming or disarming as everywhere.
-    """
+    """False where what was armed is not found again by its key: disarmed it fires all the same, moved or armed twice it
+    fires each time (once, if due together), `only_unknown` may double it, and of claims only this handle's own end."""
     transactional: bool
     """Can be armed in the order's own transaction."""
     ordered: bool

@@ -33,8 +33,9 @@ TRAITS = Traits(
     can_disarm=False,
     transactional=False,
     ordered=False,
-    exact_stats=False,
     precision=timedelta(seconds=1),
+    clock="host",
+    exact_stats=False,
 )
 
 
