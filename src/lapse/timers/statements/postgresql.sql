@@ -61,13 +61,18 @@ SELECT
     END;
 
 -- name: bound
--- In the order's own transaction: a table that somebody alters must not hold up the sale for long.
+-- In the order's own transaction: a table that somebody alters must not hold up the sale for long, and, as in the
+-- timer's own sessions, the planner must not collect all that is pending because it believes that there is little.
 SELECT
     set_config('lapse.lock_timeout', current_setting('lock_timeout'), true),
-    set_config('lock_timeout', '2s', true);
+    set_config('lapse.enable_bitmapscan', current_setting('enable_bitmapscan'), true),
+    set_config('lock_timeout', '2s', true),
+    set_config('enable_bitmapscan', 'off', true);
 
 -- name: unbound
-SELECT set_config('lock_timeout', current_setting('lapse.lock_timeout'), true);
+SELECT
+    set_config('lock_timeout', current_setting('lapse.lock_timeout'), true),
+    set_config('enable_bitmapscan', current_setting('lapse.enable_bitmapscan'), true);
 
 -- name: arm
 -- Sleepers are told of what is earlier than all they know, and of what is due so soon that it could pass before their

@@ -1,0 +1,81 @@
+"""What arming does to an order's transaction in PostgreSQL besides: nothing that outlasts it."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from lapse import Deadline, TimerUnavailable, open_timer
+from lapse.testing.conformance import LONG, ahead
+from lapse.testing.servers import PostgresServer
+from lapse.timers.sql import SqlTimer
+
+SETTINGS = "concat(current_setting('lock_timeout'), ' ', current_setting('enable_bitmapscan'))"
+TELL = f"""
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE NOTICE '%', {SETTINGS}; RETURN NULL; END $$;
+CREATE TRIGGER tell AFTER INSERT ON lapse_deadline FOR EACH ROW EXECUTE FUNCTION tell();
+"""
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """Address a database of this test's own, because it puts a trigger on the table."""
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE orders_within")
+        yield postgres.url_of("orders_within")
+        admin.execute("DROP DATABASE orders_within WITH (FORCE)")
+
+
+@pytest.fixture
+def timer(url: str) -> Iterator[SqlTimer]:
+    """Open a timer whose table tells what is set while a row is written."""
+    with open_timer(url, name="orders") as timer:
+        assert isinstance(timer, SqlTimer)
+        timer.stats()
+        with psycopg.connect(url) as admin:
+            admin.execute(TELL.encode())
+        yield timer
+
+
+def settings_of(order: psycopg.Connection) -> str:
+    """Ask what is set in the order's transaction."""
+    row = order.execute(f"SELECT {SETTINGS}".encode()).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_the_transaction_keeps_its_settings(timer: SqlTimer, url: str) -> None:
+    """Waiting is bounded and the index is walked while a deadline is armed; afterwards all is as the shop has it."""
+    told: list[str] = []
+    with psycopg.connect(url) as order:
+        order.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        order.execute("SET LOCAL lock_timeout = '7s'")
+        timer.arm_in(order, [Deadline("1", ahead(LONG))])
+        assert settings_of(order) == "7s on"
+        order.commit()
+        assert settings_of(order) == "0 on"
+    assert told == ["2s off"]
+
+
+def test_a_row_that_is_held_is_waited_for_but_a_moment(timer: SqlTimer, url: str) -> None:
+    """Another order's transaction has moved the same deadline; back at the savepoint, the shop's settings are back."""
+    timer.arm([Deadline("1", ahead(LONG))])
+    with psycopg.connect(url) as holder, psycopg.connect(url) as order:
+        timer.arm_in(holder, [Deadline("1", ahead(LONG))])
+        with pytest.raises(TimerUnavailable, match="lock timeout"), order.transaction(), order.transaction():
+            timer.arm_in(order, [Deadline("1", ahead(LONG))])
+        with order.transaction():
+            with pytest.raises(TimerUnavailable), order.transaction():
+                timer.disarm_in(order, ["1"])
+            assert settings_of(order) == "0 on"
+
+
+def test_without_a_transaction_it_is_armed_at_once(timer: SqlTimer, url: str) -> None:
+    """On a connection that commits by itself, which keeps its settings as well."""
+    with psycopg.connect(url, autocommit=True) as order:
+        timer.arm_in(order, [Deadline("1", ahead(LONG))])
+        assert timer.stats().pending == 1
+        timer.disarm_in(order, ["1"])
+        assert timer.stats().pending == 0
+        assert settings_of(order) == "0 on"
