@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
+from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer, RedisServer
 
 
 class Server(Protocol):
@@ -46,6 +46,7 @@ OWN_SERVERS: Mapping[str, OwnServer] = {
     for own in (
         OwnServer("mysql", "MariaDB", "mariadb", lambda folder: MariaDbServer(folder, durable=True)),
         OwnServer("postgresql", "PostgreSQL", "postgres", lambda folder: PostgresServer(folder, durable=True)),
+        OwnServer("rabbitmq", "RabbitMQ", "rabbitmq", RabbitServer),
         OwnServer("redis", "Redis", "redis", lambda folder: RedisServer(folder, appendonly=True)),
     )
 }
@@ -54,6 +55,7 @@ FILE = "sqlite"
 """The store that needs no server: a file in the run's folder."""
 
 STORES: Mapping[str, str] = {
+    "amqp": "rabbitmq",
     "mariadb": "mysql",
     "mysql": "mysql",
     "postgres": "postgresql",

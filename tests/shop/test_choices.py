@@ -8,6 +8,7 @@ from shop.running import choices
 from shop.running.choices import WrongChoice
 
 OURS = {
+    "rabbitmq": "amqp://lapse:secret@127.0.0.1:5673",
     "mysql": "mysql://root@127.0.0.1:3307/lapse",
     "postgresql": "postgresql://postgres@/postgres?host=/sockets",
     "redis": "redis://127.0.0.1:6390/0",
@@ -21,6 +22,7 @@ OURS = {
         ("redis+expiry://", ["PostgreSQL", "Redis"], "redis+expiry://127.0.0.1:6390/0"),
         ("postgresql://", ["PostgreSQL"], "postgresql://postgres@/postgres?host=/sockets"),
         ("postgres://", ["PostgreSQL"], "postgresql://postgres@/postgres?host=/sockets"),
+        ("amqp://", ["PostgreSQL", "RabbitMQ"], "amqp://lapse:secret@127.0.0.1:5673"),
         ("mysql://", ["PostgreSQL", "MariaDB"], "mysql://root@127.0.0.1:3307/lapse"),
         ("mariadb://", ["PostgreSQL", "MariaDB"], "mysql://root@127.0.0.1:3307/lapse"),
         ("apscheduler+redis://", ["PostgreSQL", "Redis"], "apscheduler+redis://127.0.0.1:6390/0"),
