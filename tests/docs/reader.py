@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lapse.testing.redis_server import free_port
 from tests.docs.pages import CHECKOUT, Step
 
 PATIENCE = 90.0
@@ -19,6 +20,9 @@ PATIENCE = 90.0
 
 REDIS = "redis://localhost:6379/0"
 """The address that the pages write; the reader has another one."""
+
+PORT = "28417"
+"""The port that the pages write for a program of the reader's own; he has another one, which is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Reader:
     def __init__(self, folder: Path, redis: str) -> None:
         self._folder = folder
         self._redis = redis
+        self._port = str(free_port())
         self._output = ""
         self._programs: list[Program] = []
         self._printed = folder.with_name(f"{folder.name}-printed")
@@ -124,7 +129,7 @@ class Reader:
         return program
 
     def _here(self, text: str) -> str:
-        return text.replace(REDIS, self._redis)
+        return text.replace(REDIS, self._redis).replace(PORT, self._port)
 
     def __enter__(self) -> Self:
         return self
