@@ -59,7 +59,17 @@ class Arrivals(ThreadingHTTPServer):
 @contextmanager
 def watching(url: str, port: int, log: Path) -> Iterator[None]:
     """Run the watcher, and wait until it has learnt all keys."""
-    words = [LAPSE, "watch", url, "--prefix", PREFIX, "--post", f"http://127.0.0.1:{port}/", "--unsigned", "--json"]
+    words: list[str | Path] = [
+        LAPSE,
+        "watch",
+        url,
+        "--prefix",
+        PREFIX,
+        "--post",
+        f"http://127.0.0.1:{port}/",
+        "--unsigned",
+        "--json",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
     with log.open("wb") as out:
         process = subprocess.Popen(words, stderr=out, env=environment)  # noqa: S603 - our own command

@@ -94,6 +94,10 @@ class Shop:
         """Give the JSON that is there."""
         return self._client.get(path).json()
 
+    def close(self) -> None:
+        """Give up the connections."""
+        self._client.close()
+
     def answers(self) -> bool:
         """Whether it listens by now."""
         try:
@@ -112,11 +116,12 @@ def shop(folder: Path, command: Sequence[str | Path], **variables: str) -> Itera
         process = subprocess.Popen(
             [words.get(word, str(word)) for word in command], stderr=log, stdout=log, env=environment(**variables)
         )
+    shop = Shop(port)
     try:
-        shop = Shop(port)
         wait_until(lambda: shop.answers() or process.poll() is not None)
         assert process.poll() is None, (folder / "shop.log").read_text()
         yield shop
     finally:
+        shop.close()
         process.kill()
         process.wait(60)

@@ -32,16 +32,22 @@ def test_the_django_shop(redis: RedisServer, tmp_path: Path) -> None:
     ]
     with shop(tmp_path, command) as django:
         cancel = django.url + "/payment/cancel_order/"
-        # Orders from before, which expire while nobody watches, and which nobody can know of any more; then the rest.
-        for number in range(10):
-            django.post("/payment/pay/", data={"out_trade_no": f"2026{number}"})
-        with watching(tmp_path, redis.url, "--prefix", "nick_", "--post", cancel) as watcher:
+        words = (redis.url, "--prefix", "nick_", "--post", cancel)
+        with watching(tmp_path, *words) as watcher:
+            for number in range(10):
+                django.post("/payment/pay/", data={"out_trade_no": f"2026{number}"})
+            ledger = "lapse:{watch.nick_:0}:pending"
+            wait_until(lambda: int(str(redis.ask("ZCARD", ledger))) + len(watcher.said("batch handled")) == 10)
+        # Most of these expire while nobody watches.
+        wait_until(lambda: not redis.ask("EXISTS", "nick_20269"))
+        before = len(watcher.said("batch handled"))
+        with watching(tmp_path, *words) as watcher:
             for number in range(10, 20):
                 django.post("/payment/pay/", data={"out_trade_no": f"2026{number}"})
             django.post("/payment/paid/", data={"out_trade_no": "202610"})
             redis.ask("SETEX", "nick_stranger", 1, "x")
             redis.ask("SETEX", "other_1", 1, "x")
-            wait_until(lambda: len(watcher.said("batch handled")) >= 20)
+            wait_until(lambda: len(watcher.said("batch handled")) == 20 - before)
             wait_until(lambda: watcher.said("delivery declined"))
         found = django.get("/orders/")
         answers = [django.post("/payment/cancel_order/", json={}).json(), django.get("/payment/cancel_order/")]
