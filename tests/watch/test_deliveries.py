@@ -190,6 +190,8 @@ def test_what_outlasts_the_drain_comes_again(timer: Timer) -> None:
     assert "due again" in heard.of(Kind.STOPPED)[0].reason
     assert [claim.attempt for claim in timer.claim(wait=timedelta(seconds=30))] == [2]
     hang.set()
+    wait_until(lambda: heard.of(Kind.HANDLED))  # its thread is through, and needs the timer no more
+    assert timer.stats().claimed == 1  # and it took nothing from the other
 
 
 def test_a_server_that_is_away_is_waited_for(redis: RedisServer, timer: Timer) -> None:

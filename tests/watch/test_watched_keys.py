@@ -95,7 +95,7 @@ def test_setex_arms_and_fires_on_time(server: RedisServer, shop: redis.Redis, pr
     """A key that expires fires once, after its time; one that is set before the watcher began does, too."""
     shop.set(prefix + "before", "x", px=1500)
     with watching(server.url, prefix) as (_, fired, heard):
-        assert scans(heard) == [1]
+        assert set(scans(heard)) == {1}
         server.ask("SETEX", prefix + "1001", 1, "x")
         server.ask("SETEX", "nick_other", 1, "x")
         server.ask("SETEX", prefix.replace("*", "x") + "9", 1, "x")
@@ -168,7 +168,7 @@ def test_what_expired_while_nobody_watched_fires(server: RedisServer, shop: redi
     wait_until(lambda: not shop.exists(prefix + "expired"))
     threading.Event().wait(0.5)
     with watching(server.url, prefix) as (_, fired, heard):
-        assert scans(heard) == [5]
+        assert set(scans(heard)) == {5}
         wait_until(lambda: [claim.key for claim in fired] == ["expired"])
         assert sorted(due_at(server, prefix)) == ["kept", "moved", "new", "postponed"]
         assert due_at(server, prefix)["moved"] > now_ms() + 1_500_000
