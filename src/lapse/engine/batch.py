@@ -16,6 +16,9 @@ from lapse.engine.timer import Timer
 ALONE_FROM = 4
 """From this attempt on, a claim is handled alone: it may be what broke the batches that it was in."""
 
+SETTLE = Settle()
+"""What becomes of a claim that the handler does not speak of."""
+
 NAMED = 5
 """How many keys an event names."""
 
@@ -102,8 +105,11 @@ class Batch:
     def _decide(self, claims: Sequence[Claim], decisions: Mapping[str, Decision]) -> None:
         """Tell the timer. If it cannot be reached, the leases end and the orders are handed out again: no harm."""
         alike: dict[Decision, list[Claim]] = defaultdict(list)
-        for claim in claims:
-            alike[self._final(claim, decisions.get(claim.key, Settle()))].append(claim)
+        if decisions:
+            for claim in claims:
+                alike[self._final(claim, decisions.get(claim.key, SETTLE))].append(claim)
+        else:  # by far the most frequent: no reason to look at each
+            alike[SETTLE] = list(claims)
         self._leases.let_go(claims)  # before the timer forgets them, or a renewal in between would call them lost
         try:
             for decision, some in alike.items():
@@ -167,8 +173,8 @@ class Batch:
 
 def _checked(part: Sequence[Claim], decisions: Mapping[str, Decision]) -> Mapping[str, Decision]:
     """Raise what a decision that cannot be carried out deserves while it can still be told whose it is."""
-    for claim in part:
-        match decisions.get(claim.key, Settle()):
+    for claim in part if decisions else ():
+        match decisions.get(claim.key, SETTLE):
             case Move(due_at):
                 Deadline(claim.key, due_at)
             case Settle() | Release() | Bury():

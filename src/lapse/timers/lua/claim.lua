@@ -69,6 +69,11 @@ if count > 0 then
   end
 
   local scores, leases, opening = {}, {}, token .. ':' .. ends .. ':'
+  if redis.call('EXISTS', lease) == 0 then
+    -- Redis keeps a hash of few and short values as a list, and looks through all of it for each key. One value that
+    -- is long makes it a table from the beginning: half the work. No key is empty, so this one is nobody's.
+    redis.call('HSET', lease, '', string.rep('-', 65))
+  end
   for i = 1, #taken, 2 do
     local key, due, attempt = taken[i], taken[i + 1], 1
     local before = earlier and earlier[(i + 1) / 2]

@@ -3,7 +3,7 @@
 -- A shard's keys, all with one hash tag, so that a script stays in one slot of a cluster:
 --   pending  sorted set   key -> when it may be handed out, ms since 1970
 --   leased   sorted set   key -> when its lease ends
---   lease    hash         key -> "token:ends:attempt:due"
+--   lease    hash         key -> "token:ends:attempt:due", and a long value at '' that keeps it a table
 --   retry    hash         key -> "attempt:due", only for pending ones that were handed out before
 --   graves   sorted set   key -> when it was buried
 --   buried   hash         key -> "attempt:due:reason"
