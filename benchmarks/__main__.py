@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import chart
 from benchmarks.machine import header
-from benchmarks.measuring import measure
+from benchmarks.measuring import Say, crashes, rates
 from benchmarks.polling import polling
 from benchmarks.rows import RESULTS, Results, Row
 from benchmarks.scene import MeasurementFailed
@@ -80,19 +80,17 @@ def _arguments() -> argparse.Namespace:
 
 def _measure_all(names: Sequence[str], sizes: Sizes) -> tuple[dict[str, str], list[Row]]:
     """Give what each is measured on, and all rows."""
-    places: dict[str, str] = {}
     begun = time.perf_counter()
 
-    def one(name: str) -> list[Row]:
-        def say(what: str) -> None:
-            print(f"{time.perf_counter() - begun:6.1f} s  {name:<22} {what}", flush=True)
-
-        places[name], rows = measure(name, sizes, say)
-        return rows
+    def sayer(name: str) -> Say:
+        return lambda what: print(f"{time.perf_counter() - begun:6.1f} s  {name:<24} {what}", flush=True)
 
     with ThreadPoolExecutor(sizes.at_once) as pool:
-        found = [row for rows in pool.map(one, names) for row in rows]
-    return {name: places[name] for name in names}, found
+        measured = list(pool.map(lambda name: rates(name, sizes, sayer(name)), names))
+    with ThreadPoolExecutor(sizes.crashes_at_once) as pool:
+        crashed = list(pool.map(lambda name: crashes(name, sizes, sayer(name)), names))
+    places = {name: about for name, (about, _) in zip(names, measured, strict=True)}
+    return places, [row for found in [*(found for _, found in measured), *crashed] for row in found]
 
 
 def wrong(results: Results) -> list[str]:

@@ -10,7 +10,7 @@ from benchmarks.subjects import Subject
 
 PARTS = 5
 """Into so many calls a bulk is divided; the median counts."""
-WARM_UP = 100
+WARM_UP = 20
 EACH = -10_000_000
 """The first number of the orders that are armed one by one: no other orders have these."""
 
@@ -31,11 +31,14 @@ def fill(subject: Subject, first: int, count: int) -> Iterator[Figure]:
 
 def one_by_one(subject: Subject, sizes: Sizes) -> Iterator[Figure]:
     """Arm orders by a call each, from one process with one connection."""
+    begun = time.perf_counter()
     subject.arm_each(far(EACH, WARM_UP))
+    rate = WARM_UP / (time.perf_counter() - begun)
+    count = max(min(sizes.one_by_one, round(rate * sizes.arm_within)) // PARTS, 1)
     rates = []
     for part in range(PARTS):
-        due = far(EACH + WARM_UP + part * sizes.one_by_one // PARTS, sizes.one_by_one // PARTS)
+        due = far(EACH + WARM_UP + part * count, count)
         begun = time.perf_counter()
         subject.arm_each(due)
         rates.append(len(due) / (time.perf_counter() - begun))
-    yield "armed one by one", median(rates), "per s", {"orders": sizes.one_by_one}
+    yield "armed one by one", median(rates), "per s", {"orders": count * PARTS}

@@ -10,40 +10,47 @@ from benchmarks.sizes import Sizes
 from benchmarks.subjects import Subject
 
 PROBE = 1_000
-"""Orders armed and forgotten by the clock, to learn how long arming all of them will take."""
+"""Orders of a far future that are armed by the clock, to learn how long arming takes."""
+PROBE_FROM = 1_000_000_000
+"""The first number of these: no other orders have it."""
+FEWEST = 2_000
+"""However slow arming is, a burst has so many."""
 LOOK = 0.1
 """Seconds between two looks, as each reads all notes."""
-SLACK = 2.0
-"""How much longer than that it may take."""
+SLACK = 1.5
+"""How much longer than was learnt it may take."""
 
 
 def draining(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figure]:
     """Let many fall due at once, a few times. Raises TooLate where they were due before the worker was ready."""
-    rates = [_one_burst(subject, sizes, lead) for _ in range(sizes.bursts)]
-    yield "burst drained", median(rates), "per s", {"orders": sizes.burst, "runs": sizes.bursts}
+    each = 0.0 if subject.local else _seconds_to_arm_one(subject)
+    count = min(sizes.burst, max(round(sizes.arm_within / each, -3), FEWEST)) if each else sizes.burst
+    rates = [_one_burst(subject, sizes, int(count), lead + SLACK * each * count) for _ in range(sizes.bursts)]
+    yield "burst drained", median(rates), "per s", {"orders": int(count), "runs": sizes.bursts}
 
 
-def _one_burst(subject: Subject, sizes: Sizes, lead: float) -> float:
-    probe = far(sizes.burst, PROBE)
+def _seconds_to_arm_one(subject: Subject) -> float:
     begun = time.perf_counter()
-    if not subject.local:
-        subject.arm(probe)
-    per_order = (time.perf_counter() - begun) / PROBE
+    subject.arm(far(PROBE_FROM, PROBE))
+    return (time.perf_counter() - begun) / PROBE
+
+
+def _one_burst(subject: Subject, sizes: Sizes, count: int, lead: float) -> float:
     with scene(subject, sizes.lease) as stage:
-        instant = now_ms() + round(1000 * (lead + SLACK * per_order * sizes.burst))
-        stage.arm(dict.fromkeys(range(sizes.burst), instant))
+        instant = now_ms() + round(lead * 1000)
+        stage.arm(dict.fromkeys(range(count), instant))
         with stage.worker("--count") as worker:
             if now_ms() >= instant:
                 raise TooLate
-            end = instant / 1000 + sizes.patience + sizes.burst * per_order
-            until(lambda: _total(stage) >= sizes.burst or not worker.running, end - time.time(), look=LOOK)
+            end = instant / 1000 + sizes.patience
+            until(lambda: _total(stage) >= count or not worker.running, end - time.time(), look=LOOK)
             notes = stage.noted()
-            if _total(stage) < sizes.burst:
-                raise MeasurementFailed(f"{_total(stage):,} of {sizes.burst:,} were handed over:\n{worker.output}")
+            if _total(stage) < count:
+                raise MeasurementFailed(f"{_total(stage):,} of {count:,} were handed over:\n{worker.output}")
     if notes[0][1] < instant * 1_000_000:
         raise MeasurementFailed("the burst began before its instant")
     # The last batch is not yet done with when it is noted: less than a hundredth of the whole.
-    return sizes.burst / ((notes[-1][1] - instant * 1_000_000) / 1e9)
+    return count / ((notes[-1][1] - instant * 1_000_000) / 1e9)
 
 
 def _total(stage: Scene) -> int:

@@ -62,7 +62,7 @@ def _libraries() -> dict[str, str]:
     for wanted in requires("lapse") or []:
         if re.search(rf"extra == ['\"]({extras})['\"]", wanted):
             name, more = re.fullmatch(r"([\w.-]+)(?:\[([\w,.-]+)\])?.*", wanted).groups()  # type: ignore[union-attr] # every requirement begins so
-            for library in [name, *(more or "").split(",")]:
+            for library in [name, *(more.split(",") if more else [])]:
                 try:
                     found[library] = version(library)
                 except PackageNotFoundError:

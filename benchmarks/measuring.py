@@ -1,6 +1,6 @@
 """Every measurement of one subject, in turn, on servers that are started for it alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,29 +23,48 @@ TRIES = 4
 Say = Callable[[str], None]
 
 
-def measure(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
-    """Say on which server one subject is, and give all its figures.
+def rates(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
+    """Say on which server one subject is, and give its figures of lateness, arming, weight and bursts.
 
-    Raises MeasurementFailed, with its name, where one cannot be had.
+    Raises MeasurementFailed, with the subject's name, where one cannot be had.
     """
-    if name == NAIVE:
-        sizes = replace(sizes, patience=sizes.naive_patience)
-    try:
+    sizes = _for(name, sizes)
+    with _named(name):
         with _subject(name) as subject:
             about = subject.place.about()
             figures = list(_among_pending(subject, sizes, say))
-        # Each of these begins on a server that has seen nothing.
-        for what, measured in (
-            (f"{sizes.burst:,} at one instant", draining),
-            ("a worker is killed", killed_worker),
-            ("the server is killed", killed_server),
-        ):
+        say(f"up to {sizes.burst:,} at one instant")
+        with _subject(name) as subject:
+            figures += _in_time(sizes, partial(draining, subject, sizes))
+    return about, _rows(name, figures)
+
+
+def crashes(name: str, sizes: Sizes, say: Say) -> list[Row]:
+    """Give one subject's figures of crashes, each on a server that has seen nothing. Raises as `rates` does."""
+    sizes = _for(name, sizes)
+    figures: list[Figure] = []
+    with _named(name):
+        for what, measured in (("a worker is killed", killed_worker), ("the server is killed", killed_server)):
             say(what)
             with _subject(name) as subject:
                 figures += _in_time(sizes, partial(measured, subject, sizes))
+    return _rows(name, figures)
+
+
+def _for(name: str, sizes: Sizes) -> Sizes:
+    return replace(sizes, patience=sizes.naive_patience) if name == NAIVE else sizes
+
+
+def _rows(name: str, figures: Iterable[Figure]) -> list[Row]:
+    return [Row(name, what, rounded(value), unit, about) for what, value, unit, about in figures]
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
     except MeasurementFailed as error:
         raise MeasurementFailed(f"{name}: {error}") from error
-    return about, [Row(name, what, rounded(value), unit, of) for what, value, unit, of in figures]
 
 
 def _among_pending(subject: Subject, sizes: Sizes, say: Say) -> Iterator[Figure]:

@@ -49,7 +49,11 @@ def figures() -> str:
     parts = [
         "Seconds after the deadline at which a handler is called, among so many pending orders:",
         markdown(lines(results, lateness_columns(results))),
-        f"Rates and weight. The burst is {_orders(results, 'burst drained')} orders at one instant:",
+        fill(
+            f"Rates and weight. A burst is {_most(results, 'burst drained')} orders at one instant, or as many as can "
+            "be armed in a few seconds:",
+            WIDTH,
+        ),
         markdown(lines(results, RATES)),
         where(results),
     ]
@@ -95,6 +99,10 @@ def where(results: Results) -> str:
 def _crash(results: Results) -> str:
     worker, server = (_orders(results, f"{who} killed: longest delay") for who in ("worker", "server"))
     return f"A worker was killed amid {worker} orders, the server amid {server}."
+
+
+def _most(results: Results, measurement: str) -> str:
+    return f"{max(row.parameters['orders'] for row in results.rows_of(measurement)):,}"
 
 
 def _orders(results: Results, measurement: str) -> str:

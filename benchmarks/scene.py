@@ -1,5 +1,6 @@
 """One measurement's stage: a folder, a worker in a process of its own, and the wait for what it writes down."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,9 @@ class Scene:
             if READY not in worker.output:
                 raise MeasurementFailed(f"the worker did not start:\n{worker.output}")
             yield worker
+            if worker.running:  # it settles what it has done, so that nothing of it comes again
+                worker.tell(signal.SIGTERM)
+                worker.exit_code()
 
     def wait_for(self, pairs: int, end: float, worker: Rehearsal) -> None:
         """Wait until that much is noted, or that moment of the wall clock, in seconds, is past."""

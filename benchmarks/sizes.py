@@ -16,11 +16,13 @@ class Sizes:
     """How many fall due one after the other."""
     per_second: int
     burst: int
-    """How many fall due at one instant."""
+    """How many fall due at one instant, at most."""
     bursts: int
     """How often that is done; the median counts."""
     one_by_one: int
-    """How many are armed by a call each."""
+    """How many are armed by a call each, at most."""
+    arm_within: float
+    """Seconds for which a burst, or those one by one, may be armed. What is slower than that gets fewer."""
     crash: int
     """How many orders a crash meets."""
     lease: timedelta
@@ -32,7 +34,9 @@ class Sizes:
     naive_patience: float
     """The same for the naive way, for which nothing comes that did not come soon."""
     at_once: int
-    """How many mechanisms are measured side by side: more than one distorts every figure."""
+    """How many mechanisms are measured side by side: more than one distorts every figure but those of crashes."""
+    crashes_at_once: int
+    """The same for the crashes, whose figures are seconds: most of them is waiting for a lease to end."""
 
 
 FULL = Sizes(
@@ -42,12 +46,14 @@ FULL = Sizes(
     burst=50_000,
     bursts=3,
     one_by_one=1_000,
+    arm_within=3.0,
     crash=10_000,
     lease=LEASE,
     lead=2.0,
     patience=60.0,
     naive_patience=20.0,
     at_once=1,
+    crashes_at_once=4,
 )
 
 QUICK = Sizes(
@@ -57,10 +63,12 @@ QUICK = Sizes(
     burst=2_000,
     bursts=1,
     one_by_one=50,
+    arm_within=1.0,
     crash=500,
     lease=timedelta(seconds=1),
     lead=1.0,
     patience=60.0,
     naive_patience=3.0,
     at_once=4,
+    crashes_at_once=4,
 )
