@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -187,3 +188,15 @@ def test_claims_of_one_shard_are_kept_when_another_does_not_answer(redis_server:
         assert proxy.swallowed.is_set()
         assert 0 < lost < 40  # just that shard's
         assert timer.stats().pending == 0
+
+
+def test_a_claim_that_waits_returns_when_the_memory_is_another(redis_server: RedisServer, timer: Timer) -> None:
+    """Given a server that forgets all, whoever waits is let go at once, to look at the generation and arm again."""
+    timer.arm([Deadline("1", ahead(LONG))])
+    assert timer.claim() == []
+    before = timer.generation()
+    waiting = threading.Thread(target=timer.claim, kwargs={"wait": LONG}, daemon=True)
+    waiting.start()
+    redis_server.ask("FLUSHALL")
+    wait_until(lambda: not waiting.is_alive())
+    assert timer.generation() != before

@@ -105,7 +105,8 @@ class Timer(Protocol):
         No deadline is handed to two claimants while a lease on it lasts. When more are due than `limit`, up to a
         fifth of those returned (none where `limit` is below five) may be the ones that became due last, so that a
         backlog does not starve those due now; the others are the oldest. A claim that waits is woken when an
-        earlier deadline is armed, by this process or another.
+        earlier deadline is armed, by this process or another. Where the server has lost its memory meanwhile, it may
+        return with nothing before `wait` is over, so that a worker looks at the generation at once.
         """
         ...
 

@@ -203,6 +203,8 @@ class RedisQueue:
                     if not claims:
                         raise
                     return claims, None
+                if self._epochs[number] not in ("", epoch.decode()):
+                    self._waker.interrupt()  # the memory is another one: whoever waits shall look at the generation
                 self._epochs[number] = epoch.decode()
                 claims += _claims(now, int(token), int(ends), flat)
                 if int(look_at) >= 0:
