@@ -17,10 +17,13 @@ from benchmarks.machine import header
 from benchmarks.measuring import Say, crashes, rates
 from benchmarks.polling import polling
 from benchmarks.rows import RESULTS, Results, Row
-from benchmarks.scene import MeasurementFailed
+from benchmarks.scene import MeasurementFailed, NoServer
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.subjects import NAIVE, subjects
 from benchmarks.table import RATES, SERVER_KILLED, WORKER_KILLED, lateness_columns, lines, plain
+
+LEFT_OUT = "LEFT OUT  "
+"""What stands before a mechanism that could not be measured for want of its server."""
 
 
 def main() -> int:
@@ -44,6 +47,9 @@ def main() -> int:
     print(f"\n{time.perf_counter() - begun:.0f} s")
     if faults := wrong(results):
         print("\n".join(f"WRONG  {fault}" for fault in faults), file=sys.stderr)
+        return 1
+    if given.json == RESULTS and len(places) < len(given.only):
+        print("Nothing is written: the pages tell of every mechanism. Install what was left out.", file=sys.stderr)
         return 1
     if given.json:
         results.write(given.json)
@@ -85,12 +91,19 @@ def _measure_all(names: Sequence[str], sizes: Sizes) -> tuple[dict[str, str], li
     def sayer(name: str) -> Say:
         return lambda what: print(f"{time.perf_counter() - begun:6.1f} s  {name:<24} {what}", flush=True)
 
+    def rates_of(name: str) -> tuple[str, list[Row]] | None:
+        try:
+            return rates(name, sizes, sayer(name))
+        except NoServer as error:
+            print(f"{LEFT_OUT}{error}", file=sys.stderr)
+            return None
+
     with ThreadPoolExecutor(sizes.at_once) as pool:
-        measured = list(pool.map(lambda name: rates(name, sizes, sayer(name)), names))
+        measured = {name: found for name, found in zip(names, pool.map(rates_of, names), strict=True) if found}
     with ThreadPoolExecutor(sizes.crashes_at_once) as pool:
-        crashed = list(pool.map(lambda name: crashes(name, sizes, sayer(name)), names))
-    places = {name: about for name, (about, _) in zip(names, measured, strict=True)}
-    return places, [row for found in [*(found for _, found in measured), *crashed] for row in found]
+        crashed = list(pool.map(lambda name: crashes(name, sizes, sayer(name)), measured))
+    places = {name: about for name, (about, _) in measured.items()}
+    return places, [row for found in [*(found for _, found in measured.values()), *crashed] for row in found]
 
 
 def wrong(results: Results) -> list[str]:

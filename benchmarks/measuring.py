@@ -13,9 +13,11 @@ from benchmarks.killed_server import killed_server
 from benchmarks.killed_worker import killed_worker
 from benchmarks.lateness import Figure, lateness
 from benchmarks.rows import Row, rounded
-from benchmarks.scene import MeasurementFailed, TooLate
+from benchmarks.scene import MeasurementFailed, NoServer, TooLate
 from benchmarks.sizes import Sizes
 from benchmarks.subjects import NAIVE, Subject, subjects
+from lapse.engine.errors import MissingLibrary
+from lapse.testing.servers import ServerFailed
 
 TRIES = 4
 """Each with twice the lead of the one before."""
@@ -26,7 +28,8 @@ Say = Callable[[str], None]
 def rates(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
     """Say on which server one subject is, and give its figures of lateness, arming, weight and bursts.
 
-    Raises MeasurementFailed, with the subject's name, where one cannot be had.
+    Raises MeasurementFailed, with the subject's name, where one cannot be had; NoServer where there is nothing to
+    measure it on.
     """
     sizes = _for(name, sizes)
     with _named(name):
@@ -64,7 +67,7 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except MeasurementFailed as error:
-        raise MeasurementFailed(f"{name}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _among_pending(subject: Subject, sizes: Sizes, say: Say) -> Iterator[Figure]:
@@ -94,5 +97,10 @@ def _in_time(sizes: Sizes, measured: Callable[[float], Iterator[Figure]]) -> lis
 @contextmanager
 def _subject(name: str) -> Iterator[Subject]:
     start, make = subjects()[name]
-    with TemporaryDirectory(prefix="lapse-bench-") as folder, closing(start(Path(folder))) as place:
-        yield make(place)
+    with TemporaryDirectory(prefix="lapse-bench-") as folder:
+        try:
+            place = start(Path(folder))
+        except (MissingLibrary, ServerFailed) as error:
+            raise NoServer(str(error)) from error
+        with closing(place):
+            yield make(place)

@@ -4,18 +4,21 @@ A new kind of server is one entry of `PLACES`.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import psycopg
+import pymysql
 
 from lapse.config import MECHANISMS
 from lapse.testing.redis_wire import info
-from lapse.testing.servers import PostgresServer, RedisServer
+from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
 
 
 class Server(Protocol):
@@ -93,6 +96,34 @@ def _postgresql(folder: Path) -> Place:
     )
 
 
+def _mysql(folder: Path) -> Place:
+    server = MariaDbServer(folder, durable=True).start()
+    address = urlsplit(server.url)
+
+    def ask(*questions: str) -> str:
+        connection = pymysql.connect(
+            host=address.hostname, port=address.port or 0, user=address.username, database=address.path.strip("/")
+        )
+        with connection, connection.cursor() as cursor:
+            for question in questions:
+                cursor.execute(question)
+            return str((cursor.fetchone() or ("",))[0])
+
+    def size() -> int:
+        tables = "FROM information_schema.tables WHERE table_schema = DATABASE()"
+        if ask(f"SELECT count(*) {tables}") == "0":
+            return 0
+        return int(ask("ANALYZE TABLE lapse_deadline", f"SELECT sum(data_length + index_length) {tables}"))
+
+    version = re.compile(r"[\d.]+")
+    return Place(
+        server.url,
+        size,
+        lambda: f"MariaDB {version.findall(ask('SELECT version()'))[0]}, flushed at each commit",
+        server,
+    )
+
+
 def _sqlite(folder: Path) -> Place:
     file = folder / "deadlines.db"
 
@@ -108,6 +139,7 @@ def _sqlite(folder: Path) -> Place:
 
 PLACES: Mapping[str, Callable[[Path], Place]] = {
     "memory": _memory,
+    "mysql": _mysql,
     "postgresql": _postgresql,
     "redis": _redis,
     "sqlite": _sqlite,

@@ -24,6 +24,10 @@ class MeasurementFailed(Exception):
     """A figure could not be measured. The message says why."""
 
 
+class NoServer(MeasurementFailed):
+    """The server that a mechanism needs is not on this machine. The message says what to install."""
+
+
 class TooLate(MeasurementFailed):
     """The first deadline passed before everything stood; another try needs a longer lead."""
 
