@@ -18,7 +18,7 @@ import pymysql
 
 from lapse.config import MECHANISMS
 from lapse.testing.redis_wire import info
-from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
+from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer, RedisServer
 
 
 class Server(Protocol):
@@ -67,6 +67,17 @@ def _memory(_folder: Path) -> Place:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     return Place("memory://", resident, lambda: "this process's memory")
+
+
+def _amqp(folder: Path) -> Place:
+    server = RabbitServer(folder).start()
+    total = "[garbage_collect(Process) || Process <- processes()], erlang:memory(total)."
+    return Place(
+        server.url,
+        lambda: int(server.control("eval", total)),
+        lambda: f"RabbitMQ {server.version}, quorum queues on one node",
+        server,
+    )
 
 
 def _redis(folder: Path) -> Place:
@@ -138,6 +149,7 @@ def _sqlite(folder: Path) -> Place:
 
 
 PLACES: Mapping[str, Callable[[Path], Place]] = {
+    "amqp": _amqp,
     "memory": _memory,
     "mysql": _mysql,
     "postgresql": _postgresql,

@@ -31,6 +31,8 @@ class Subject(Protocol):
     place: Place
     local: bool
     """Whether its deadlines are in the worker's own process, which arms them from the orders."""
+    exact: bool
+    """Whether `known` is right at once; else it may trail by a moment."""
 
     def arm(self, due: Due) -> None:
         """Arm many, in bulk."""
@@ -50,7 +52,8 @@ class Mechanism:
 
     def __init__(self, scheme: str, place: Place) -> None:
         self.place = place
-        self.local = not traits_of(scheme).durable
+        traits = traits_of(scheme)
+        self.local, self.exact = not traits.durable, traits.exact_stats
         self._url = place.url(scheme)
         self._local = open_timer(self._url, name="orders") if self.local else None
 
@@ -86,7 +89,7 @@ class Mechanism:
 class NaiveListener:
     """Keys with a time to live, and a listener to their events."""
 
-    local = False
+    local, exact = False, True
 
     def __init__(self, place: Place) -> None:
         self.place = place
