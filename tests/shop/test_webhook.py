@@ -11,6 +11,8 @@ from django.test import Client
 from pytest_django import Settings
 from standardwebhooks.webhooks import Webhook
 
+from lapse.integrations.webhook_body import Body
+from lapse.integrations.webhook_secret import Signer
 from lapse.orders.gateway import Attempt, Ruling
 from shop.catalogue.models import Product
 from shop.orders.models import Order
@@ -47,6 +49,15 @@ def test_it_cancels_and_again_does_nothing(buyer: User, cup: Product) -> None:
     assert Order.objects.get().cancel_reason == "merchant"
     assert stock_of(cup) == (10, 0)
     assert_no_drift()
+
+
+def test_what_lapse_watch_sends_is_what_this_address_takes(buyer: User, cup: Product) -> None:
+    """Its body, its headers and its signature cancel an order here."""
+    order = order_of(buyer, cup)
+    body = Body().of(order.public_id)
+    headers = Signer.from_text(settings.LAPSE_WEBHOOK_SECRET).headers("msg_1", datetime.now(UTC), body)
+    answer = Client(enforce_csrf_checks=True).post(URL, body, content_type="application/json", headers=headers)
+    assert (answer.status_code, Order.objects.get().status) == (200, "cancelled")
 
 
 def test_an_overdue_order_expires(buyer: User, cup: Product) -> None:

@@ -32,6 +32,10 @@ MOST_WAIT = timedelta(hours=1)
 MOST_BODY = 64 * 1024
 """Bytes of an answer's body that are read, only so that the connection can be used again."""
 
+KEEP_IDLE = 1.5
+"""Seconds for which an idle connection is used again: less than after which servers close one, so that none is closed
+just as an order is on its way."""
+
 RETRY = Backoff(first=timedelta(seconds=1), most=timedelta(minutes=10))
 
 
@@ -72,7 +76,9 @@ class Webhook:
         self._client = httpx.Client(
             timeout=timeout,
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx.Limits(
+                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_IDLE
+            ),
             # A proxy from the environment may be the way out of the house, but is no way to this very machine.
             trust_env=not is_loopback(urlsplit(self.url).hostname or ""),
         )
