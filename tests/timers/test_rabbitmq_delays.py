@@ -1,12 +1,13 @@
 """RabbitMQ hands each message out at its own time: none holds up another, none comes early, however far it is."""
 
 import random
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from lapse import Claim, Deadline, Timer, open_timer
+from lapse import Claim, Deadline, Decision, Move, Timer, Worker, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.servers import RabbitServer
 from lapse.timers import rabbitmq_outbox, rabbitmq_queues
@@ -124,3 +125,35 @@ def test_a_forgotten_clock_does_not_make_it_early(timer: Timer, monkeypatch: pyt
     (claim,) = claim_until(timer, 1)
     assert claim.claimed_at >= due_at
     assert claim.attempt == 1
+
+
+def test_a_worker_does_right_by_orders_that_were_paid_or_moved(timer: Timer) -> None:
+    """What fires for nothing changes nothing, what fires too soon is moved, and no copy is left in the end."""
+    soon, later = ahead(timedelta(seconds=0.3)), ahead(timedelta(seconds=1.5))
+    timer.arm([Deadline("paid", soon), Deadline("moved on", soon), Deadline("moved up", later)])
+    timer.disarm(["paid"])
+    timer.arm([Deadline("moved on", later), Deadline("moved up", soon)])
+    unpaid = {"moved on": later, "moved up": soon}
+    lapsed: list[Claim] = []
+
+    def lapse(claims: list[Claim]) -> dict[str, Decision]:
+        decisions: dict[str, Decision] = {}
+        for claim in claims:
+            due_at = unpaid.get(claim.key)
+            if due_at is not None and claim.claimed_at < due_at:
+                decisions[claim.key] = Move(due_at)
+            elif unpaid.pop(claim.key, None):
+                lapsed.append(claim)
+        return decisions
+
+    worker = Worker(timer, lapse)
+    working = threading.Thread(target=worker.run)
+    working.start()
+    try:
+        wait_until(lambda: not unpaid)
+        wait_until(lambda: (timer.stats().pending, timer.stats().claimed) == (0, 0))
+    finally:
+        worker.stop()
+        working.join(30)
+    assert keys_of(lapsed) == ["moved up", "moved on"]
+    assert all(claim.claimed_at >= due for claim, due in zip(lapsed, (soon, later), strict=True))

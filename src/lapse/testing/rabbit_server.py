@@ -27,6 +27,11 @@ HOMES = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"), Path("/usr/l
 """Where the broker's own scripts are. The one on the path may be a wrapper that becomes another user first."""
 
 
+ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n"
+"""Milliseconds after which a queue passes a message on again that the next one did not confirm, as happens when a
+broker starts. Three minutes unless set."""
+
+
 class RabbitMissing(ServerFailed):
     """RabbitMQ is not installed here."""
 
@@ -178,6 +183,8 @@ class RabbitServer:
         config = self.directory / "rabbitmq.conf"
         config.touch(mode=0o600)
         config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
+        advanced = self.directory / "advanced.config"
+        advanced.write_text(ADVANCED)
         plugins = self.directory / "enabled_plugins"
         plugins.write_text("[].\n")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
@@ -187,6 +194,7 @@ class RabbitServer:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_CONF_ENV_FILE": os.devnull,
             "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(advanced),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "RABBITMQ_MNESIA_BASE": str(self.directory / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self.directory / "log"),
