@@ -12,6 +12,8 @@ HOUR = 3_600_000
 """In ms. What is far is due in one to two hours."""
 WARM_UP = 50
 """Orders that come first and do not count: connections are made, code is loaded."""
+TRY = 10_000
+"""More than the orders of one try."""
 Figure = tuple[str, float, str, dict[str, object]]
 """A measurement's name, its value, its unit, its parameters."""
 
@@ -30,7 +32,8 @@ def lateness(subject: Subject, sizes: Sizes, pending: int, lead: float) -> Itera
     count, gap = sizes.due + WARM_UP, 1000 // sizes.per_second
     with scene(subject, sizes.lease) as stage:
         begin = now_ms() + round(lead * 1000)
-        due = {-1 - step: begin + step * gap for step in range(count)}
+        first = -begin * TRY  # numbers of no other try: what that armed may still come, where it cannot be taken back
+        due = {first - step: begin + step * gap for step in range(count)}
         stage.arm(due | far(0, pending) if subject.local else due)
         with stage.worker() as worker:
             if now_ms() >= begin:
@@ -40,7 +43,8 @@ def lateness(subject: Subject, sizes: Sizes, pending: int, lead: float) -> Itera
         entered: dict[int, int] = {}
         for number, at in stage.noted():
             entered.setdefault(number, at)
-    late = sorted((entered.get(-1 - step, inf) - due[-1 - step] * 1e6) / 1e6 for step in range(WARM_UP, count))
+    numbers = list(due)[WARM_UP:]
+    late = sorted((entered.get(number, inf) - due[number] * 1e6) / 1e6 for number in numbers)
     if late[0] < 0:
         raise MeasurementFailed(f"an order was handed over {-late[0]:.3f} ms before its deadline")
     about: dict[str, object] = {"pending": pending, "due": sizes.due, "per_s": sizes.per_second}

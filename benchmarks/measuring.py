@@ -23,6 +23,7 @@ TRIES = 4
 """Each with twice the lead of the one before."""
 
 Say = Callable[[str], None]
+Measured = Callable[[Subject, Sizes, float], Iterator[Figure]]
 
 
 def rates(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
@@ -37,8 +38,7 @@ def rates(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
             about = subject.place.about()
             figures = list(_among_pending(subject, sizes, say))
         say(f"up to {sizes.burst:,} at one instant")
-        with _subject(name) as subject:
-            figures += _in_time(sizes, partial(draining, subject, sizes))
+        figures += _in_time(sizes, partial(_alone, name, draining, sizes))
     return about, _rows(name, figures)
 
 
@@ -49,8 +49,7 @@ def crashes(name: str, sizes: Sizes, say: Say) -> list[Row]:
     with _named(name):
         for what, measured in (("a worker is killed", killed_worker), ("the server is killed", killed_server)):
             say(what)
-            with _subject(name) as subject:
-                figures += _in_time(sizes, partial(measured, subject, sizes))
+            figures += _in_time(sizes, partial(_alone, name, measured, sizes))
     return _rows(name, figures)
 
 
@@ -84,7 +83,7 @@ def _among_pending(subject: Subject, sizes: Sizes, say: Say) -> Iterator[Figure]
     yield from one_by_one(subject, sizes)
 
 
-def _in_time(sizes: Sizes, measured: Callable[[float], Iterator[Figure]]) -> list[Figure]:
+def _in_time(sizes: Sizes, measured: Callable[[float], Iterable[Figure]]) -> list[Figure]:
     """Measure, again with a longer lead where the machine was too slow for the one before."""
     for attempt in range(TRIES):
         try:
@@ -92,6 +91,12 @@ def _in_time(sizes: Sizes, measured: Callable[[float], Iterator[Figure]]) -> lis
         except TooLate:
             continue
     raise MeasurementFailed(f"nothing was ready within {sizes.lead * 2 ** (TRIES - 1):g} s")
+
+
+def _alone(name: str, measured: Measured, sizes: Sizes, lead: float) -> list[Figure]:
+    """Measure on a server that has seen nothing, not even the try before: not every mechanism can take back."""
+    with _subject(name) as subject:
+        return list(measured(subject, sizes, lead))
 
 
 @contextmanager

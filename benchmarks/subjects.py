@@ -78,7 +78,7 @@ class Mechanism:
         """Start a worker that arms again from the orders, where there are any."""
         chosen = [f"--notes={notes}", f"--lease={lease.total_seconds()}", *options]
         if orders:
-            chosen.append(f"--orders={orders}")
+            chosen += [f"--orders={orders}", *(["--local"] if self.local else [])]
         return Rehearsal([sys.executable, "-m", worker_process.__name__, self._url, *chosen])
 
     def _timer(self) -> AbstractContextManager[Timer]:

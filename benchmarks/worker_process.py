@@ -26,7 +26,7 @@ def main() -> None:
     orders = Orders(given.orders) if given.orders else None
 
     def hear(event: Event, /) -> None:
-        if event.kind is (Kind.REARMED if orders else Kind.STARTED):
+        if event.kind is (Kind.REARMED if given.local else Kind.STARTED):
             print(READY, flush=True)
         if event.kind is Kind.REARMED:
             print(f"{REARMED} {time.time_ns()}", flush=True)
@@ -77,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--notes", type=Path, required=True, help="the file that each call of the handler is noted in")
     parser.add_argument("--count", action="store_true", help="note how many were handed over, not which")
     parser.add_argument("--orders", type=Path, help="orders to arm again from")
+    parser.add_argument("--local", action="store_true", help="only they arm the timer: it is ready once they have")
     parser.add_argument("--cancel", action="store_true", help="cancel those orders")
     parser.add_argument("--die-after", type=int, default=0, help="after so many, die by SIGKILL amid a batch")
     parser.add_argument("--lease", type=float, default=LEASE.total_seconds())
