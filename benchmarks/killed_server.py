@@ -63,21 +63,25 @@ def killed_server(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figur
 
 def _crash(server: Server, stage: Scene, worker: Rehearsal) -> int:
     """Kill the server and start it. Returns how many deadlines it lost, before anybody arms them again."""
-    left = _freeze(stage, worker)
+    _freeze(stage, worker)
     server.kill()
     server.start()
-    return max(left - stage.subject.known(), 0)
+    # By now the worker stands still for certain, which on a busy machine takes a moment.
+    return max(stage.orders.left() - stage.subject.known(), 0)
 
 
-def _freeze(stage: Scene, worker: Rehearsal) -> int:
-    """Stop the worker at a moment when it does not hold the table of orders. Returns how many are left."""
+def _freeze(stage: Scene, worker: Rehearsal) -> None:
+    """Stop the worker at a moment when it does not hold the table of orders."""
     while True:
         worker.freeze()
+        time.sleep(LOOK)
         try:
-            return stage.orders.left()
+            stage.orders.left()
         except sqlite3.OperationalError:
             worker.thaw()
             time.sleep(LOOK)
+        else:
+            return
 
 
 def _finish(stage: Scene, worker: Rehearsal, end: float, *, since: int) -> float:

@@ -39,7 +39,7 @@ def lateness(subject: Subject, sizes: Sizes, pending: int, lead: float) -> Itera
             if now_ms() >= begin:
                 raise TooLate
             last = max(due.values()) / 1000
-            stage.wait_for(count, last + sizes.patience, worker)
+            stage.wait_for(due.keys(), last + sizes.patience, worker)
         entered: dict[int, int] = {}
         for number, at in stage.noted():
             entered.setdefault(number, at)

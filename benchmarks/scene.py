@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,9 +70,14 @@ class Scene:
                 worker.tell(signal.SIGTERM)
                 worker.exit_code()
 
-    def wait_for(self, pairs: int, end: float, worker: Rehearsal) -> None:
-        """Wait until that much is noted, or that moment of the wall clock, in seconds, is past."""
-        until(lambda: pairs_in(self.notes) >= pairs or not worker.running, end - time.time())
+    def wait_for(self, numbers: Collection[int], end: float, worker: Rehearsal) -> None:
+        """Wait until all of these are noted, or that moment of the wall clock, in seconds, is past."""
+
+        def is_complete() -> bool:
+            # What an earlier try armed may be among the notes, so their number alone does not tell.
+            return pairs_in(self.notes) >= len(numbers) and {number for number, _ in self.noted()}.issuperset(numbers)
+
+        until(lambda: is_complete() or not worker.running, end - time.time())
         if not worker.running:
             raise MeasurementFailed(f"the worker ended:\n{worker.output}")
 
