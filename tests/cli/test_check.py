@@ -14,10 +14,10 @@ import redis
 
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis_permissions import of_the_queue
+from lapse.timers.redis.permissions import of_the_queue
 
 LAPSE = Path(sys.executable).with_name("lapse")
-LUA = Path(__file__).parents[2] / "src" / "lapse" / "timers" / "lua"
+LUA = Path(__file__).parents[2] / "src" / "lapse" / "timers" / "redis" / "lua"
 SETTING = "notify-keyspace-events"
 WATCH = ("--prefix", "nick_")
 

@@ -13,7 +13,7 @@ from pytest_django import Settings
 from lapse import Deadline, open_timer
 from lapse.integrations.django import arming, timer, unpaid_orders
 from lapse.testing.servers import PostgresServer
-from lapse.timers.sql import SqlTimer
+from lapse.timers.sql.timer import SqlTimer
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import NOT_YET, place

@@ -14,9 +14,9 @@ from lapse import Deadline, Timer, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, SHORT_LEASE, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import MariaDbServer
-from lapse.timers.mysql_server import settings_of
-from lapse.timers.sql import SqlTimer
-from lapse.timers.sql_statements import statements
+from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.statements import statements
+from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import NEEDS_MARIADB, answers
 
 pytestmark = NEEDS_MARIADB

@@ -12,8 +12,8 @@ import sqlalchemy
 from lapse import Deadline, TimerUnavailable, open_timer
 from lapse.testing.conformance import ODD_KEYS, ago, keys_of
 from lapse.testing.servers import MariaDbServer
-from lapse.timers.mysql_server import settings_of
-from lapse.timers.sql import SqlTimer
+from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import NEEDS_MARIADB
 
 pytestmark = NEEDS_MARIADB

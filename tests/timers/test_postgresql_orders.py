@@ -8,7 +8,7 @@ import pytest
 from lapse import Deadline, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ahead
 from lapse.testing.servers import PostgresServer
-from lapse.timers.sql import SqlTimer
+from lapse.timers.sql.timer import SqlTimer
 
 SETTINGS = "concat(current_setting('lock_timeout'), ' ', current_setting('enable_bitmapscan'))"
 TELL = f"""

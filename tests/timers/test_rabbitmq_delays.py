@@ -10,8 +10,8 @@ import pytest
 from lapse import Claim, Deadline, Decision, Move, Timer, Worker, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.servers import RabbitServer
-from lapse.timers import rabbitmq_outbox, rabbitmq_queues
-from lapse.timers.rabbitmq_queues import LEVELS, TICK, levels_for, spelled, ticks
+from lapse.timers.amqp import outbox, queues
+from lapse.timers.amqp.queues import LEVELS, TICK, levels_for, spelled, ticks
 
 DAY = 24 * 3600 * 1000
 """Milliseconds."""
@@ -61,7 +61,7 @@ def test_mixed_windows_each_come_after_their_time(timer: Timer) -> None:
 
 def test_what_is_due_later_than_all_levels_wait_goes_round_again(timer: Timer, monkeypatch: pytest.MonkeyPatch) -> None:
     """With levels for 0.9 s only, a deadline in 3 s comes after 3 s, as a first attempt."""
-    monkeypatch.setattr(rabbitmq_queues, "LEVELS", 3)
+    monkeypatch.setattr(queues, "LEVELS", 3)
     due_at = ahead(timedelta(seconds=3))
     timer.arm([Deadline("1", due_at)])
     (claim,) = claim_until(timer, 1)
@@ -119,8 +119,8 @@ def test_a_forgotten_clock_does_not_make_it_early(timer: Timer, monkeypatch: pyt
     """A process whose clock is two seconds ahead arms too short a wait: the claimant lets it wait for the rest."""
     due_at = ahead(timedelta(seconds=2.5))
     with monkeypatch.context() as ahead_of_time:
-        real = rabbitmq_outbox.milliseconds_now
-        ahead_of_time.setattr(rabbitmq_outbox, "milliseconds_now", lambda: real() + 2000)
+        real = outbox.milliseconds_now
+        ahead_of_time.setattr(outbox, "milliseconds_now", lambda: real() + 2000)
         timer.arm([Deadline("1", due_at)])
     (claim,) = claim_until(timer, 1)
     assert claim.claimed_at >= due_at

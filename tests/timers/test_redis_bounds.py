@@ -9,7 +9,7 @@ import redis
 from lapse import Deadline, Timer, open_timer
 from lapse.testing.conformance import LONG, ago, ahead
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis_shards import SCRIPT_MEMBERS
+from lapse.timers.redis.shards import SCRIPT_MEMBERS
 
 MANY = 200_000
 FEW = 5000

@@ -18,8 +18,8 @@ from django.db import transaction
 from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer
-from lapse.timers.mysql_server import settings_of
-from lapse.timers.sql import SqlTimer
+from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import DATABASES, answers
 
 Order = psycopg.Connection | sqlite3.Connection | pymysql.Connection

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from lapse import Deadline, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of
-from lapse.timers.sql import SqlTimer
+from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import DATABASES, KINDS
 
 ORDERS = Table("sqlalchemy_orders", MetaData(), Column("id", Text))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lapse.timers.redis_ledger_name import ledger_name
+from lapse.timers.redis.ledger_name import ledger_name
 
 Url = Annotated[
     str,

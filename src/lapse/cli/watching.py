@@ -14,7 +14,7 @@ from lapse.integrations.webhook_body import Body
 from lapse.integrations.webhook_secret import HOW, Signer
 
 try:
-    from lapse.timers.redis_watch import WatchedKeys, open_watch
+    from lapse.timers.redis.watch import WatchedKeys, open_watch
 except ModuleNotFoundError as missing:
     if (missing.name or "").startswith("lapse"):
         raise

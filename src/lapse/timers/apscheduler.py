@@ -5,7 +5,7 @@ and buried. The library's scheduler is not used, because it loses what a timer m
 store before it runs it, drops what is a second late, and knows neither leases nor attempts. A worker claims from the
 stores instead, and moves a job from one to the other in a transaction that compares what it moves.
 
-What the mechanism cannot do, its traits say. One process claims (`apscheduler_seat.py`), any number arms. Nothing
+What the mechanism cannot do, its traits say. One process claims (`jobs/seat.py`), any number arms. Nothing
 tells a sleeper what another process armed, so it looks ten times a second. No server's clock is asked: the clock of
 the host that claims decides.
 """
@@ -23,10 +23,10 @@ from lapse.engine.errors import MissingLibrary
 from lapse.engine.timer import LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
-from lapse.timers.apscheduler_claiming import claim_due, end_leases
-from lapse.timers.apscheduler_job import LAST, Entry, after, entry, job_id, moment, now
-from lapse.timers.apscheduler_seat import Seat, look, memory, seat_at
-from lapse.timers.apscheduler_stores import Jobs, Move, Place, parts
+from lapse.timers.jobs.claiming import claim_due, end_leases
+from lapse.timers.jobs.job import LAST, Entry, after, entry, job_id, moment, now
+from lapse.timers.jobs.seat import Seat, look, memory, seat_at
+from lapse.timers.jobs.stores import Jobs, Move, Place, parts
 
 LOOK = 0.1
 """Seconds between two looks of a claim that waits."""
@@ -241,7 +241,7 @@ def open_from_url(url: str, *, name: str) -> ApschedulerTimer:
     scheme = urlsplit(address).scheme
     kind = {"rediss": "redis", "postgres": "postgresql"}.get(scheme, scheme)
     try:
-        opened = cast("Callable[..., Jobs]", import_module(f"lapse.timers.apscheduler_{kind}").open_jobs)
+        opened = cast("Callable[..., Jobs]", import_module(f"lapse.timers.jobs.{kind}").open_jobs)
     except ImportError as error:
         if (error.name or "").startswith("lapse"):
             raise

@@ -16,13 +16,13 @@ from pymysql.cursors import Cursor
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
-from lapse.timers.mysql_server import Settings, connect, errors_of, is_forbidden, settings_of, translated
-from lapse.timers.mysql_watch import LOOK, MysqlWatch
-from lapse.timers.sql import SqlTimer
-from lapse.timers.sql_batches import MOST_ROWS
-from lapse.timers.sql_connections import Connections, underlying
-from lapse.timers.sql_database import Parameters, Place, Row
-from lapse.timers.sql_statements import statements
+from lapse.timers.sql.batches import MOST_ROWS
+from lapse.timers.sql.connections import Connections, underlying
+from lapse.timers.sql.database import Parameters, Place, Row
+from lapse.timers.sql.mysql_server import Settings, connect, errors_of, is_forbidden, settings_of, translated
+from lapse.timers.sql.mysql_watch import LOOK, MysqlWatch
+from lapse.timers.sql.statements import statements
+from lapse.timers.sql.timer import SqlTimer
 
 TRAITS = Traits(
     mechanism="mysql",

@@ -11,12 +11,12 @@ from psycopg.rows import tuple_row
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
-from lapse.timers.postgresql_listener import PostgresListener
-from lapse.timers.postgresql_server import connect, conninfo, translated
-from lapse.timers.sql import SqlTimer
-from lapse.timers.sql_connections import Connections, underlying
-from lapse.timers.sql_database import Parameters, Place, Row
-from lapse.timers.sql_statements import statements
+from lapse.timers.sql.connections import Connections, underlying
+from lapse.timers.sql.database import Parameters, Place, Row
+from lapse.timers.sql.postgresql_listener import PostgresListener
+from lapse.timers.sql.postgresql_server import connect, conninfo, translated
+from lapse.timers.sql.statements import statements
+from lapse.timers.sql.timer import SqlTimer
 
 TRAITS = Traits(
     mechanism="postgresql",

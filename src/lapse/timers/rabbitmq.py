@@ -14,17 +14,17 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, Buried, Claim, Deadline, to_milliseconds
 from lapse.engine.errors import TimerError
 from lapse.engine.timer import LEASE, Finding, Stats, Traits
-from lapse.timers.rabbitmq_address import Address
-from lapse.timers.rabbitmq_bells import Bells
-from lapse.timers.rabbitmq_check import findings
-from lapse.timers.rabbitmq_figures import counted
-from lapse.timers.rabbitmq_graves import dug_out, listed
-from lapse.timers.rabbitmq_inbox import MOST_AT_ONCE, Inbox, Intake
-from lapse.timers.rabbitmq_kept import Kept
-from lapse.timers.rabbitmq_leases import Held
-from lapse.timers.rabbitmq_messages import Copy, Note
-from lapse.timers.rabbitmq_outbox import Outbox, milliseconds_now
-from lapse.timers.rabbitmq_queues import Names
+from lapse.timers.amqp.address import Address
+from lapse.timers.amqp.bells import Bells
+from lapse.timers.amqp.check import findings
+from lapse.timers.amqp.figures import counted
+from lapse.timers.amqp.graves import dug_out, listed
+from lapse.timers.amqp.inbox import MOST_AT_ONCE, Inbox, Intake
+from lapse.timers.amqp.kept import Kept
+from lapse.timers.amqp.leases import Held
+from lapse.timers.amqp.messages import Copy, Note
+from lapse.timers.amqp.outbox import Outbox, milliseconds_now
+from lapse.timers.amqp.queues import Names
 
 TRAITS = Traits(
     mechanism="rabbitmq",

@@ -17,13 +17,13 @@ from dataclasses import replace
 
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import TimerUnavailable
-from lapse.timers.redis_check import Needs
-from lapse.timers.redis_listener import Listening, RedisListener
-from lapse.timers.redis_notifications import require_notifications
-from lapse.timers.redis_permissions import Command
+from lapse.timers.redis.check import Needs
+from lapse.timers.redis.listener import Listening, RedisListener
+from lapse.timers.redis.notifications import require_notifications
+from lapse.timers.redis.permissions import Command
+from lapse.timers.redis.server import Address, Client, database, primaries, translated
+from lapse.timers.redis.shards import MOST_SHARDS
 from lapse.timers.redis_queue import RedisQueue
-from lapse.timers.redis_server import Address, Client, database, primaries, translated
-from lapse.timers.redis_shards import MOST_SHARDS
 
 LINGER = 0.002
 """Seconds after which to touch again a key that had not yet expired when its deadline was claimed."""

@@ -14,11 +14,11 @@ from lapse.engine.errors import TimerRefused, TimerUnavailable
 from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
-from lapse.timers.redis_check import Needs, findings
-from lapse.timers.redis_listener import Listening, RedisListener
-from lapse.timers.redis_permissions import of_the_queue
-from lapse.timers.redis_server import Address, Client, identity, primaries, script, translated
-from lapse.timers.redis_shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
+from lapse.timers.redis.check import Needs, findings
+from lapse.timers.redis.listener import Listening, RedisListener
+from lapse.timers.redis.permissions import of_the_queue
+from lapse.timers.redis.server import Address, Client, identity, primaries, script, translated
+from lapse.timers.redis.shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
 
 
 class RedisQueue:

@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
-from lapse.timers.sql import SqlTimer
-from lapse.timers.sql_connections import Connections, underlying
-from lapse.timers.sql_database import Parameters, Place, Row
-from lapse.timers.sql_statements import statements
-from lapse.timers.sqlite_watch import LOOK, SqliteWatch
+from lapse.timers.sql.connections import Connections, underlying
+from lapse.timers.sql.database import Parameters, Place, Row
+from lapse.timers.sql.sqlite_watch import LOOK, SqliteWatch
+from lapse.timers.sql.statements import statements
+from lapse.timers.sql.timer import SqlTimer
 
 OLDEST = (3, 35)
 """The oldest SQLite with the statements that are used (RETURNING)."""

@@ -1,0 +1,1 @@
+"""What the timer on RabbitMQ is made of."""

@@ -1,0 +1,111 @@
+"""The connection over which a timer publishes. It is another than the one that consumes.
+
+A broker that is short of memory or disk takes nothing more from a connection that publishes, whatever it is: what is
+claimed over the other one can still be settled.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import EPOCH, MILLISECOND
+from lapse.engine.errors import TimerError
+from lapse.timers.amqp.address import Address
+from lapse.timers.amqp.line import Line, Post
+from lapse.timers.amqp.link import Link
+from lapse.timers.amqp.memory import may_restore, remembered
+from lapse.timers.amqp.messages import Note
+from lapse.timers.amqp.queues import Names, levels_for, pattern, spelled, ticks
+
+
+class Outbox:
+    """Puts notes where they are to wait, each confirmed by the broker before a call returns."""
+
+    def __init__(self, address: Address, names: Names) -> None:
+        self._names = names
+        self.link = Link(address)
+        try:
+            self.memory = remembered(self.link, names)
+            self._line = Line(self.link, confirming=True, vital=True)
+        except BaseException:
+            self.link.close()
+            raise
+        self._lock = threading.Lock()
+        self._levels = 0
+        self._restoring: bool | None = None
+        self._restored: set[int] = set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.link.lost
+
+    def post(self, notes: Iterable[Note]) -> None:
+        """Let each note come to the queue of what is due when its time has come, by this process's clock."""
+        with self._whole():
+            posts: list[Post] = []
+            now = milliseconds_now()
+            for note in sorted(notes, key=lambda note: note.at):
+                delay = note.at - now
+                if delay <= 0:
+                    posts.append(Post("", self._names.due, note.encode()))
+                else:
+                    posts.append(Post(self._entrance(delay), spelled(ticks(delay)), note.encode()))
+            self._line.publish(posts)
+
+    def bury(self, notes: Iterable[Note]) -> None:
+        """Put the notes to those that were given up on."""
+        with self._whole():
+            self._line.publish([Post("", self._names.buried, note.encode()) for note in notes])
+
+    def unrestored(self, notes: Iterable[Note]) -> list[Note]:
+        """Of notes that restore what a broker has lost, those that it may be told: none too often.
+
+        Nobody can look up which of them it knows, so each may double one. Therefore every process tells it each
+        deadline once, and only so many processes do.
+        """
+        with self._lock:
+            if self._restoring is None:
+                self._restoring = may_restore(self.link, self._names)
+            if not self._restoring:
+                return []
+            return [note for note in notes if hash((note.key, note.due)) not in self._restored]
+
+    def restored(self, notes: Iterable[Note]) -> None:
+        """Remember that these were told."""
+        with self._lock:
+            self._restored.update(hash((note.key, note.due)) for note in notes)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Give the connection up where something fails: at the next call, what is missing is made anew."""
+        try:
+            yield
+        except TimerError:
+            self.link.drop("what was sent over it failed")
+            raise
+
+    def _entrance(self, delay: int) -> str:
+        """Name the exchange before the highest level that this delay, in milliseconds, needs; make what is missing."""
+        wanted = levels_for(delay)
+        with self._lock:
+            while self._levels < wanted:
+                self._make(self._levels)
+                self._levels += 1
+        return self._names.level(wanted - 1)
+
+    def _make(self, number: int) -> None:
+        level, names, line = self._names.level(number), self._names, self._line
+        line.declare_queue(level, names.waiting(number))
+        line.declare_exchange(level)
+        line.bind_queue(level, level, pattern(number, 1))
+        if number:
+            line.bind_exchange(names.level(number - 1), level, pattern(number, 0))
+        else:
+            line.bind_queue(names.due, level, pattern(number, 0))
+
+
+def milliseconds_now() -> int:
+    """The time by this process's clock, in milliseconds since 1970, rounded down."""
+    return (SYSTEM_CLOCK.now() - EPOCH) // MILLISECOND

@@ -1,0 +1,1 @@
+"""What the timer on the job stores of APScheduler is made of."""

@@ -1,0 +1,1 @@
+"""What the timers on Redis share, and what `lapse watch` needs besides."""

@@ -1,0 +1,145 @@
+"""Keeps a ledger true to the keys it follows: by the events of each change, and by looking at all after a gap."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+import redis
+
+from lapse.engine.backoff import Backoff
+from lapse.engine.deadline import check_key
+from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
+from lapse.timers.redis.key_changes import HINTS, KeyChanges
+from lapse.timers.redis.key_scan import KeyScan, Progress, glob
+from lapse.timers.redis.listener import RECONNECT, RedisListener
+from lapse.timers.redis.server import database
+
+LEARN_AT_ONCE = 500
+"""Keys in one script: it then takes about a millisecond."""
+
+LOOK = 30.0
+"""Seconds after which it is looked again whether the server still announces what it should."""
+
+MOST_TOLD = 1000
+"""Names that cannot be followed and that are told of; beyond that, somebody has been told."""
+
+
+class KeyIntake:
+    """Follows the keys that begin with `prefix`, in three threads: one listens, one learns, one looks at all.
+
+    `learn` takes keys without the prefix, with their hints. `refit` makes sure that the server announces what it
+    should. `tell_progress` hears how far a look at all is, `tell_unfit` of
+    names that cannot be followed; `failed` of an error that no waiting mends.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: bytes,
+        ledger: str,
+        *,
+        learn: Callable[[Mapping[str, str]], None],
+        on_connect: Callable[[], None],
+        refit: Callable[[], None],
+        tell_progress: Callable[[Progress], None],
+        tell_unfit: Callable[[str], None],
+        failed: Callable[[TimerError], None],
+    ) -> None:
+        self._prefix = prefix
+        self._learn = learn
+        self._on_connect = on_connect
+        self._refit = refit
+        self._tell_unfit = tell_unfit
+        self._failed = failed
+        self._changes = KeyChanges()
+        self._told: set[bytes] = set()
+        self._closed = threading.Event()
+        self._gap = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._scan = KeyScan(
+            client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._closed.wait
+        )
+        events = f"__keyspace@{database(client)}__:".encode()
+        self._named = len(events)
+        self.channel = events + glob(prefix)  # of which the events come, a pattern
+        self._listener = RedisListener(lambda: client, self.channel, self._hear, self._connected, pattern=True)
+
+    def ensure(self) -> None:
+        """Begin, if not yet. Listening comes first, so that nothing falls between it and the look at all."""
+        self._listener.ensure()
+        if not self._closed.is_set() and not any(thread.is_alive() for thread in self._threads):
+            self._threads = [
+                threading.Thread(target=self._learn_changes, name="lapse-learn", daemon=True),
+                threading.Thread(target=self._look, name="lapse-look", daemon=True),
+            ]
+            for thread in self._threads:
+                thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closed.set()
+        self._gap.set()
+        self._changes.close()
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(2.0)
+
+    def look_again(self) -> None:
+        """Look at all keys soon: something may have happened that nobody heard of."""
+        self._gap.set()
+
+    def _connected(self) -> None:
+        self.look_again()
+        self._on_connect()
+
+    def _hear(self, channel: bytes, event: bytes) -> None:
+        hint = HINTS.get(event)
+        if hint and (key := self._key(channel[self._named :])) is not None:
+            self._changes.note(key, hint)
+
+    def _key(self, name: bytes) -> str | None:
+        """What follows the prefix; None, and it is told of, where no timer could keep it."""
+        try:
+            return check_key(name[len(self._prefix) :].decode())
+        except (UnicodeDecodeError, InvalidDeadline) as error:
+            if name not in self._told and len(self._told) < MOST_TOLD:
+                self._told.add(name)
+                self._tell_unfit(f"the key {name[:80]!r} cannot be followed, so its order is not cancelled: {error}")
+            return None
+
+    def _learn_changes(self) -> None:
+        failures = 0
+        while not self._closed.is_set():
+            hints = self._changes.take(LEARN_AT_ONCE, 0.5)
+            if not hints:
+                continue
+            try:
+                self._learn(hints)
+                failures = 0
+            except TimerUnavailable:  # the claims beside this report it
+                failures += 1
+                self._changes.put_back(hints)
+                self._closed.wait(RECONNECT.delay(failures).total_seconds())
+            except TimerError as error:
+                self._failed(error)
+                return
+
+    def _look(self) -> None:
+        retry = Backoff(first=RECONNECT.first, most=RECONNECT.most)
+        failures = 0
+        while not self._closed.is_set():
+            self._gap.wait(LOOK)
+            if self._closed.is_set():
+                return
+            try:
+                self._refit()
+                if self._gap.is_set():
+                    self._gap.clear()
+                    self._scan.run()
+                failures = 0
+            except TimerUnavailable:
+                failures += 1
+                self._gap.set()
+                self._closed.wait(retry.delay(failures).total_seconds())
+            except TimerError as error:
+                self._failed(error)
+                return

@@ -1,0 +1,1 @@
+"""What the timers in SQL share, and what each of their servers needs besides."""
