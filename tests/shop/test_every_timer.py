@@ -1,5 +1,6 @@
 """The shop's central journey, in a real browser, with every LAPSE_TIMER that `make run` takes."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def test_a_paid_order_stays_and_an_unpaid_one_lapses(visit: Windows) -> None:
     with visit.shop.api() as api:
         order = place(api)
         expect_stock(shelf, {first: before[first] - 3})
-        expect(page.locator("[data-countdown]")).to_have_text("0:03")
+        expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"0:0[1-5]"))
         see_it_lapse(page, *TOLD["en"][1:])
         see_it_lapse_by_the_api(api, order)
     expect_stock(shelf, {first: before[first], second: before[second] - 1})
