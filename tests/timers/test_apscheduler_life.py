@@ -77,6 +77,18 @@ def said(process: subprocess.Popen[str]) -> list[str]:
     return process.stdout.readline().split()
 
 
+def freeze(process: subprocess.Popen[str], timer: Timer) -> None:
+    """Stop it between two of its transactions: within one it would hold the locks of an SQLite file for ever."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            timer.arm([Deadline("far", ahead(LONG))])
+        except TimerUnavailable:
+            os.kill(process.pid, signal.SIGCONT)
+        else:
+            return
+
+
 def claim_patiently(timer: Timer) -> list[Claim]:
     """Claim until something comes, for as long as a dead claimant's seat and lease may last, and longer."""
     for _ in range(60):
@@ -133,7 +145,7 @@ def test_a_frozen_claimant_comes_back_and_is_refused(timer: ApschedulerTimer, ur
     timer.arm([Deadline("1", ago(1))])
     with claimant(url, timer_name, lease=2) as first:
         assert said(first) == ["1"]
-        os.kill(first.pid, signal.SIGSTOP)
+        freeze(first, timer)
         (claim,) = claim_patiently(timer)
         os.kill(first.pid, signal.SIGCONT)
         while first.poll() is None:
