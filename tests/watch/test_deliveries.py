@@ -62,8 +62,13 @@ def delivering(
 
 
 def idle(timer: Timer) -> Callable[[], bool]:
-    """Whether nothing is left to deliver."""
-    return lambda: timer.stats().pending + timer.stats().claimed == 0
+    """Whether nothing is left to deliver, all counted at one moment."""
+
+    def nothing_left() -> bool:
+        stats = timer.stats()
+        return stats.pending + stats.claimed == 0
+
+    return nothing_left
 
 
 def test_a_slow_one_delays_no_other_and_is_delivered_once(timer: Timer) -> None:
