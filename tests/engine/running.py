@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lapse import Claim, Event, Kind, Worker
+from lapse import Claim, Event, Kind, Timer, Worker
 from lapse.engine.clock import SYSTEM_CLOCK
 
 PATIENCE = 60.0
@@ -81,6 +81,12 @@ class Handled:
 def ago(seconds: float) -> datetime:
     """Some seconds before now; after it where negative."""
     return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def unfinished(timer: Timer) -> int:
+    """How many are pending or claimed, counted at one moment: between two counts one could go from here to there."""
+    stats = timer.stats()
+    return stats.pending + stats.claimed
 
 
 def wait_until(condition: Callable[[], Any], what: str = "it did not come true") -> None:

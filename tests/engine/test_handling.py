@@ -10,7 +10,7 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.memory import MemoryTimer
-from tests.engine.running import Handled, Recorder, Running, Start, ago, wait_until
+from tests.engine.running import Handled, Recorder, Running, Start, ago, unfinished, wait_until
 
 AT_ONCE = Backoff(first=timedelta(milliseconds=1), most=timedelta(milliseconds=5))
 
@@ -107,7 +107,7 @@ def test_a_decision_that_cannot_be_is_that_orders_fault(timer: Timer, start: Sta
         return {claim.key: decision for claim in claims if claim.key == "3"}
 
     running = start(timer, handler, max_attempts=2, backoff=AT_ONCE)
-    wait_until(lambda: timer.stats().buried == 1 and timer.stats().pending == timer.stats().claimed == 0)
+    wait_until(lambda: timer.stats().buried == 1 and not unfinished(timer))
     assert [buried.key for buried in timer.buried()] == ["3"]
     assert running.thread.is_alive()
 

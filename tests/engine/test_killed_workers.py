@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lapse import Deadline, open_timer
 from lapse.testing.servers import RedisServer
-from tests.engine.running import ago, wait_until
+from tests.engine.running import ago, unfinished, wait_until
 from tests.engine.shop_floor import Floor
 
 
@@ -20,13 +20,13 @@ def test_killed_in_the_middle_of_a_batch(shared_redis: RedisServer, tmp_path: Pa
                 wait_until(lambda: "handling" in doomed.output)
                 doomed.kill()
                 assert doomed.exit_code() == 137
-        assert timer.stats().pending + timer.stats().claimed > 0
+        assert unfinished(timer) > 0
         with (
             floor.worker(shared_redis.url, name="killed", lease=0.5, batch=50),
             floor.worker(shared_redis.url, name="killed", lease=0.5, batch=50),
         ):
             wait_until(lambda: floor.cancelled() == total)
-            wait_until(lambda: timer.stats().pending == timer.stats().claimed == 0)
+            wait_until(lambda: not unfinished(timer))
     assert floor.stock() == total
     assert floor.attempts() > 1  # what the killed ones held came again
 

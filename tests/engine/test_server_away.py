@@ -8,7 +8,7 @@ import pytest
 from lapse import Deadline, Kind, open_timer
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
-from tests.engine.running import Handled, Recorder, Start, ago, wait_until
+from tests.engine.running import Handled, Recorder, Start, ago, unfinished, wait_until
 
 LOST_AND_FOUND = [Kind.TIMER_LOST, Kind.TIMER_BACK]
 
@@ -69,7 +69,7 @@ def test_frozen(own_redis: RedisServer, start: Start, heard: Recorder) -> None:
         wait_until(lambda: away(heard) == [Kind.TIMER_LOST])
         own_redis.thaw()
         wait_until(lambda: sorted(set(handled.keys), key=int) == [str(number) for number in range(20)])
-        wait_until(lambda: timer.stats().pending == timer.stats().claimed == 0)
+        wait_until(lambda: not unfinished(timer))
         assert away(heard) == LOST_AND_FOUND
 
 

@@ -11,6 +11,7 @@ from lapse import Claim, Deadline, Event, Kind, Timer, TimerUnavailable, Worker,
 from lapse.testing.conformance import LONG, TimerConformance, ago, ahead, keys_of, wait_until
 from lapse.testing.redis_wire import RedisAnswered
 from lapse.testing.servers import RedisCluster, RedisSentinel, RedisServer
+from tests.engine.running import unfinished
 
 SHARDS = 8
 
@@ -123,7 +124,7 @@ def test_a_node_that_fails_over(timer_name: str, shards: int) -> None:
                 unpaid |= {f"later {number}" for number in range(100)}
                 wait_until(lambda: len(calls) >= 2)
                 wait_until(lambda: set(keys_of(claims)) == unpaid)
-                wait_until(lambda: timer.stats().pending == timer.stats().claimed == 0)
+                wait_until(lambda: not unfinished(timer))
             assert Kind.TIMER_LOST in [event.kind for event in events]
 
 

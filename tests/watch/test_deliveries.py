@@ -1,7 +1,7 @@
 """Many deliveries at once on a real Redis: bounded, retried, buried, and drained."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from lapse import Bury, Claim, Deadline, Kind, Release, Settle, Timer, TimerRefu
 from lapse.integrations.deliveries import Deliver, Deliveries
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
-from tests.engine.running import Recorder, wait_until
+from tests.engine.running import Recorder, unfinished, wait_until
 
 MOMENT = timedelta(milliseconds=1)
 
@@ -61,16 +61,6 @@ def delivering(
         assert not thread.is_alive()
 
 
-def idle(timer: Timer) -> Callable[[], bool]:
-    """Whether nothing is left to deliver, all counted at one moment."""
-
-    def nothing_left() -> bool:
-        stats = timer.stats()
-        return stats.pending + stats.claimed == 0
-
-    return nothing_left
-
-
 def test_a_slow_one_delays_no_other_and_is_delivered_once(timer: Timer) -> None:
     """While one delivery takes several leases the others go through, and nobody gets that one meanwhile."""
     calls: list[str] = []
@@ -87,7 +77,7 @@ def test_a_slow_one_delays_no_other_and_is_delivered_once(timer: Timer) -> None:
         wait_until(lambda: len(calls) == 51)
         threading.Event().wait(1.5)  # two leases and a half
         slow.set()
-        wait_until(idle(timer))
+        wait_until(lambda: not unfinished(timer))
     assert sorted(calls) == sorted(["slow", *map(str, range(50))])
     assert len(heard.of(Kind.HANDLED)) == 51
     assert not heard.of(Kind.LEASE_LOST)
@@ -110,7 +100,7 @@ def test_no_more_at_once_than_are_allowed(timer: Timer) -> None:
 
     arm(timer, *map(str, range(60)))
     with delivering(timer, deliver, concurrency=3) as heard:
-        wait_until(idle(timer))
+        wait_until(lambda: not unfinished(timer))
     assert most == 3
     assert len(heard.of(Kind.HANDLED)) == 60
 
@@ -134,7 +124,7 @@ def test_what_fails_is_tried_again_and_buried_in_the_end(timer: Timer) -> None:
 
     arm(timer, "away", "broken", "hopeless", "late", "fine", "unknown")
     with delivering(timer, deliver) as heard:
-        wait_until(idle(timer))
+        wait_until(lambda: not unfinished(timer))
         reasons = {one.key: one.reason for one in timer.buried()}
     assert reasons == {"away": "503", "broken": "RuntimeError: no such thing", "hopeless": "never"}
     assert {key: calls.count(key) for key in calls} == {
@@ -218,7 +208,7 @@ def test_a_server_that_is_away_is_waited_for(redis: RedisServer, timer: Timer) -
         arm(timer, "1")
         proxy.mend()
         wait_until(lambda: calls == ["1"])
-        wait_until(idle(timer))
+        wait_until(lambda: not unfinished(timer))
     assert (len(heard.of(Kind.TIMER_LOST)), len(heard.of(Kind.TIMER_BACK))) == (1, 1)
 
 
