@@ -101,6 +101,17 @@ def test_a_broker_that_goes_and_comes_back_loses_nothing(own: RabbitServer, time
     assert timer.generation() == before
 
 
+def test_what_is_armed_first_of_all_outlives_a_crash_in_the_same_moment(own: RabbitServer, timer_name: str) -> None:
+    """A broker that is killed as soon as it has confirmed the first deadlines ever has all their queues, and them."""
+    keys = [str(number) for number in range(100)]
+    for name, due in ((f"{timer_name}-later", ahead(timedelta(hours=1))), (f"{timer_name}-now", ago(5))):
+        with open_timer(own.url, name=name) as timer:
+            timer.arm([Deadline(key, due) for key in keys])
+            own.kill()
+            own.start()
+            wait_until(lambda timer=timer: _pending(timer) == len(keys))  # type: ignore[misc] # bound now
+
+
 def test_what_a_killed_process_held_is_claimed_by_another(own: RabbitServer, timer: Timer) -> None:
     """It comes as a second attempt under a higher token; what it had not claimed, as a first."""
     timer.arm([Deadline(f"{number:02}", ago(5)) for number in range(30)])
@@ -180,3 +191,10 @@ def _armed(timer: Timer, key: str) -> bool:
     except TimerUnavailable:
         return False
     return True
+
+
+def _pending(timer: Timer) -> int:
+    try:
+        return timer.stats().pending
+    except TimerUnavailable:
+        return -1

@@ -13,6 +13,7 @@ from lapse.timers.amqp.errors import Absent, Locked
 from lapse.timers.amqp.line import Arrived, Line, Post
 from lapse.timers.amqp.link import Link
 from lapse.timers.amqp.queues import QUORUM, Names
+from lapse.timers.amqp.seal import seal
 
 log = logging.getLogger("lapse")
 
@@ -35,11 +36,11 @@ def remembered(link: Link, names: Names) -> str:
             line.delete_queue(names.memory)
             for number in range(1, RESTORES + 1):
                 line.delete_exchange(names.restored(number))
-            line.declare_queue(names.memory, QUORUM)
+            for queue in (names.memory, names.buried, names.due):
+                line.declare_queue(queue, QUORUM)
+            seal(line, names)
             memory = uuid4().hex
-            line.publish([Post("", names.memory, memory.encode())])
-            line.declare_queue(names.buried, QUORUM)
-            line.declare_queue(names.due, QUORUM)  # the last: whoever finds it finds the others
+            line.publish([Post("", names.memory, memory.encode())])  # the last: whoever finds it finds all the others
         return memory
 
 

@@ -17,6 +17,7 @@ from lapse.timers.amqp.link import Link
 from lapse.timers.amqp.memory import may_restore, remembered
 from lapse.timers.amqp.messages import Note
 from lapse.timers.amqp.queues import Names, levels_for, pattern, spelled, ticks
+from lapse.timers.amqp.seal import seal
 
 
 class Outbox:
@@ -46,12 +47,15 @@ class Outbox:
         with self._whole():
             posts: list[Post] = []
             now = milliseconds_now()
-            for note in sorted(notes, key=lambda note: note.at):
+            ordered = sorted(notes, key=lambda note: note.at)
+            self._make_levels(levels_for(ordered[-1].at - now) if ordered else 0)
+            for note in ordered:
                 delay = note.at - now
                 if delay <= 0:
                     posts.append(Post("", self._names.due, note.encode()))
-                else:
-                    posts.append(Post(self._entrance(delay), spelled(ticks(delay)), note.encode()))
+                else:  # to the highest level that it needs
+                    level = self._names.level(levels_for(delay) - 1)
+                    posts.append(Post(level, spelled(ticks(delay)), note.encode()))
             self._line.publish(posts)
 
     def bury(self, notes: Iterable[Note]) -> None:
@@ -86,14 +90,14 @@ class Outbox:
             self.link.drop("what was sent over it failed")
             raise
 
-    def _entrance(self, delay: int) -> str:
-        """Name the exchange before the highest level that this delay, in milliseconds, needs; make what is missing."""
-        wanted = levels_for(delay)
+    def _make_levels(self, wanted: int) -> None:
+        """See to it that there are so many levels, and that they outlive a crash with what will be in them."""
         with self._lock:
-            while self._levels < wanted:
-                self._make(self._levels)
-                self._levels += 1
-        return self._names.level(wanted - 1)
+            if self._levels < wanted:
+                for number in range(self._levels, wanted):
+                    self._make(number)
+                seal(self._line, self._names)
+                self._levels = wanted
 
     def _make(self, number: int) -> None:
         level, names, line = self._names.level(number), self._names, self._line

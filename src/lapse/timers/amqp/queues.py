@@ -52,6 +52,10 @@ class Names:
         """The queue in which messages wait for 2 to the power of `number` ticks, and the exchange before it."""
         return f"lapse.{self.timer}.level-{number}"
 
+    def seal(self, one: str) -> str:
+        """The queue that lasts for a moment, see `seal`."""
+        return f"lapse.{self.timer}.seal-{one}"
+
     def restored(self, number: int) -> str:
         """The exchange that exists since the deadlines were armed again for the so many-th time."""
         return f"lapse.{self.timer}.restored-{number}"
