@@ -1,6 +1,7 @@
 """Private servers start, crash, come back, and never outlive the one who started them."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from lapse.testing.redis_server import free_port
 from lapse.testing.redis_wire import RedisAnswered, ask
 from lapse.testing.servers import PostgresServer, RabbitServer, RedisServer, ServerFailed, redis_binaries
 from tests.rabbit_here import skip_without_rabbit
@@ -92,6 +94,21 @@ def test_redis_password_and_settings() -> None:
         with pytest.raises(RedisAnswered, match="NOAUTH"):
             ask(redis.port, "PING")
         assert redis.ask("CONFIG", "GET", "save") == ["save", "3600 1"]
+
+
+def test_a_free_port_is_given_to_one_only() -> None:
+    """Whoever draws the same number as another, here or in a process of its own, is given another port."""
+    draw = "import random; from lapse.testing.redis_server import free_port; random.seed(7); print(free_port())"
+    state = random.getstate()
+    try:
+        random.seed(7)
+        ours = free_port()
+        random.seed(7)
+        assert free_port() != ours
+    finally:
+        random.setstate(state)
+    theirs = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True, check=True)
+    assert int(theirs.stdout) != ours
 
 
 def test_redis_on_a_taken_port_is_refused() -> None:

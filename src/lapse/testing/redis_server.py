@@ -49,13 +49,25 @@ def redis_binaries() -> list[Path]:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on, nor on its cluster bus. It may be taken a moment later."""
+    """Return a port of 127.0.0.1 that nobody listens on, nor on its cluster bus.
+
+    Until this process ends no call gives it again, here or in another process. Between the choice and the moment when
+    a server listens there are seconds, in which others choose too.
+    """
     while True:
         port = random.randint(20_000, 29_999)  # noqa: S311 - any will do; below what outgoing connections use
         with suppress(OSError), socket.socket() as one, socket.socket() as other:
             one.bind(("127.0.0.1", port))
             other.bind(("127.0.0.1", port + CLUSTER_BUS))
+            _mark(port)
             return port
+
+
+def _mark(port: int) -> None:
+    """Take the UDP port of the same number, which none of our servers uses, for as long as this process lives."""
+    with socket.socket(type=socket.SOCK_DGRAM) as mark:
+        mark.bind(("127.0.0.1", port))
+        mark.detach()
 
 
 def lock_directory(file: Path, within: float) -> int:

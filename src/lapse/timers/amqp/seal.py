@@ -1,10 +1,10 @@
 """Makes sure that a broker which is killed the next moment still knows the queues that it has just made.
 
 A quorum queue's messages are on disk before they are confirmed. The name under which the broker finds them again was
-not, before May 2024 (https://github.com/rabbitmq/ra/pull/443): it stayed in memory for up to three seconds, in a table of
-Erlang's, and a broker that was killed in them came back with the queue and without all that it had confirmed for it.
-Seen on RabbitMQ 3.10.8. The next quorum queue that is made looks its own name up in that table first, and a look at
-what is not in memory writes down what is.
+not, before May 2024 (https://github.com/rabbitmq/ra/pull/443): it stayed in memory for up to three seconds, in a table
+of Erlang's, and a broker that was killed in them came back with the queue and without all that it had confirmed for
+it. Seen on RabbitMQ 3.10.8. The next quorum queue that is made looks its own name up in that table first, and a look
+at what is not in memory writes down what is.
 """
 
 from uuid import uuid4
