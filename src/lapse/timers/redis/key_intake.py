@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 
 import redis
 
-from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import check_key
 from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
 from lapse.timers.redis.key_changes import HINTS, KeyChanges
@@ -27,8 +26,8 @@ class KeyIntake:
     """Follows the keys that begin with `prefix`, in three threads: one listens, one learns, one looks at all.
 
     `learn` takes keys without the prefix, with their hints. `refit` makes sure that the server announces what it
-    should. `tell_progress` hears how far a look at all is, `tell_unfit` of
-    names that cannot be followed; `failed` of an error that no waiting mends.
+    should. `tell_progress` hears how far a look at all is, `tell_unfit` of names that cannot be followed, `stumbled` of
+    an error that nobody foresaw, after which it goes on; `failed` of one that no waiting mends.
     """
 
     def __init__(
@@ -42,6 +41,7 @@ class KeyIntake:
         refit: Callable[[], None],
         tell_progress: Callable[[Progress], None],
         tell_unfit: Callable[[str], None],
+        stumbled: Callable[[Exception], None],
         failed: Callable[[TimerError], None],
     ) -> None:
         self._prefix = prefix
@@ -49,12 +49,13 @@ class KeyIntake:
         self._on_connect = on_connect
         self._refit = refit
         self._tell_unfit = tell_unfit
+        self._stumbled = stumbled
         self._failed = failed
         self._changes = KeyChanges()
         self._told: set[bytes] = set()
         self._closed = threading.Event()
         self._gap = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._scan = KeyScan(
             client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._closed.wait
         )
@@ -66,13 +67,15 @@ class KeyIntake:
     def ensure(self) -> None:
         """Begin, if not yet. Listening comes first, so that nothing falls between it and the look at all."""
         self._listener.ensure()
-        if not self._closed.is_set() and not any(thread.is_alive() for thread in self._threads):
-            self._threads = [
-                threading.Thread(target=self._learn_changes, name="lapse-learn", daemon=True),
-                threading.Thread(target=self._look, name="lapse-look", daemon=True),
-            ]
-            for thread in self._threads:
-                thread.start()
+        if self._closed.is_set():
+            return
+        for name, run in (("lapse-learn", self._learn_changes), ("lapse-look", self._look)):
+            before = self._threads.get(name)
+            if before is None or not before.is_alive():
+                if before is not None:
+                    self.look_again()  # what the dead thread had in hand is lost
+                self._threads[name] = threading.Thread(target=run, name=name, daemon=True)
+                self._threads[name].start()
 
     def close(self) -> None:
         """Stop."""
@@ -80,7 +83,7 @@ class KeyIntake:
         self._gap.set()
         self._changes.close()
         self._listener.close()
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join(2.0)
 
     def look_again(self) -> None:
@@ -122,9 +125,12 @@ class KeyIntake:
             except TimerError as error:
                 self._failed(error)
                 return
+            except Exception as error:  # noqa: BLE001 - a thread that ends would leave new orders unfollowed
+                failures += 1
+                self._changes.put_back(hints)
+                self._go_on_after(error, failures)
 
     def _look(self) -> None:
-        retry = Backoff(first=RECONNECT.first, most=RECONNECT.most)
         failures = 0
         while not self._closed.is_set():
             self._gap.wait(LOOK)
@@ -139,7 +145,17 @@ class KeyIntake:
             except TimerUnavailable:
                 failures += 1
                 self._gap.set()
-                self._closed.wait(retry.delay(failures).total_seconds())
+                self._closed.wait(RECONNECT.delay(failures).total_seconds())
             except TimerError as error:
                 self._failed(error)
                 return
+            except Exception as error:  # noqa: BLE001 - as above
+                failures += 1
+                self._go_on_after(error, failures)
+
+    def _go_on_after(self, error: Exception, failures: int) -> None:
+        """Look at all again after a while; of several failures in a row the first is told of."""
+        if failures == 1:
+            self._stumbled(error)
+        self._gap.set()
+        self._closed.wait(RECONNECT.delay(failures).total_seconds())

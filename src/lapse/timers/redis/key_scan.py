@@ -91,7 +91,7 @@ class KeyScan:
         Not on a server that has evicted keys: one that had to go is no order that was paid.
         """
         with translated():
-            if int(self._client.info("stats")["evicted_keys"]):
+            if int(self._client.info("stats").get("evicted_keys", 0)):
                 return
         steps = self._stepwise(
             lambda cursor: cast(

@@ -70,6 +70,7 @@ class WatchedKeys(RedisQueue):
             refit=self._refit,
             tell_progress=self._tell_progress,
             tell_unfit=self._tell_unfit,
+            stumbled=self._stumbled,
             failed=self._fail,
         )
 
@@ -136,6 +137,10 @@ class WatchedKeys(RedisQueue):
 
     def _tell_unfit(self, what: str) -> None:
         self._emit(Kind.UNFIT, reason=what)
+
+    def _stumbled(self, error: Exception) -> None:
+        what = "following the keys failed; it goes on, and all keys are looked at again"
+        emit(self._hooks, Event(kind=Kind.UNFIT, timer=self.name, reason=what, error=error))
 
     def _emit(self, kind: Kind, *, count: int = 0, seconds: float = 0.0, reason: str = "") -> None:
         emit(self._hooks, Event(kind=kind, timer=self.name, count=count, seconds=seconds, reason=reason))

@@ -1,0 +1,137 @@
+"""Whatever goes wrong beside the keys, they go on to be followed."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+import redis
+
+from lapse import TimerRefused
+from lapse.testing.faults import Proxy
+from lapse.testing.servers import RedisServer
+from lapse.timers.redis.key_intake import KeyIntake
+from tests.engine.running import wait_until
+from tests.watch.test_watched_keys import pending, scans, watching
+
+PREFIX = "nick_"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """Start a Redis that announces what is needed."""
+    with RedisServer(config={"notify-keyspace-events": "Kg$x"}) as server:
+        yield server
+
+
+@pytest.fixture
+def shop(server: RedisServer) -> Iterator[redis.Redis]:
+    """Connect as the shop does, to a server with nothing in it."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        yield client
+
+
+class Following:
+    """Follows keys, and keeps what it learns; `learn` and `refit` may raise something first."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.learnt: set[str] = set()
+        self.scans: list[int] = []
+        self.stumbled: list[Exception] = []
+        self.before_learning: Callable[[], object] = lambda: None
+        self.before_looking: Callable[[], object] = lambda: None
+        self.intake = KeyIntake(
+            client,
+            PREFIX.encode(),
+            "ledger",
+            learn=self._learn,
+            on_connect=lambda: None,
+            refit=self._refit,
+            tell_progress=lambda progress: self.scans.append(progress.found),
+            tell_unfit=lambda _: None,
+            stumbled=self.stumbled.append,
+            failed=self.stumbled.append,
+        )
+
+    def _learn(self, hints: Mapping[str, str]) -> None:
+        self.before_learning()
+        self.learnt |= set(hints)
+
+    def _refit(self) -> None:
+        self.before_looking()
+
+
+@pytest.fixture
+def following(shop: redis.Redis) -> Iterator[Following]:
+    """Follow the keys, of which there are none yet."""
+    following = Following(shop)
+    following.intake.ensure()
+    wait_until(lambda: following.scans == [0])
+    yield following
+    following.intake.close()
+
+
+class Failing:
+    """Raises an error so many times, and then no more."""
+
+    def __init__(self, error: BaseException, times: int) -> None:
+        self.error = error
+        self.left = times
+
+    def __call__(self) -> None:
+        """Raise it, if there is one left."""
+        if self.left:
+            self.left -= 1
+            raise self.error
+
+
+def test_an_error_that_nobody_foresaw_while_learning(shop: redis.Redis, following: Following) -> None:
+    """What was heard is learnt after all, everything is looked at again, and the error is told of once."""
+    error = ValueError("nobody foresaw this")
+    following.before_learning = Failing(error, 3)
+    shop.set(PREFIX + "1", "x", ex=1000)
+    wait_until(lambda: following.learnt == {"1"} and following.scans[1:])
+    shop.set(PREFIX + "2", "x", ex=1000)
+    wait_until(lambda: "2" in following.learnt)
+    assert error in following.stumbled
+    assert len(following.stumbled) <= 2  # by the one that learns, and the one that looks at all
+
+
+def test_an_error_that_nobody_foresaw_while_looking(following: Following) -> None:
+    """The look is taken again, and the error is told of once."""
+    error = KeyError("evicted_keys")
+    following.before_looking = Failing(error, 3)
+    following.intake.look_again()
+    wait_until(lambda: following.scans == [0, 0])
+    assert following.stumbled == [error]
+
+
+def test_a_thread_that_died_is_replaced_alone(shop: redis.Redis, following: Following) -> None:
+    """What ends one thread leaves the other; the next claim starts it again, and it looks at everything."""
+
+    def both_live() -> bool:
+        following.intake.ensure()
+        return all(thread.is_alive() for thread in following.intake._threads.values())
+
+    looking = following.intake._threads["lapse-look"]
+    following.before_learning = Failing(TimerRefused("no"), 1)
+    shop.set(PREFIX + "1", "x", ex=1000)
+    wait_until(lambda: not following.intake._threads["lapse-learn"].is_alive())
+    assert both_live()
+    assert following.intake._threads["lapse-look"] is looking
+    wait_until(lambda: following.learnt == {"1"})
+    following.before_looking = Failing(TimerRefused("no"), 1)
+    following.intake.look_again()
+    wait_until(lambda: not looking.is_alive())
+    before = len(following.scans)
+    assert both_live()
+    wait_until(lambda: len(following.scans) > before)
+
+
+def test_a_server_that_does_not_say_what_it_has_evicted(server: RedisServer, shop: redis.Redis) -> None:
+    """Its silence counts as nothing: the look at all comes to its end."""
+    shop.set(PREFIX + "1", "x", ex=1000)
+    with Proxy(server.port) as proxy:
+        proxy.alter(b"\nevicted_keys:", b"\nevicted_what:")
+        with watching(f"redis://127.0.0.1:{proxy.port}/0", PREFIX) as (timer, _, heard):
+            assert set(scans(heard)) == {1}
+            assert pending(timer) == 1
