@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -179,6 +180,19 @@ def test_a_claim_that_holds_long_keeps_the_seat(timer: ApschedulerTimer, monkeyp
     claims = timer.claim(lease=LONG)
     _, before = seat.look(timer._jobs)
     wait_until(lambda: bool(timer.renew(claims)) and seat.look(timer._jobs)[1] != before)
+
+
+def test_who_reads_the_file_keeps_nobody_from_arming(tmp_path: Path, timer_name: str) -> None:
+    """The orders may be in the same SQLite file, and are read one after the other while they are armed."""
+    file = tmp_path / "shop.db"
+    with closing(sqlite3.connect(file)) as shop, open_timer(f"apscheduler+sqlite:///{file}", name=timer_name) as timer:
+        shop.execute("CREATE TABLE orders (code TEXT)")
+        shop.executemany("INSERT INTO orders VALUES (?)", [(str(number),) for number in range(10)])
+        shop.commit()
+        assert timer.stats().pending == 0
+        for (code,) in shop.execute("SELECT code FROM orders"):
+            timer.arm([Deadline(code, ago(5))])
+        assert timer.stats().pending == 10
 
 
 def test_a_forked_process_is_another_one(timer: ApschedulerTimer) -> None:

@@ -52,7 +52,7 @@ class MysqlDatabase:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._connections = Connections(self._connect)
+        self._connections = Connections(self._connect, socket_of=_socket_of)
         self._watch = MysqlWatch(self._next_in)
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:
@@ -198,6 +198,10 @@ class MysqlTimer(SqlTimer):
 def open_from_url(url: str, *, name: str) -> MysqlTimer:
     """Open by URL, for example mysql://user:password@localhost:3306/shop?ssl_ca=/etc/ssl/db.pem."""
     return MysqlTimer(MysqlDatabase(settings_of(url)), name)
+
+
+def _socket_of(connection: "Connection[Any]") -> int:
+    return int(connection._sock.fileno())  # type: ignore[attr-defined]  # noqa: SLF001 - it has no other way to tell
 
 
 def _run(cursor: Cursor, statement: str, parameters: Parameters) -> int:

@@ -41,7 +41,7 @@ class PostgresDatabase:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._connections = Connections(self._connect)
+        self._connections = Connections(self._connect, socket_of=psycopg.Connection.fileno)
         self._listener = PostgresListener(lambda: connect(address))
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:

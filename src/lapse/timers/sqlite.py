@@ -49,8 +49,10 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = 0
-        self._connections = Connections(self._connect)
-        self._watch = SqliteWatch(self._open, self._inode)
+        # SQLite's locks belong to the process: a child that opens the file beside its parent's connection takes none,
+        # and when that one is closed the log is deleted, with whatever the child writes to it.
+        self._connections = Connections(self._connect, crosses_forks=False)
+        self._watch = SqliteWatch(Connections(self._open, crosses_forks=False), self._inode)
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:
         """Run a named statement, which waits for no writer."""
@@ -120,14 +122,7 @@ class SqliteDatabase:
         """Open the file, and make the table where there is none."""
         connection = self._open()
         try:
-            end = time.monotonic() + BUSY
-            while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-                try:
-                    connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
-                except sqlite3.OperationalError:
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(0.01)
+            write_ahead(connection)
             if not _has_table(connection):
                 connection.execute("BEGIN IMMEDIATE")
                 _run(connection, "schema", {})
@@ -147,6 +142,18 @@ class SqliteDatabase:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._path)
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Set the file's mode in which those who read keep nobody from writing; it stays so."""
+    end = time.monotonic() + BUSY
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from lapse.engine.timer import Finding
 from lapse.timers.jobs.sql import Dialect, SqlJobs, reraised
-from lapse.timers.sqlite import BUSY, file_of, translated
+from lapse.timers.sqlite import BUSY, file_of, translated, write_ahead
 
 
 def open_jobs(url: str, *, name: str) -> SqlJobs:
@@ -22,7 +22,7 @@ def open_jobs(url: str, *, name: str) -> SqlJobs:
     # a fork, leaves no connection behind that must not be used.
     engine = create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False),
+        creator=partial(_connect, path),
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
     )
@@ -37,6 +37,12 @@ def open_jobs(url: str, *, name: str) -> SqlJobs:
         ),
         name,
     )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    write_ahead(connection)  # the orders may be in this file too, and be read while they are armed
+    return connection
 
 
 @contextmanager

@@ -1,14 +1,19 @@
 """Connections to one database, lent to one thread at a time."""
 
 import os
+import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import ismethod
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 MOST_IDLE = 8
 """Idle connections that are kept. More may be lent at once."""
+
+FORK_WAITS = 6.0
+"""Seconds for which a fork waits until connections that must not cross it are given back: none is lent for longer."""
 
 
 class Closable(Protocol):
@@ -22,43 +27,103 @@ C = TypeVar("C", bound=Closable)
 
 
 class Connections(Generic[C]):
-    """Lends connections that `connect` opens. One that saw an error is not lent again, nor are those beside it."""
+    """Lends connections that `connect` opens.
 
-    def __init__(self, connect: Callable[[], C]) -> None:
+    Where one sees an error, it is closed, and so are those beside it, which may be as dead: the idle ones at once, the
+    lent ones when they come back. `socket_of` gives the descriptor of a connection's socket: one on which something
+    waits to be read while it is idle has been ended by its server, and is not lent again.
+
+    A fork leaves the parent's connections alone and opens its own. With `crosses_forks=False` none is open while a
+    process forks: it waits until all are back, and closes them.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], C],
+        *,
+        socket_of: Callable[[C], int] | None = None,
+        crosses_forks: bool = True,
+    ) -> None:
         self._connect = connect
-        self._lock = threading.Lock()
+        self._socket_of = socket_of
+        self._changed = threading.Condition()
         self._idle: list[C] = []
+        self._lent = 0
+        self._era = 0
+        """How often all were closed."""
+        self._forks = 0
+        """How many forks are under way."""
         self._process = os.getpid()
         self._inherited: list[C] = []  # kept from the collector: to close a parent's connection would end it for both
+        if not crosses_forks:
+            _kept_from_forks.add(self)
 
     @contextmanager
     def lend(self) -> Iterator[C]:
-        """Lend one for a block. Where the block raises, all that are idle are closed: they may be as dead."""
-        connection = self._take() or self._connect()
+        """Lend one for a block."""
+        connection, era = self._take()
         try:
-            yield connection
-        except BaseException:
-            connection.close()
-            self.close()
-            raise
-        with self._lock:
-            if len(self._idle) < MOST_IDLE:
-                self._idle.append(connection)
-                return
-        connection.close()
+            if connection is None:
+                connection = self._connect()
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                self.close()
+                raise
+        finally:
+            self._give_back(connection, era)
 
     def close(self) -> None:
-        """Close those that are idle."""
-        with self._lock:
+        """Close those that are idle now, and those that are lent when they come back."""
+        with self._changed:
             self._disown()
+            self._era += 1
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
-    def _take(self) -> C | None:
-        with self._lock:
+    def before_fork(self) -> None:
+        """Lend none, wait for those that are lent, and close all."""
+        with self._changed:
+            self._forks += 1
+            self._changed.wait_for(lambda: not self._lent, FORK_WAITS)
+        self.close()
+
+    def after_fork(self) -> None:
+        """Lend again, in the parent."""
+        with self._changed:
+            self._forks -= 1
+            self._changed.notify_all()
+
+    def begin_in_child(self) -> None:
+        """Lend again, in the child: of the parent's threads, which may have held the lock, there is none here."""
+        self._changed = threading.Condition()
+        self._lent = self._forks = 0
+
+    def _take(self) -> tuple[C | None, int]:
+        """Give an idle one that seems alive, if any, and tell in which era that is."""
+        with self._changed:
             self._disown()
-            return self._idle.pop() if self._idle else None
+            self._changed.wait_for(lambda: not self._forks)
+            self._lent += 1
+            connection = self._idle.pop() if self._idle else None
+            era = self._era
+        if connection is None or self._socket_of is None or not _readable(self._socket_of(connection)):
+            return connection, era
+        connection.close()
+        self.close()  # those beside it were ended with it
+        return None, self._era
+
+    def _give_back(self, connection: C | None, era: int) -> None:
+        with self._changed:
+            self._lent -= 1
+            self._changed.notify_all()
+            if era == self._era and connection is not None and not self._forks and len(self._idle) < MOST_IDLE:
+                self._idle.append(connection)
+                return
+        if connection is not None:
+            connection.close()
 
     def _disown(self) -> None:
         """After a fork, leave the parent's connections alone."""
@@ -66,6 +131,33 @@ class Connections(Generic[C]):
             self._process = os.getpid()
             self._inherited += self._idle
             self._idle = []
+
+
+_kept_from_forks: "WeakSet[Connections[Any]]" = WeakSet()
+
+
+def _for_each(act: Callable[[Connections[Any]], None]) -> Callable[[], None]:
+    def for_each() -> None:
+        for connections in list(_kept_from_forks):
+            act(connections)
+
+    return for_each
+
+
+os.register_at_fork(
+    before=_for_each(Connections.before_fork),
+    after_in_parent=_for_each(Connections.after_fork),
+    after_in_child=_for_each(Connections.begin_in_child),
+)
+
+
+def _readable(descriptor: int) -> bool:
+    poll = select.poll()
+    try:
+        poll.register(descriptor, select.POLLIN)
+    except ValueError:  # it is closed
+        return True
+    return bool(poll.poll(0))
 
 
 def underlying(connection: Any) -> Any:  # noqa: ANN401 - whatever it is, the driver that needs it checks it

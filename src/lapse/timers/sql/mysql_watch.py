@@ -28,14 +28,16 @@ class MysqlWatch:
         self._next_in = next_in
         self._wakers: dict[str, Waker] = {}
         self._closed = threading.Event()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def ensure(self, timer: str, waker: Waker) -> None:
         """Watch, if not yet: a fork has no threads of its parent's."""
         self._wakers[timer] = waker
-        if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
-            self._thread = threading.Thread(target=self._run, name="lapse-watch", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._run, name="lapse-watch", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Stop watching."""

@@ -161,12 +161,13 @@ WHERE d.timer = %(timer)s AND d.key = chosen.key
 RETURNING d.key, d.due, d.attempt, d.token, (SELECT now FROM moment), d.leased_until;
 
 -- name: renew
+-- A row that another transaction has locked is being taken from us, and must not hold up the leases of the others.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
 held AS (
     SELECT d.key FROM lapse_deadline AS d
     JOIN json_to_recordset(%(items)s::json) AS given (key text, token bigint) ON d.key = given.key AND d.token = given.token
     WHERE d.timer = %(timer)s AND d.leased_until > (SELECT now FROM moment)
-    ORDER BY d.key FOR UPDATE OF d
+    ORDER BY d.key FOR UPDATE OF d SKIP LOCKED
 )
 UPDATE lapse_deadline AS d SET leased_until = (SELECT now FROM moment) + %(lease)s
 FROM held WHERE d.timer = %(timer)s AND d.key = held.key
