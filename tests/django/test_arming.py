@@ -52,6 +52,20 @@ def test_outside_a_transaction_it_is_at_once(orders: AdopterOrders, memory: Time
     assert pending(memory) == 0
 
 
+def test_where_only_the_shop_knows_its_commit_it_is_at_once(orders: AdopterOrders, memory: Timer) -> None:
+    """Without autocommit Django cannot wait for a commit: to arm early is harmless, to disarm early is not done."""
+    transaction.set_autocommit(False)
+    try:
+        (order,) = place(due=NOT_YET)
+        orders.arm(order)
+        assert pending(memory) == 1
+        orders.disarm(order)
+        assert pending(memory) == 1
+        transaction.rollback()
+    finally:
+        transaction.set_autocommit(True)
+
+
 def test_a_deadline_that_the_database_computed_is_read_back(orders: AdopterOrders, memory: Timer) -> None:
     """An expression was saved, so its value is asked for."""
     order = Order.objects.create(code="computed", pay_by=Now() + timedelta(hours=1))

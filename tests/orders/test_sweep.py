@@ -10,7 +10,7 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.decision import Move, Release
-from lapse.engine.errors import TimerUnavailable, TryLater
+from lapse.engine.errors import TimerRefused, TimerUnavailable, TryLater
 from lapse.engine.events import Event, Kind
 from lapse.orders.halving import lapse_apart
 from lapse.orders.lapsing import Lapsing
@@ -98,15 +98,18 @@ def test_what_led_nowhere_is_left_alone_for_a_while(stuck: str) -> None:
 
 
 def test_what_the_sweep_lapsed_is_disarmed() -> None:
-    """A timer that had buried such an order, or still waits for it, can forget it; an absent one stops nothing."""
+    """A timer that had buried such an order, or still waits for it, can forget it; none that fails stops the sweep."""
     told: list[str] = []
     Sweep(Lapsing(ShelfOrders("a", "b")), disarm=told.extend, hooks=()).once()
     assert sorted(told) == ["a", "b"]
 
-    def absent(_: Sequence[str]) -> None:
-        raise TimerUnavailable("no answer")
+    failures: list[Exception] = [TimerUnavailable("no answer"), TimerRefused("another password now")]
 
-    assert Sweep(Lapsing(ShelfOrders("a", "b")), disarm=absent, hooks=()).once().lapsed == 2
+    def failing(_: Sequence[str]) -> None:
+        raise failures.pop()
+
+    assert Sweep(Lapsing(ShelfOrders("a", "b")), batch=1, disarm=failing, hooks=()).once().lapsed == 2
+    assert failures == []
 
 
 def test_a_locked_order_is_asked_again_at_once() -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Deadline
-from lapse.engine.errors import TimerUnavailable
+from lapse.engine.errors import LapseError
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
 from lapse.orders.halving import lapse_apart
@@ -135,7 +135,7 @@ class Sweep:
         if lapsed and self._disarm is not None:
             try:
                 self._disarm(lapsed)
-            except TimerUnavailable as error:  # it will fire for nothing, which costs little
+            except LapseError as error:  # it will fire for nothing, which costs little
                 log.info("swept orders could not be disarmed: %s", error)
         return lapsed
 

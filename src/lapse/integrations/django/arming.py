@@ -50,18 +50,39 @@ class Arming:
 
     def arm(self, deadlines: Sequence[Deadline], using: str) -> None:
         """Arm them with the transaction that `using` is in; at once outside of one."""
-        self._tell(lambda timer: timer.arm(deadlines), lambda timer, where: timer.arm_in(where, deadlines), using)
+        self._tell(
+            lambda timer: timer.arm(deadlines),
+            lambda timer, where: timer.arm_in(where, deadlines),
+            using,
+            early=True,
+        )
 
     def disarm(self, keys: Sequence[str], using: str) -> None:
         """Disarm them with the transaction that `using` is in; at once outside of one."""
-        self._tell(lambda timer: timer.disarm(keys), lambda timer, where: timer.disarm_in(where, keys), using)
+        self._tell(
+            lambda timer: timer.disarm(keys),
+            lambda timer, where: timer.disarm_in(where, keys),
+            using,
+            early=False,
+        )
 
     def _tell(
-        self, alone: Callable[[Timer], None], within: Callable[[TransactionalTimer, Any], None], using: str
+        self,
+        alone: Callable[[Timer], None],
+        within: Callable[[TransactionalTimer, Any], None],
+        using: str,
+        *,
+        early: bool,
     ) -> None:
         connection = connections[using]
         in_transaction = connection.in_atomic_block or not connection.get_autocommit()
         if in_transaction and not connection.needs_rollback and self._tell_within(within, connection):
+            return
+        if in_transaction and not connection.in_atomic_block:
+            # Without autocommit only the shop knows when it commits. To arm too early wakes a worker for nothing at
+            # worst; to disarm too early would leave an order that is rolled back to the sweep.
+            if early:
+                self._tell_alone(alone)
             return
         # robust: whatever else goes wrong is logged by Django, and the sale stands.
         transaction.on_commit(partial(self._tell_alone, alone), using=using, robust=True)
