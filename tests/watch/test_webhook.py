@@ -169,6 +169,34 @@ def test_a_body_without_end_is_not_read_for_ever(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 50\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\nno length\r\n"],
+    ids=["short", "nonsense"],
+)
+@pytest.mark.parametrize("stalls", [True, False], ids=["stalls", "is cut"])
+def test_only_the_status_decides(rest: bytes, *, stalls: bool) -> None:
+    """A shop that has answered 200 is not called again, whatever becomes of the answer's body."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        decided = threading.Event()
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + rest)
+                if stalls:
+                    decided.wait(60)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with Webhook(url, name="orders", signer=None, timeout=0.5) as webhook:
+            assert webhook(claim()) == Settle()
+        decided.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("http://shop.example/cancel/", "--insecure-http"),

@@ -1,6 +1,7 @@
 """Fires a deadline by a signed HTTP POST, and says by the answer what is to become of it."""
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -49,8 +50,8 @@ class Webhook:
     * The message's id is the same with each try, so that a receiver can tell a second delivery.
 
     `timeout` is in seconds, for connecting, for sending, and for the first byte of the answer; the answer's body may
-    take as long again. `connections` is how many threads will call it. `name` is the timer's, and goes into the
-    message's id. Without a `signer` nothing is signed.
+    take as long again, and decides nothing. `connections` is how many threads will call it. `name` is the timer's, and
+    goes into the message's id. Without a `signer` nothing is signed.
 
     Raises ConfigError for an address that must not be used.
     """
@@ -127,10 +128,11 @@ class Webhook:
         """Read the body so that the connection can be used again; one that is too long or too slow is cut off."""
         end = SYSTEM_CLOCK.monotonic() + self._timeout
         read = 0
-        for chunk in response.iter_raw():
-            read += len(chunk)
-            if read > MOST_BODY or SYSTEM_CLOCK.monotonic() > end:
-                return
+        with suppress(httpx.HTTPError):  # the shop has said by its status what it did, and that stands
+            for chunk in response.iter_raw():
+                read += len(chunk)
+                if read > MOST_BODY or SYSTEM_CLOCK.monotonic() > end:
+                    return
 
     def _message_id(self, claim: Claim) -> str:
         about = f"{self._name}\0{claim.key}\0{to_milliseconds(claim.due_at)}"
