@@ -1,16 +1,14 @@
-"""Looks at all keys with a prefix, and at all that the ledger knows, without holding the server up."""
+"""Looks at all that a ledger knows, and at all keys with a prefix, without holding the server up."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import cast
 
 import redis
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.timers.redis.key_changes import CHANGED, UNWATCHED
 from lapse.timers.redis.server import translated
-
-T = TypeVar("T")
 
 STEP = 1000
 """Keys that the server goes over in one command; each takes it about a millisecond."""
@@ -61,13 +59,16 @@ class KeyScan:
         self._pause = pause
 
     def run(self) -> None:
-        """Learn of all keys that there are, then of those that are there no more. Ends early where `pause` says so.
+        """Learn of the keys that are there no more, then of all that there are. Ends early where `pause` says so.
+
+        In this order, because a deadline whose key was deleted fires if it comes before its turn.
 
         Raises TimerUnavailable and TimerRefused.
         """
         begun = told = SYSTEM_CLOCK.monotonic()
         with translated():
             total = int(self._client.dbsize())
+        self._look_for_the_deleted()
         found = step = 0
         for step, names in enumerate(self._steps(), start=1):
             found += len(names)
@@ -76,14 +77,7 @@ class KeyScan:
             if now - told >= TELL_EVERY:
                 told = now
                 self._tell(Progress(min(step * STEP, total), total, found, now - begun, done=False))
-        self._look_for_the_deleted()
         self._tell(Progress(total, total, found, SYSTEM_CLOCK.monotonic() - begun, done=True))
-
-    def _steps(self) -> Iterator[list[bytes]]:
-        pattern = glob(self._prefix)
-        yield from self._stepwise(
-            lambda cursor: cast("tuple[int, list[bytes]]", self._client.scan(cursor, match=pattern, count=STEP))
-        )
 
     def _look_for_the_deleted(self) -> None:
         """Disarm what is in the ledger for later and whose key is gone: it was deleted while nobody listened.
@@ -93,21 +87,34 @@ class KeyScan:
         with translated():
             if int(self._client.info("stats").get("evicted_keys", 0)):
                 return
-        steps = self._stepwise(
-            lambda cursor: cast(
-                "tuple[int, list[tuple[bytes, float]]]", self._client.zscan(self._ledger, cursor, count=STEP)
-            )
-        )
-        for members in steps:
-            self._learn_of([self._prefix + member for member, _ in members], UNWATCHED)
+        for members in self._soonest_first():
+            self._learn_of([self._prefix + member for member in members], UNWATCHED)
 
-    def _stepwise(self, ask: Callable[[int], tuple[int, list[T]]]) -> Iterator[list[T]]:
-        cursor = 0
+    def _soonest_first(self) -> Iterator[list[bytes]]:
+        """Give what the ledger has for later, in the order in which it is due."""
+        with translated():
+            seconds, microseconds = self._client.time()
+        since, most = seconds * 1000 + microseconds // 1000, STEP
         while True:
             begun = SYSTEM_CLOCK.monotonic()
             with translated():
-                cursor, part = ask(cursor)
-            yield part
+                part = cast(
+                    "list[tuple[bytes, float]]",
+                    self._client.zrangebyscore(self._ledger, since, "+inf", start=0, num=most, withscores=True),
+                )
+            yield [member for member, _ in part]
+            if len(part) < most or self._pause(SYSTEM_CLOCK.monotonic() - begun):
+                return
+            # The last moment may have more than were given, so it comes again. One that fills a step comes whole.
+            since, most = (int(part[-1][1]), STEP) if part[-1][1] > since else (since, 2 * most)
+
+    def _steps(self) -> Iterator[list[bytes]]:
+        pattern, cursor = glob(self._prefix), 0
+        while True:
+            begun = SYSTEM_CLOCK.monotonic()
+            with translated():
+                cursor, names = cast("tuple[int, list[bytes]]", self._client.scan(cursor, match=pattern, count=STEP))
+            yield names
             if not cursor or self._pause(SYSTEM_CLOCK.monotonic() - begun):
                 return
 

@@ -5,7 +5,7 @@ delay queue under a name of its own, says when each expires:
 
 * An event says only that something happened to a key. What is true now is read from the key, in the same step that
   writes the ledger, so the order of events, and how many watchers hear them, make no difference.
-* What happened while nobody listened is found by looking at all keys, and at all that the ledger knows.
+* What happened while nobody listened is found by looking at all that the ledger knows, and at all keys.
 * A deadline that is due fires if its key is gone. Looking makes Redis delete a key whose time has come, and announce
   it at once to all who listen. A key that has moved meanwhile moves its deadline.
 
@@ -100,7 +100,6 @@ class WatchedKeys(RedisQueue):
         own: list[Command] = [
             ("PTTL", key),
             ("SCAN", "0"),
-            ("ZSCAN", self._shards[0] + "pending", "0"),
             ("DBSIZE",),
             ("PSUBSCRIBE", self._intake.channel),
         ]
