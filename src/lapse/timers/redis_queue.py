@@ -17,7 +17,7 @@ from lapse.engine.waker import Waker
 from lapse.timers.redis.check import Needs, findings
 from lapse.timers.redis.listener import Listening, RedisListener
 from lapse.timers.redis.permissions import of_the_queue
-from lapse.timers.redis.server import Address, Client, identity, primaries, script, translated
+from lapse.timers.redis.server import Address, Client, Demoted, identity, leave, primaries, script, translated
 from lapse.timers.redis.shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
 
 
@@ -236,8 +236,11 @@ class RedisQueue:
     def _run(self, command: str, shard: str, args: Iterable[bytes | str | int]) -> Any:  # noqa: ANN401 - as the script
         try:
             return script(command).run(self._client, shard, args)
-        except TimerUnavailable:
+        except TimerUnavailable as error:
             self._connected = next(self._doubts)  # the listener may not notice: its connection can be half open
+            if isinstance(error, Demoted) and leave(self._client):
+                for listener in self._listeners():
+                    listener.reconnect()
             raise
 
     def _on_connect(self) -> None:

@@ -62,6 +62,12 @@ class KeyChanges:
                 if self._hints.get(key, CHANGED) == CHANGED:
                     self._hints[key] = hint
 
+    def forget(self) -> None:
+        """Take out all."""
+        with self._changed:
+            self._hints.clear()
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Let nobody wait any more."""
         with self._changed:

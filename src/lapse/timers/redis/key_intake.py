@@ -10,7 +10,7 @@ from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
 from lapse.timers.redis.key_changes import HINTS, KeyChanges
 from lapse.timers.redis.key_scan import KeyScan, Progress, glob
 from lapse.timers.redis.listener import RECONNECT, RedisListener
-from lapse.timers.redis.server import database
+from lapse.timers.redis.server import Demoted, database
 
 LEARN_AT_ONCE = 500
 """Keys in one script: it then takes about a millisecond."""
@@ -55,6 +55,7 @@ class KeyIntake:
         self._told: set[bytes] = set()
         self._closed = threading.Event()
         self._gap = threading.Event()
+        self._doubted = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
         self._scan = KeyScan(
             client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._closed.wait
@@ -90,7 +91,15 @@ class KeyIntake:
         """Look at all keys soon: something may have happened that nobody heard of."""
         self._gap.set()
 
+    def reconnect(self) -> None:
+        """Listen anew, and learn nothing of what was heard: a replica calls a key that expired deleted."""
+        self._doubted.set()
+        self._listener.reconnect()
+
     def _connected(self) -> None:
+        if self._doubted.is_set():
+            self._changes.forget()
+            self._doubted.clear()
         self.look_again()
         self._on_connect()
 
@@ -113,14 +122,15 @@ class KeyIntake:
         failures = 0
         while not self._closed.is_set():
             hints = self._changes.take(LEARN_AT_ONCE, 0.5)
-            if not hints:
+            if not hints or self._doubted.is_set():
                 continue
             try:
                 self._learn(hints)
                 failures = 0
-            except TimerUnavailable:  # the claims beside this report it
+            except TimerUnavailable as error:  # the claims beside this report it
                 failures += 1
-                self._changes.put_back(hints)
+                if not isinstance(error, Demoted):
+                    self._changes.put_back(hints)
                 self._closed.wait(RECONNECT.delay(failures).total_seconds())
             except TimerError as error:
                 self._failed(error)

@@ -25,6 +25,10 @@ class Listening(Protocol):
         """Listen, if not yet."""
         ...
 
+    def reconnect(self) -> None:
+        """Leave the server that is listened to, and connect by its name once more."""
+        ...
+
     def close(self) -> None:
         """Stop listening."""
         ...
@@ -53,6 +57,7 @@ class RedisListener:
         self._on_connect = on_connect
         self._pattern = pattern
         self._closed = threading.Event()
+        self._leave = threading.Event()
         self._thread: threading.Thread | None = None
 
     def ensure(self) -> None:
@@ -60,6 +65,10 @@ class RedisListener:
         if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
             self._thread = threading.Thread(target=self._run, name="lapse-listener", daemon=True)
             self._thread.start()
+
+    def reconnect(self) -> None:
+        """Leave the server that is listened to, and connect by its name once more."""
+        self._leave.set()
 
     def close(self) -> None:
         """Stop listening."""
@@ -72,12 +81,13 @@ class RedisListener:
         while not self._closed.is_set():
             with suppress(TimerError), translated():  # the worker's own claims report an absent server
                 failures += 1
+                self._leave.clear()
                 with self._connect().pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
                     if self._pattern:
                         pubsub.psubscribe(self._channel)
                     else:
                         pubsub.subscribe(self._channel)
-                    while not self._closed.is_set():
+                    while not (self._closed.is_set() or self._leave.is_set()):
                         if self._hear(pubsub).endswith("subscribe"):
                             failures = 0
             if failures:

@@ -31,7 +31,6 @@ _PASSING = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
     exceptions.BusyLoadingError,
-    exceptions.ReadOnlyError,
     exceptions.OutOfMemoryError,
     exceptions.ClusterError,  # also that a slot that is on the move was not to be had in sixteen tries
     exceptions.TryAgainError,
@@ -42,6 +41,10 @@ _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, excepti
 _PASSING_REPLY = re.compile(
     r"(^-?|: -)(LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF|OOM|BUSY|UNKILLABLE)\b"
 )
+
+
+class Demoted(TimerUnavailable):
+    """The server is a replica now. Where its name leads to may have changed, which no open connection notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,17 @@ def primaries(client: Client) -> list[redis.Redis]:
         return [client]
 
 
+def leave(client: Client) -> bool:
+    """End the connections that nobody uses just now, so that the next call looks the server's name up again.
+
+    False for a cluster, whose nodes say themselves where to go.
+    """
+    if isinstance(client, RedisCluster):
+        return False
+    client.connection_pool.disconnect(inuse_connections=False)
+    return True
+
+
 def database(client: Client) -> int:
     """Give the number of the database that the client's keys are in."""
     if isinstance(client, RedisCluster):
@@ -194,9 +208,12 @@ def translated() -> Iterator[None]:
         yield
     except _FINAL as error:
         raise TimerRefused(f"Redis refused: {error}. Check the user, the password and the ACL in the URL") from error
+    except exceptions.ReadOnlyError as error:
+        raise Demoted(f"Redis cannot do it now: {error}") from error
     except _PASSING as error:
         raise TimerUnavailable(f"Redis gave no answer: {error}") from error
     except exceptions.ResponseError as error:
-        if _PASSING_REPLY.search(str(error)):
-            raise TimerUnavailable(f"Redis cannot do it now: {error}") from error
+        if found := _PASSING_REPLY.search(str(error)):
+            passing = Demoted if found[2] == "READONLY" else TimerUnavailable
+            raise passing(f"Redis cannot do it now: {error}") from error
         raise TimerRefused(f"Redis refused: {error}") from error
