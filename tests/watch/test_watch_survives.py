@@ -135,3 +135,14 @@ def test_a_server_that_does_not_say_what_it_has_evicted(server: RedisServer, sho
         with watching(f"redis://127.0.0.1:{proxy.port}/0", PREFIX) as (timer, _, heard):
             assert set(scans(heard)) == {1}
             assert pending(timer) == 1
+
+
+def test_a_ledger_that_somebody_deleted(server: RedisServer, shop: redis.Redis) -> None:
+    """It is made again from the keys, although no connection broke."""
+    with watching(server.url, PREFIX) as (timer, _, heard):
+        for number in range(3):
+            shop.set(f"{PREFIX}{number}", "x", ex=1000)
+        wait_until(lambda: pending(timer) == 3)
+        shop.delete(*shop.keys("lapse:*"))
+        wait_until(lambda: pending(timer) == 3)
+        assert 3 in scans(heard)

@@ -204,7 +204,7 @@ class RedisQueue:
                         raise
                     return claims, None
                 if self._epochs[number] not in ("", epoch.decode()):
-                    self._waker.interrupt()  # the memory is another one: whoever waits shall look at the generation
+                    self._on_another_memory()
                 self._epochs[number] = epoch.decode()
                 claims += _claims(now, int(token), int(ends), flat)
                 if int(look_at) >= 0:
@@ -242,6 +242,10 @@ class RedisQueue:
                 for listener in self._listeners():
                     listener.reconnect()
             raise
+
+    def _on_another_memory(self) -> None:
+        """Let whoever waits look at the generation: what the server had is gone."""
+        self._waker.interrupt()
 
     def _on_connect(self) -> None:
         """Look at the server again before the next command: it may be another process by now."""

@@ -92,6 +92,11 @@ class WatchedKeys(RedisQueue):
         kept = [claim for claim in claims if claim.key.encode() in fire]
         return kept, 0.0 if claims and not kept else due_in
 
+    def _on_another_memory(self) -> None:
+        """Look at all keys: the ledger was deleted, or changed for another, and they may all be there still."""
+        self._intake.look_again()
+        super()._on_another_memory()
+
     def _listeners(self) -> Sequence[Listening]:
         return [*super()._listeners(), self._intake]
 
