@@ -1,5 +1,6 @@
 """Which changes of keys a Redis server announces: `notify-keyspace-events`, looked up, set, or refused."""
 
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -65,9 +66,12 @@ def require_notifications(server: redis.Redis, needed: str, *, tried_with: str =
 
 
 def announces(server: redis.Redis, key: str) -> bool:
-    """Try out whether it is announced, under its name, that a key is set, is given a time to live, and expires."""
+    """Try out whether it is announced, under its name, that a key is set, is given a time to live, and expires.
+
+    False also where this user may not try it out: then it is not known.
+    """
     wanted = {b"set", b"expire", b"expired"}
-    with translated(), server.pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
+    with suppress(TimerRefused), translated(), server.pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
         pubsub.subscribe(f"__keyspace@{database(server)}__:{key}")
         end = SYSTEM_CLOCK.monotonic() + TRY_FOR
         while wanted and SYSTEM_CLOCK.monotonic() < end:
