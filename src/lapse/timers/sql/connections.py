@@ -13,7 +13,7 @@ MOST_IDLE = 8
 """Idle connections that are kept. More may be lent at once."""
 
 FORK_WAITS = 6.0
-"""Seconds for which a fork waits until connections that must not cross it are given back: none is lent for longer."""
+"""Seconds for which a fork waits until connections that must not cross it are back: none is lent for longer."""
 
 
 class Closable(Protocol):
@@ -48,7 +48,8 @@ class Connections(Generic[C]):
         self._socket_of = socket_of
         self._changed = threading.Condition()
         self._idle: list[C] = []
-        self._lent = 0
+        self._out = 0
+        """How many are lent or being closed."""
         self._era = 0
         """How often all were closed."""
         self._forks = 0
@@ -68,7 +69,8 @@ class Connections(Generic[C]):
             try:
                 yield connection
             except BaseException:
-                connection.close()
+                dead, connection = connection, None
+                dead.close()
                 self.close()
                 raise
         finally:
@@ -80,14 +82,18 @@ class Connections(Generic[C]):
             self._disown()
             self._era += 1
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+            self._out += 1
+        try:
+            for connection in idle:
+                connection.close()
+        finally:
+            self._is_done()
 
     def before_fork(self) -> None:
         """Lend none, wait for those that are lent, and close all."""
         with self._changed:
             self._forks += 1
-            self._changed.wait_for(lambda: not self._lent, FORK_WAITS)
+            self._changed.wait_for(lambda: not self._out, FORK_WAITS)
         self.close()
 
     def after_fork(self) -> None:
@@ -99,14 +105,14 @@ class Connections(Generic[C]):
     def begin_in_child(self) -> None:
         """Lend again, in the child: of the parent's threads, which may have held the lock, there is none here."""
         self._changed = threading.Condition()
-        self._lent = self._forks = 0
+        self._out = self._forks = 0
 
     def _take(self) -> tuple[C | None, int]:
         """Give an idle one that seems alive, if any, and tell in which era that is."""
         with self._changed:
             self._disown()
             self._changed.wait_for(lambda: not self._forks)
-            self._lent += 1
+            self._out += 1
             connection = self._idle.pop() if self._idle else None
             era = self._era
         if connection is None or self._socket_of is None or not _readable(self._socket_of(connection)):
@@ -117,13 +123,20 @@ class Connections(Generic[C]):
 
     def _give_back(self, connection: C | None, era: int) -> None:
         with self._changed:
-            self._lent -= 1
-            self._changed.notify_all()
-            if era == self._era and connection is not None and not self._forks and len(self._idle) < MOST_IDLE:
+            keep = era == self._era and not self._forks and len(self._idle) < MOST_IDLE
+            if keep and connection is not None:
                 self._idle.append(connection)
-                return
-        if connection is not None:
-            connection.close()
+        try:
+            if not keep and connection is not None:
+                connection.close()
+        finally:
+            self._is_done()
+
+    def _is_done(self) -> None:
+        """Count one less that is lent or being closed: not before it is closed, for a fork waits for that."""
+        with self._changed:
+            self._out -= 1
+            self._changed.notify_all()
 
     def _disown(self) -> None:
         """After a fork, leave the parent's connections alone."""
