@@ -25,7 +25,7 @@ from lapse.testing.conformance import LONG, ODD_KEYS, ago, ahead, keys_of, run_t
 from lapse.testing.servers import PostgresServer, RedisServer
 from lapse.timers.apscheduler import ApschedulerTimer
 from lapse.timers.jobs import seat
-from lapse.timers.jobs.job import read
+from lapse.timers.jobs.job import now, read
 from lapse.timers.jobs.sql import SqlJobs
 
 CLAIMANT = """
@@ -125,6 +125,19 @@ def test_a_second_claimant_is_refused(timer: ApschedulerTimer, url: str, timer_n
         stats = timer.stats()
         assert (stats.pending, stats.claimed) == (1, 1)
         assert any(f"process {first.pid}" in finding.text for finding in timer.check())
+        assert first.poll() is None
+
+
+def test_a_clock_that_is_ahead_takes_no_seat(
+    timer: ApschedulerTimer, url: str, timer_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock of a second host the first one's time is long over; that it renews its seat shows that it lives."""
+    timer.arm([Deadline("1", ago(1))])
+    with claimant(url, timer_name) as first:
+        assert said(first) == ["1"]
+        monkeypatch.setattr(seat, "now", lambda: now() + 3_600_000)
+        with pytest.raises(TimerRefused, match=f"process {first.pid} on"):
+            claim_patiently(timer)
         assert first.poll() is None
 
 

@@ -39,7 +39,10 @@ TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the record says. `until` is in milliseconds since 1970 by its writer's clock, `span` in milliseconds."""
+    """What the record says. `until` is in milliseconds since 1970 by its writer's clock, and only for people to read.
+
+    `span`, in milliseconds, is how long it must stay as it is until its writer counts as dead.
+    """
 
     memory: str
     tokens: int
@@ -140,7 +143,8 @@ class Seat:
                     f"{record.who} claims from this timer, and only one process may: APScheduler's job stores cannot "
                     "be shared. Stop one of the two, or choose a timer that can: redis://, postgresql://"
                 )
-        return now() > record.until or (state == before and since - self._seen_since > record.span / 1000)
+        # By this process's own clock alone: another host's may be ahead of the writer's, who lives.
+        return state == before and since - self._seen_since > record.span / 1000
 
     def _take(self, jobs: Jobs, state: bytes, record: Record | None, span: timedelta) -> bool:
         before = record or _fresh()
