@@ -93,6 +93,14 @@ def test_copies_that_are_due_at_once_are_one_claim(timer: Timer) -> None:
     assert timer.stats().pending == 0
 
 
+def test_a_claim_that_is_named_twice_is_settled_once(timer: Timer) -> None:
+    """And nothing of it is left unanswered."""
+    timer.arm([Deadline("1", ago(5))])
+    (claim,) = timer.claim(lease=LONG)
+    assert timer.settle([claim, claim]) == 1
+    assert (timer.stats().pending, timer.stats().claimed) == (0, 0)
+
+
 def test_copies_that_are_released_are_one_from_then_on(timer: Timer) -> None:
     """A release writes one message for all copies, so what is doubled does not stay so."""
     for _ in range(3):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -14,7 +15,14 @@ import pytest
 from lapse import Claim, Deadline, Timer, TimerUnavailable, open_timer
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing.conformance import LONG, PATIENCE, ago, ahead, keys_of, wait_until
+from lapse.testing.redis_server import free_port
 from lapse.testing.servers import RabbitServer
+from lapse.timers.amqp import claiming, outbox
+from lapse.timers.amqp.address import Address
+from lapse.timers.amqp.kept import Kept
+from lapse.timers.amqp.memory import RESTORES
+from lapse.timers.amqp.outbox import Outbox
+from lapse.timers.amqp.queues import Names
 from tests.rabbit_here import skip_without_rabbit
 
 RECOVERY = 120.0
@@ -183,6 +191,72 @@ def test_a_broker_without_memory_takes_nothing_and_can_be_drained(own: RabbitSer
     finally:
         own.control("set_vm_memory_high_watermark", "absolute", "1GiB")
     wait_until(lambda: _armed(timer, "again"))
+
+
+def test_what_is_early_counts_no_attempts_while_a_broker_takes_nothing(
+    own: RabbitServer, timer: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be sent back to wait: what is due is claimed all the same, and the other is kept until it is."""
+    monkeypatch.setattr(claiming, "SOON", 60_000)
+    due_at = ahead(timedelta(seconds=8))
+    with monkeypatch.context() as ahead_of_time:
+        real = outbox.milliseconds_now
+        ahead_of_time.setattr(outbox, "milliseconds_now", lambda: real() + 7500)
+        timer.arm([Deadline("early", due_at)])
+    timer.arm([Deadline("due", ago(5))])
+    wait_until(lambda: timer.stats().due == 2)
+    own.control("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        assert keys_of(timer.claim(lease=LONG)) == ["due"]
+        (claim,) = timer.claim(wait=PATIENCE)
+        assert (claim.key, claim.attempt) == ("early", 2)  # the first time it came along with what was due
+        assert claim.claimed_at >= due_at
+    finally:
+        own.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+    wait_until(lambda: _armed(timer, "again"))
+
+
+def test_who_waits_for_a_broker_that_is_away_waits_once(own: RabbitServer, timer_name: str) -> None:
+    """Many threads that arm while nobody answers share one try: it is not made by each, one after the other."""
+    tries: list[None] = []
+
+    def opened() -> Outbox:
+        tries.append(None)
+        return Outbox(Address.parse(own.url.replace(str(own.port), str(free_port()))), Names(timer_name))
+
+    kept = Kept(opened)
+    refused: list[TimerUnavailable] = []
+
+    def get() -> None:
+        with pytest.raises(TimerUnavailable) as caught:
+            kept.get()
+        refused.append(caught.value)
+
+    with kept._lock:
+        threads = [threading.Thread(target=get) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: all(_waits(thread) for thread in threads))
+    for thread in threads:
+        thread.join()
+    assert (len(refused), len(tries)) == (8, 1)
+
+
+def _waits(thread: threading.Thread) -> bool:
+    """Whether it waits for the lock, a moment after it has begun."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "get" and "failures" in frame.f_locals
+
+
+def test_restoring_goes_on_where_a_lost_connection_broke_it_off(own: RabbitServer, timer: Timer) -> None:
+    """It is one of the few times that a memory may be told all, however often the connection is lost in between."""
+    orders = [Deadline(str(number), ahead(LONG)) for number in range(10)]
+    for number in range(RESTORES + 2):
+        timer.arm(orders[: 2 * number + 2], only_unknown=True)
+        own.control("close_all_connections", "lost")
+        wait_until(lambda: _pending(timer) >= 0)
+    timer.arm(orders, only_unknown=True)
+    assert timer.stats().pending == len(orders)
 
 
 def _armed(timer: Timer, key: str) -> bool:

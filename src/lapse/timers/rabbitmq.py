@@ -9,7 +9,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from lapse.engine import waiting
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, Buried, Claim, Deadline, to_milliseconds
 from lapse.engine.errors import TimerError
@@ -17,14 +16,16 @@ from lapse.engine.timer import LEASE, Finding, Stats, Traits
 from lapse.timers.amqp.address import Address
 from lapse.timers.amqp.bells import Bells
 from lapse.timers.amqp.check import findings
+from lapse.timers.amqp.claiming import Claiming
 from lapse.timers.amqp.figures import counted
 from lapse.timers.amqp.graves import dug_out, listed
-from lapse.timers.amqp.inbox import MOST_AT_ONCE, Inbox, Intake
+from lapse.timers.amqp.inbox import Inbox
 from lapse.timers.amqp.kept import Kept
 from lapse.timers.amqp.leases import Held
 from lapse.timers.amqp.messages import Copy, Note
 from lapse.timers.amqp.outbox import Outbox, milliseconds_now
 from lapse.timers.amqp.queues import Names
+from lapse.timers.amqp.restoring import Restoring
 
 TRAITS = Traits(
     mechanism="rabbitmq",
@@ -55,6 +56,8 @@ class RabbitTimer:
         self._bells = Bells()
         self._outbox = Kept(lambda: Outbox(address, names))
         self._inbox = Kept(lambda: Inbox(address, names, self._bells.ring))
+        self._claiming = Claiming(names, self._bells, self._outbox.get)
+        self._restoring = Restoring(names)
         self._lock = threading.Lock()
         self._last_armed = 0
 
@@ -68,9 +71,7 @@ class RabbitTimer:
         if only_unknown:
             inbox = self._inbox.peek()
             held = inbox.leases.keys() if inbox else set()
-            notes = outbox.unrestored(note for note in notes if note.key not in held)
-            outbox.post(notes)
-            outbox.restored(notes)
+            self._restoring.restore(outbox, [note for note in notes if note.key not in held])
         else:
             outbox.post(notes)
             self._end_claims(latest)
@@ -83,25 +84,11 @@ class RabbitTimer:
         """Take what is due, or wait for it."""
         if limit < 1:
             return []
-        end = SYSTEM_CLOCK.monotonic() + wait.total_seconds()
         inbox = self._inbox.get()
-        with (
-            self._bells.one() as bell,
-            inbox.intake(self._names.due, min(limit, MOST_AT_ONCE), bell.wake) as intake,
-        ):
-            while True:
-                intake.gather()
-                self._park(inbox, intake)
-                left = end - SYSTEM_CLOCK.monotonic()
-                if intake.copies or left <= 0 or self._bells.interrupted():
-                    break
-                bell.wait(min(left, waiting.LOOK_AGAIN))
-            intake.end()  # before anything is handed out, so that nothing comes that nobody would claim
-            self._park(inbox, intake)
-            copies: dict[str, list[Copy]] = defaultdict(list)
-            for copy in intake.copies:
-                copies[copy.note.key].append(copy)
-            return inbox.leases.hold(copies, lease, SYSTEM_CLOCK.now()) if copies else []
+        copies: dict[str, list[Copy]] = defaultdict(list)
+        for copy in self._claiming.due(inbox, limit, wait.total_seconds()):
+            copies[copy.note.key].append(copy)
+        return inbox.leases.hold(copies, lease, SYSTEM_CLOCK.now()) if copies else []
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
         """Let the leases run from now again."""
@@ -229,16 +216,6 @@ class RabbitTimer:
                 inbox.line.answer(returned=_tags(held))
             raise
         inbox.settle(_tags(held))
-
-    def _park(self, inbox: Inbox, intake: Intake) -> None:
-        """Let what came before its time wait for the rest of it: it was due later than all levels can wait.
-
-        Or else its waiting was worked out by a clock that is ahead of this one.
-        """
-        early = intake.split(milliseconds_now())
-        if early:
-            self._outbox.get().post(copy.counted for copy in early)
-            inbox.line.answer(settled=[copy.tag for copy in early])
 
 
 def open_from_url(url: str, *, name: str) -> RabbitTimer:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from lapse.engine.clock import SYSTEM_CLOCK
@@ -46,12 +46,15 @@ class Intake:
         while len(self.copies) < self._window and quiet < QUIET and SYSTEM_CLOCK.monotonic() < end:
             quiet = 0 if self._line.count(self._queue) else quiet + 1
 
-    def split(self, now: int) -> list[Copy]:
-        """Take out, and return, what is here before its time, by `now` in milliseconds."""
-        early = [one for one in list(self.copies) if one.note.at > now]
-        for one in early:
+    def split(self, now: int) -> tuple[list[Copy], list[Copy]]:
+        """Give what is due by `now`, in milliseconds, and what is here before its time."""
+        copies = list(self.copies)
+        return [one for one in copies if one.note.at <= now], [one for one in copies if one.note.at > now]
+
+    def remove(self, some: Iterable[Copy]) -> None:
+        """Leave these out: they were answered."""
+        for one in some:
             self.copies.remove(one)
-        return early
 
     def end(self) -> None:
         """Let no more come. What was under way is here then."""

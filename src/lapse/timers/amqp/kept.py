@@ -36,15 +36,28 @@ class Kept(Generic[C]):
         self._one: C | None = None
         self._inherited: list[C] = []  # kept from the collector: the parent's, with no thread here to serve it
         self._closed = False
+        self._failures = 0
+        self._last_failure = ""
 
     def get(self) -> C:
-        """Give the one that stands, or a new one. Raises what opening raises."""
+        """Give the one that stands, or a new one. Raises what opening raises.
+
+        Those who waited while it could not be opened do not try again, one after the other: each try may take long.
+        """
         self._disown()
+        failures = self._failures
         with self._lock:
             if self._closed:
                 raise TimerUnavailable("this timer is closed: open another")
             if self._one is None or self._one.lost:
-                self._one = self._open_new()
+                if self._failures != failures:
+                    raise TimerUnavailable(self._last_failure)
+                try:
+                    self._one = self._open_new()
+                except TimerUnavailable as error:
+                    self._failures += 1
+                    self._last_failure = str(error)
+                    raise
             return self._one
 
     def peek(self) -> C | None:

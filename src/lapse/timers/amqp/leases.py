@@ -80,7 +80,8 @@ class Leases:
         """Take out those that are held; whoever takes them answers their deliveries."""
         now = SYSTEM_CLOCK.monotonic()
         with self._lock:
-            found = [self._held.get((claim.key, claim.token)) for claim in claims]
+            named = dict.fromkeys((claim.key, claim.token) for claim in claims)
+            found = [self._held.get(one) for one in named]
             held = [one for one in found if one is not None and one.ends > now]
             for one in held:
                 del self._held[one.claim.key, one.claim.token]

@@ -140,7 +140,7 @@ class Line:
         for tag in settled:
             self._channel.basic_ack(tag)
         for tag in returned:
-            self._channel.basic_nack(tag, requeue=True)
+            self._channel.basic_reject(tag, requeue=True)  # from RabbitMQ 4.3 on a nack is not counted as handed out
 
     def publish(self, posts: Sequence[Post]) -> None:
         """Send them, kept on disk, and return when the broker has confirmed every one.

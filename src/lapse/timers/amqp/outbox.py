@@ -14,7 +14,7 @@ from lapse.engine.errors import TimerError
 from lapse.timers.amqp.address import Address
 from lapse.timers.amqp.line import Line, Post
 from lapse.timers.amqp.link import Link
-from lapse.timers.amqp.memory import may_restore, remembered
+from lapse.timers.amqp.memory import remembered
 from lapse.timers.amqp.messages import Note
 from lapse.timers.amqp.queues import Names, levels_for, pattern, spelled, ticks
 from lapse.timers.amqp.seal import seal
@@ -34,8 +34,6 @@ class Outbox:
             raise
         self._lock = threading.Lock()
         self._levels = 0
-        self._restoring: bool | None = None
-        self._restored: set[int] = set()
 
     @property
     def lost(self) -> bool:
@@ -62,24 +60,6 @@ class Outbox:
         """Put the notes to those that were given up on."""
         with self._whole():
             self._line.publish([Post("", self._names.buried, note.encode()) for note in notes])
-
-    def unrestored(self, notes: Iterable[Note]) -> list[Note]:
-        """Of notes that restore what a broker has lost, those that it may be told: none too often.
-
-        Nobody can look up which of them it knows, so each may double one. Therefore every process tells it each
-        deadline once, and only so many processes do.
-        """
-        with self._lock:
-            if self._restoring is None:
-                self._restoring = may_restore(self.link, self._names)
-            if not self._restoring:
-                return []
-            return [note for note in notes if hash((note.key, note.due)) not in self._restored]
-
-    def restored(self, notes: Iterable[Note]) -> None:
-        """Remember that these were told."""
-        with self._lock:
-            self._restored.update(hash((note.key, note.due)) for note in notes)
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
