@@ -34,7 +34,7 @@ def alive(process: int) -> bool:
     """Whether there is such a process; one that waits to be collected by its parent is none."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it is gone, or went between the opening and the reading
         return False
     return state != "Z"
 
