@@ -15,6 +15,7 @@ import redis
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer, redis_binaries
 from lapse.timers.redis.permissions import of_the_queue
+from tests.engine.running import wait_until
 
 LAPSE = Path(sys.executable).with_name("lapse")
 LUA = Path(__file__).parents[2] / "src" / "lapse" / "timers" / "redis" / "lua"
@@ -153,6 +154,22 @@ def test_rights_that_are_missing(server: RedisServer, client: redis.Redis) -> No
     assert client.dbsize() == 0
 
 
+@pytest.mark.parametrize("right", ["multi", "discard"])
+def test_a_user_that_cannot_be_asked_about(server: RedisServer, client: redis.Redis, right: str) -> None:
+    """Where a transaction cannot be begun or discarded that is what is said, and nothing of it is run."""
+    client.config_set(SETTING, "KA")
+    client.execute_command("ACL", "SETUSER", right, "on", ">pw", "~*", "&*", "+@all", f"-{right}")  # type: ignore[no-untyped-call] # no types
+    client.zadd("lapse:{watch.nick_:0}:pending", {"1001": 1})
+    url = server.url.replace("://", f"://{right}:pw@")
+    for words in ((), WATCH):
+        code, found = check(url, *words)
+        assert code == 1
+        assert "MULTI and DISCARD" in said(found, "may not")
+        assert said(found, "never evicted")
+    assert client.keys() == [b"lapse:{watch.nick_:0}:pending"]
+    assert client.zrange("lapse:{watch.nick_:0}:pending", 0, -1) == [b"1001"]
+
+
 def test_all_that_the_scripts_do_is_asked_about() -> None:
     """Every command of every script is among those that are checked."""
     sources = "".join(path.read_text() for path in LUA.glob("*.lua"))
@@ -189,6 +206,17 @@ def test_a_provider_that_has_no_config() -> None:
         code, found = check(server.url, *WATCH)
         assert code == 1
         assert f"Needed: {SETTING} Kg$x" in bad(found)[0]
+
+
+def test_a_node_of_a_cluster_is_unfit_for_watched_keys() -> None:
+    """What `lapse watch` refuses is not found fit, and for the queue it is as fit as before."""
+    with RedisServer(config={"cluster-enabled": "yes", SETTING: "KA"}) as server:
+        server.ask("CLUSTER", "ADDSLOTS", *range(16_384))
+        wait_until(lambda: "cluster_state:ok" in str(server.ask("CLUSTER", "INFO")))
+        code, found = check(server.url, *WATCH)
+        assert (code, bad(found)) == (1, [said(found, "a node of a cluster")])
+        assert "cannot be watched" in bad(found)[0]
+        assert check(server.url)[0] == 0
 
 
 def test_what_a_crash_loses() -> None:

@@ -28,7 +28,7 @@ class Needs:
     `commands` are those that it gives; without any it is a library that talks to the server, and goes by this host's
     clock. `flags` are those of notify-keyspace-events, `expiring` is whether it depends on keys that expire, `relative`
     whether deadlines come as times to live, so that clocks need not agree. `tried_with` is a key of its own with which
-    events may be tried out.
+    events may be tried out. `no_cluster` is why a cluster's node will not do, "" where it will.
     """
 
     commands: Sequence[Command] = ()
@@ -36,6 +36,7 @@ class Needs:
     expiring: bool = False
     relative: bool = False
     tried_with: str = ""
+    no_cluster: str = ""
 
 
 NOTHING_OF_ITS_OWN = Needs()
@@ -52,7 +53,7 @@ def findings(server: redis.Redis, needs: Needs = NOTHING_OF_ITS_OWN) -> Iterator
             yield _rights(missing)
         yield Finding(fit=False, text=str(error))
         return
-    yield _version(info)
+    yield _version(info, needs)
     if needs.commands:
         yield _rights(missing)
     yield _events(server, needs)
@@ -62,13 +63,15 @@ def findings(server: redis.Redis, needs: Needs = NOTHING_OF_ITS_OWN) -> Iterator
         yield _clock(server, needs)
 
 
-def _version(info: dict[str, Any]) -> Finding:
+def _version(info: dict[str, Any], needs: Needs) -> Finding:
     product = "Valkey" if "valkey_version" in info else "Redis"
     kind = "a node of a cluster" if info.get("cluster_enabled") else "no cluster"
     found = f"{product} {info.get('valkey_version', info['redis_version'])}, {kind}"
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
     if version < OLDEST:
         return Finding(fit=False, text=f"{found}; Lapse needs {OLDEST[0]}.{OLDEST[1]} or later, or Valkey")
+    if needs.no_cluster and info.get("cluster_enabled"):
+        return Finding(fit=False, text=f"{found}; {needs.no_cluster}")
     return Finding(fit=True, text=found)
 
 

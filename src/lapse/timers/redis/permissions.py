@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import redis
 from redis import exceptions
 
-from lapse.timers.redis.server import translated
+from lapse.timers.redis.server import leave, translated
 
 Command = tuple[str | bytes, ...]
 """A command with arguments of the right number and kind. It is asked about and never run."""
@@ -47,23 +47,28 @@ def denied(server: redis.Redis, commands: Iterable[Command]) -> list[str]:
     """Name those of the commands that this user may not give, with these keys and channels. None of them is run.
 
     They are queued in a transaction that is then discarded: what is not permitted is refused as it is queued, on every
-    version, and nobody needs the right to ask about rights.
+    version, and nobody needs the right to ask about rights. That it can be begun and discarded is tried before, for
+    else they would be run, or the connection be left inside of it.
     """
+    if any(map(_is_forbidden, _queued(server, []))):
+        leave(server)
+        return ["MULTI and DISCARD (so that nothing else could be asked about)"]
     asked = list(commands)
+    answers = _queued(server, asked)[1:-1]
+    return [str(command[0]) for command, answer in zip(asked, answers, strict=True) if _is_forbidden(answer)]
+
+
+def _queued(server: redis.Redis, commands: Iterable[Command]) -> list[object]:
+    """Give the answers to MULTI, to each command, and to DISCARD."""
     with translated():
         pipeline = server.pipeline(transaction=False)
         # Names in bytes: the client makes nothing of the answer, which is only that the command is queued.
-        for name, *arguments in [("MULTI",), *asked, ("DISCARD",)]:
+        for name, *arguments in [("MULTI",), *commands, ("DISCARD",)]:
             pipeline.execute_command(str(name).encode(), *arguments)  # type: ignore[no-untyped-call] # no types here
-        answers = pipeline.execute(raise_on_error=False)
-    if isinstance(answers[0], exceptions.ResponseError):
-        return ["MULTI (so that nothing else could be asked about)"]
-    return [
-        str(command[0])
-        for command, answer in zip(asked, answers[1:-1], strict=True)
-        if isinstance(answer, exceptions.ResponseError) and _is_forbidden(answer)
-    ]
+        return list(pipeline.execute(raise_on_error=False))
 
 
-def _is_forbidden(answer: exceptions.ResponseError) -> bool:
-    return isinstance(answer, exceptions.NoPermissionError) or any(word in str(answer) for word in _FORBIDDEN)
+def _is_forbidden(answer: object) -> bool:
+    return isinstance(answer, exceptions.NoPermissionError) or (
+        isinstance(answer, exceptions.ResponseError) and any(word in str(answer) for word in _FORBIDDEN)
+    )

@@ -42,6 +42,8 @@ REMEMBERED = 300_000
 SCHEMES = ("redis", "rediss", "redis+sentinel")
 """Of the URLs of a Redis whose keys can be watched."""
 
+NO_CLUSTER = "a Redis cluster cannot be watched: its keys and the ledger are in different slots"
+
 
 class WatchedKeys(RedisQueue):
     """The deadlines of all keys that begin with `prefix`, by the Redis server's clock. A claim's key follows it.
@@ -114,12 +116,13 @@ class WatchedKeys(RedisQueue):
             expiring=True,
             relative=True,
             tried_with=self._probe,
+            no_cluster=NO_CLUSTER,
         )
 
     def _check_server(self) -> None:
         with translated():
             if self._server.info("cluster").get("cluster_enabled"):
-                raise TimerRefused("a Redis cluster cannot be watched: its keys and the ledger are in different slots")
+                raise TimerRefused(NO_CLUSTER)
         missing = denied(self._server, self._needs().commands)
         if missing:  # one that may not hear events, for instance, would hear of nothing, and of no error either
             raise TimerRefused(f"this user of Redis may not: {', '.join(missing)}; permit them by ACL SETUSER")
@@ -161,7 +164,7 @@ def open_watch(url: str, *, prefix: str, hooks: Iterable[Hook] = (log_event,)) -
     """
     scheme = urlsplit(url).scheme
     if scheme.endswith("+cluster"):
-        raise ConfigError("a Redis cluster cannot be watched: its keys and the ledger are in different slots")
+        raise ConfigError(NO_CLUSTER)
     if scheme not in SCHEMES:
         raise ConfigError(f"keys are watched on {', '.join(f'{one}://' for one in SCHEMES)}; got {scheme or url!r}")
     client = Address.parse(url, own=()).connect()
