@@ -1,5 +1,6 @@
 """Key expiry keeps the contract, and has none of the three faults of the bare mechanism."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from lapse import Claim, Deadline, Timer, TimerRefused, Worker, open_timer
 from lapse.testing.conformance import TimerConformance, wait_until
 from lapse.testing.model import timer_machine
 from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.timers.redis_expiry import TOUCHES, RedisExpiry
 
 FAR = 100_000
 
@@ -186,3 +188,30 @@ def test_refused_with_the_line_to_add_where_it_may_not_be_set() -> None:
         url = expiry_url(server).replace("://", "://shop:pw@")
         with open_timer(url, name="orders") as timer, pytest.raises(TimerRefused, match="notify-keyspace-events Ex"):
             timer.arm([Deadline("1", datetime.now(UTC))])
+
+
+def test_a_key_that_somebody_set_to_expire_later_is_let_be(redis_server: RedisServer, timer_name: str) -> None:
+    """It is touched a few times after its deadline was claimed, and none once the deadline is armed or disarmed."""
+    name = f"lapse:{timer_name}:1"
+    with open_timer(expiry_url(redis_server), name=timer_name) as timer:
+        assert isinstance(timer, RedisExpiry)
+        for then in ("nothing", "arm", "disarm"):
+            timer.arm([Deadline("1", datetime.now(UTC) + timedelta(milliseconds=200))])
+            redis_server.ask("SETEX", name, 1000, "longer")
+            assert len(timer.claim(1, wait=timedelta(minutes=1))) == 1
+            assert list(timer._lingering) == [name]
+            if then == "arm":
+                timer.arm([Deadline("1", datetime.now(UTC) + timedelta(hours=1))])
+            if then == "disarm":
+                timer.disarm(["1"])
+            assert bool(timer._lingering) == (then == "nothing")
+            before = _touched(redis_server)
+            assert timer.claim(wait=timedelta(seconds=1)) == []
+            assert not timer._lingering
+            assert _touched(redis_server) - before <= TOUCHES
+
+
+def _touched(server: RedisServer) -> int:
+    """How often this server was asked whether a key is there."""
+    found = re.search(r"cmdstat_exists:calls=(\d+)", str(server.ask("INFO", "commandstats")))
+    return int(found[1]) if found else 0

@@ -28,6 +28,9 @@ from lapse.timers.redis_queue import RedisQueue
 LINGER = 0.002
 """Seconds after which to touch again a key that had not yet expired when its deadline was claimed."""
 
+TOUCHES = 25
+"""How often a key is touched. One that is still there then is another key: somebody has set it to expire later."""
+
 MANY = 1000
 """Commands in one pipeline."""
 
@@ -43,7 +46,7 @@ class RedisExpiry(RedisQueue):
     def __init__(self, client: Client, name: str, *, shards: int = 1, prefix: str = "") -> None:
         super().__init__(client, name, shards=shards)
         self._prefix = prefix or f"lapse:{name}:"
-        self._lingering: list[str] = []  # claimed, but the key was still there when it was touched
+        self._lingering: dict[str, int] = {}  # keys that were claimed and still there, and how often to touch each yet
         self._events: list[RedisListener] = []
 
     def _needs(self) -> Needs:
@@ -57,6 +60,7 @@ class RedisExpiry(RedisQueue):
         return Needs(commands=[*super()._needs().commands, *own], flags=ANNOUNCED, expiring=True)
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
+        self._let_go(due)
         with translated():
             pipeline = self._client.pipeline(transaction=False)
             for key, at in due.items():
@@ -69,6 +73,7 @@ class RedisExpiry(RedisQueue):
             pipeline.execute()
 
     def _disarmed(self, keys: Sequence[str]) -> None:
+        self._let_go(keys)
         with translated():
             pipeline = self._client.pipeline(transaction=False)
             for key in keys:
@@ -77,14 +82,22 @@ class RedisExpiry(RedisQueue):
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
         claims, due_in = super()._take(limit, lease_ms)
-        names = [*self._lingering, *(self._prefix + claim.key for claim in claims)]
+        touches = self._lingering | dict.fromkeys((self._prefix + claim.key for claim in claims), TOUCHES)
         try:
-            self._lingering = list(self._touch(names))
+            alive = self._touch(list(touches))
+            self._lingering = {name: touches[name] - 1 for name in alive if touches[name] > 1}
         except TimerUnavailable:
-            self._lingering = names  # the claims are leased by now, so they are returned; their keys are touched later
+            self._lingering = (
+                touches  # the claims are leased by now, so they are returned; their keys are touched later
+            )
         if self._lingering:
             due_in = LINGER if due_in is None else min(due_in, LINGER)
         return claims, due_in
+
+    def _let_go(self, keys: Iterable[str]) -> None:
+        """Touch these keys no more: they are not those that were claimed."""
+        for key in keys:
+            self._lingering.pop(self._prefix + key, None)
 
     def _touch(self, names: Sequence[str]) -> Iterable[str]:
         """Make Redis notice that these keys' time has come, and announce it. Returns those that are still there."""
