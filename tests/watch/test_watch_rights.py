@@ -1,4 +1,4 @@
-"""What a user of Redis must be permitted so that its keys can be watched, on every Redis there is."""
+"""What the page says to set up before keys can be watched: a user of Redis, on every one there is, and a service."""
 
 import json
 import re
@@ -79,3 +79,11 @@ def test_events_that_may_not_be_looked_up_nor_tried_out(server: RedisServer) -> 
     )
     assert done.returncode == 1
     assert "Permit CONFIG GET to this user" in done.stderr.splitlines()[-2]
+
+
+def test_the_documented_service_is_one() -> None:
+    """Systemd takes a comment behind a value as part of it: each stands on a line of its own."""
+    unit = PAGE.read_text().split("```ini\n", 1)[1].split("```", 1)[0]
+    settings = [line for line in unit.splitlines() if line and line[0] not in "#["]
+    assert len(settings) > 5
+    assert all(re.fullmatch(r"[A-Za-z]+=[^#]+", line) for line in settings)
