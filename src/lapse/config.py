@@ -50,11 +50,21 @@ def open_timer(url: str, *, name: str) -> Timer:
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"a timer's name is 1 to 100 letters, digits, '_', '-' and '.'; got {name!r}")
-    scheme = urlsplit(url).scheme
+    scheme = _scheme(url)
     if scheme not in MECHANISMS:
-        raise ConfigError(f"no timer understands {scheme or url!r}: use one of {', '.join(sorted(MECHANISMS))}")
+        what = repr(scheme) if scheme else "a URL that begins with none"
+        raise ConfigError(f"no timer understands {what}: use one of {', '.join(sorted(MECHANISMS))}")
     opened = cast(Callable[..., Timer], _mechanism(scheme).open_from_url)
     return opened(url, name=name)
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:  # which may name a part of a password, so it is not repeated
+        raise ConfigError(
+            "the timer's URL cannot be read: write [ and ] as %5B and %5D, unless they are around an IPv6 address"
+        ) from None
 
 
 def traits_of(scheme: str) -> Traits:

@@ -144,7 +144,7 @@ def test_it_waits_for_a_redis_that_is_not_there_yet(receiver: Receiver, tmp_path
     """The order in which things are started does not matter."""
     with RedisServer() as server:
         server.stop()
-        watcher = Watcher(tmp_path, server.url, "--prefix", "nick_", "--post", receiver.url)
+        watcher = Watcher(tmp_path, server.url, "--prefix", "nick_", "--post", receiver.url + f"?key={PASSWORD}")
         wait_until(lambda: watcher.said("timer away"))
         server.start()
         watcher.begin()
@@ -152,6 +152,8 @@ def test_it_waits_for_a_redis_that_is_not_there_yet(receiver: Receiver, tmp_path
         receiver.wait_for(1)
         watcher.end()
     assert receiver.keys == ["1"]
+    assert receiver.url in str(watcher.said("watching keys"))
+    assert PASSWORD not in watcher.log.read_text()
 
 
 POST = ("--post", "http://127.0.0.1:1/")
@@ -166,6 +168,16 @@ SAID = [
     (("redis+cluster://127.0.0.1:1", "--prefix", "nick_", *POST), SECRET, 2, "cluster"),
     (("postgresql://127.0.0.1/shop", "--prefix", "nick_", *POST), SECRET, 2, "redis://"),
     (("redis://127.0.0.1:1/0", *POST), SECRET, 2, "--prefix"),
+    (("redis://[::1", "--prefix", "nick_", *POST), SECRET, 2, "%5B"),
+    ((f"redis://:{PASSWORD}]@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%5D"),
+    ((f"redis://:[{PASSWORD}]@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%5D"),
+    ((f"redis://:{PASSWORD}/more@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%2F"),
+    ((f"redis+sentinel://:{PASSWORD}/more@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%2F"),
+    ((f":{PASSWORD}@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "redis://"),
+    (("redis://127.0.0.1:1/0?decode_responses=1", "--prefix", "nick_", *POST), SECRET, 2, "decode_responses"),
+    (("redis://127.0.0.1:1/0", "--prefix", "nick\udcff_", *POST), SECRET, 2, "UTF-8"),
+    (("redis://127.0.0.1:1/0", "--prefix", "n", "--post", f"u:{PASSWORD}@shop.example/x"), SECRET, 2, "https://"),
+    (("redis://127.0.0.1:1/0", "--prefix", "n", "--post", f"https://u:{PASSWORD}/@shop.example/"), SECRET, 2, "port"),
 ]
 
 
@@ -177,6 +189,7 @@ def test_settings_that_are_refused(words: tuple[str, ...], secret: str, code: in
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not secret or secret not in done.stderr
+    assert PASSWORD not in done.stderr
 
 
 def test_refused_where_redis_must_be_told_first(receiver: Receiver) -> None:

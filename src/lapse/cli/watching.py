@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError, MissingLibrary, TimerUnavailable
 from lapse.engine.events import Event, Hook, Kind
@@ -60,7 +61,13 @@ class Watch:
                 insecure_http=self.insecure_http,
             ) as webhook,
         ):
-            hook(Event(kind=Kind.WATCHING, timer=timer.name, reason=f"keys {self.prefix}* go to {webhook.url}"))
+            hook(
+                Event(
+                    kind=Kind.WATCHING,
+                    timer=timer.name,
+                    reason=f"keys {self.prefix}* go to {_without_query(webhook.url)}",
+                )
+            )
             _say_what_is_unfit(timer, hook)
             Deliveries(
                 timer,
@@ -88,6 +95,11 @@ class Watch:
                 f"--secret-file, or say --unsigned; {HOW}"
             )
         return Signer.from_text(text)
+
+
+def _without_query(url: str) -> str:
+    """Give the address for a log, which is no place for what may be a secret in its query."""
+    return urlsplit(url)._replace(query="").geturl()
 
 
 def _say_what_is_unfit(timer: WatchedKeys, hook: Hook) -> None:

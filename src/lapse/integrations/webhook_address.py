@@ -15,10 +15,12 @@ def checked_address(url: str, *, insecure_http: bool = False) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # reading the port checks it
-    except ValueError as error:
-        raise ConfigError(f"not an address to POST to: {error}") from error
+    except ValueError:  # which may name a part of a password, so it is not repeated
+        raise ConfigError("not an address to POST to: its host or its port cannot be read") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"the address to POST to is as https://shop.example/payment/cancel_order/; got {url!r}")
+        raise ConfigError(
+            "the address to POST to begins with https:// and a host, as https://shop.example/payment/cancel_order/"
+        )
     if parts.username is not None or parts.password is not None:
         raise ConfigError("the address to POST to has a user or a password in it: calls are signed instead")
     if parts.fragment:

@@ -13,14 +13,18 @@ def ledger_name(prefix: str) -> str:
     """Name the timer that is the ledger of a prefix: another one for each prefix, and always the same.
 
     Letters, digits, `_` and `-` stand for themselves, other bytes are written as `.3A`; what gets too long is cut and
-    ends in a digest. Raises ConfigError for an empty prefix.
+    ends in a digest. Raises ConfigError for an empty prefix, and for one that is no text.
     """
     if not prefix:
         raise ConfigError("the prefix must not be empty: it says which keys are orders, as nick_")
-    name = "watch." + "".join(_written(byte) for byte in prefix.encode())
+    try:
+        text = prefix.encode()
+    except UnicodeEncodeError:
+        raise ConfigError("the prefix is not UTF-8, so no key that begins with it could be followed") from None
+    name = "watch." + "".join(_written(byte) for byte in text)
     if len(name) <= LONGEST:
         return name
-    digest = hashlib.sha256(prefix.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(text).hexdigest()[:32]
     return f"{name[: LONGEST - len(digest) - 2]}..{digest}"
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, cast
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis import exceptions
@@ -43,6 +43,27 @@ _PASSING_REPLY = re.compile(
 )
 
 
+UNREADABLE = (
+    "this URL cannot be read: write what is special in a password as %5B for [, %5D for ], %2F for /, %40 for @"
+)
+"""Nothing of the URL is repeated: what is wrong with it may be a password."""
+
+
+def split(url: str) -> SplitResult:
+    """Take a URL apart. Raises ConfigError where that cannot be."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ConfigError(UNREADABLE) from None
+
+
+def _check_port(parts: SplitResult) -> None:
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(UNREADABLE) from None
+
+
 class Demoted(TimerUnavailable):
     """The server is a replica now. Where its name leads to may have changed, which no open connection notices."""
 
@@ -61,7 +82,7 @@ class Address:
 
         Raises ConfigError where that cannot be.
         """
-        parts = urlsplit(url)
+        parts = split(url)
         transport, *rest = parts.scheme.split("+")
         kind = rest[-1] if rest and rest[-1] in ("sentinel", "cluster") else ""
         query = parse_qsl(parts.query, keep_blank_values=True)
@@ -71,6 +92,10 @@ class Address:
             raise ConfigError(f"{transport}:// needs an address, such as {parts.scheme}://localhost:6379/0")
         if parts.fragment:
             raise ConfigError("a Redis URL has no '#': write %23 if it is part of a password")
+        if unreadable := {"decode_responses", "encoding"} & {key for key, _ in query}:
+            raise ConfigError(f"{min(unreadable)}= cannot be in a timer's URL: Lapse itself reads what Redis answers")
+        if kind != "sentinel":
+            _check_port(parts)
         return cls(kind, urlunsplit((transport, parts.netloc, parts.path, kept, "")), options)
 
     def option(self, name: str, default: int, *, least: int, most: int) -> int:
@@ -110,6 +135,8 @@ class Address:
         sentinels = []
         for host in hosts.split(","):
             name, _, port = host.rpartition(":") if ":" in host else (host, "", "26379")
+            if not port.isdecimal():
+                raise ConfigError(UNREADABLE)
             sentinels.append((name.strip("[]"), int(port)))
         sentinel = Sentinel(  # type: ignore[no-untyped-call] # the library has no types here
             sentinels, sentinel_kwargs={"socket_timeout": 1.0, "socket_connect_timeout": 1.0}, **settings

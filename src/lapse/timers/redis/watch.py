@@ -16,7 +16,6 @@ just before; it fires. A key that came and went while nobody listened was never 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
-from urllib.parse import urlsplit
 
 import redis
 
@@ -30,7 +29,7 @@ from lapse.timers.redis.ledger_name import ledger_name
 from lapse.timers.redis.listener import Listening
 from lapse.timers.redis.notifications import SETTING, require_notifications
 from lapse.timers.redis.permissions import Command, denied
-from lapse.timers.redis.server import Address, translated
+from lapse.timers.redis.server import Address, split, translated
 from lapse.timers.redis_queue import RedisQueue
 
 ANNOUNCED = "Kg$x"
@@ -162,10 +161,12 @@ def open_watch(url: str, *, prefix: str, hooks: Iterable[Hook] = (log_event,)) -
 
     Raises ConfigError for any other.
     """
-    scheme = urlsplit(url).scheme
+    scheme = split(url).scheme
     if scheme.endswith("+cluster"):
         raise ConfigError(NO_CLUSTER)
     if scheme not in SCHEMES:
-        raise ConfigError(f"keys are watched on {', '.join(f'{one}://' for one in SCHEMES)}; got {scheme or url!r}")
+        raise ConfigError(
+            f"keys are watched on {', '.join(f'{one}://' for one in SCHEMES)}; got {scheme or 'none of them'}"
+        )
     client = Address.parse(url, own=()).connect()
     return WatchedKeys(cast("redis.Redis", client), prefix, hooks=hooks)
