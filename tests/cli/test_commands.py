@@ -86,7 +86,8 @@ def test_stats_counts(url: str) -> None:
 def test_stats_watches_until_it_is_told_to_stop(url: str) -> None:
     """With --watch there is a line per look; Ctrl-C ends it without a word."""
     process = subprocess.Popen(
-        [LAPSE, "stats", url, "--watch", "--every", "0.1", "--json"],
+        [LAPSE, "stats", "--watch", "--every", "0.1", "--json"],
+        env=os.environ | {"LAPSE_TIMER": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -101,7 +102,7 @@ def test_stats_watches_until_it_is_told_to_stop(url: str) -> None:
 
 def test_check_of_a_fit_server(url: str) -> None:
     """A server that answers and is fit is exit code 0."""
-    done = lapse("check", url)
+    done = lapse("check", LAPSE_TIMER=url)
     assert (done.returncode, done.stderr) == (0, "")
     assert "answers" in done.stdout
     assert answer("check", url)["fit"] is True
@@ -157,7 +158,19 @@ def test_errors_are_clear(words: list[str], code: int, said: str) -> None:
 
 def test_refused_by_the_server(redis: RedisServer) -> None:
     """A wrong password is exit code 1, and is not shown."""
-    done = lapse("check", redis.url.replace(PASSWORD, "wrong-guess"))
+    done = lapse("check", LAPSE_TIMER=redis.url.replace(PASSWORD, "wrong-guess"))
     assert done.returncode == 1
     assert "wrong-guess" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("stats",), ("check",), ("buried", "list"), ("buried", "retry")], ids=" ".join)
+def test_a_password_on_the_command_line_is_warned_of(url: str, words: tuple[str, ...]) -> None:
+    """Others can list it there: one line says where it belongs, and does not repeat it. In the variable it is fine."""
+    done = lapse(*words, url, "--json")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert "LAPSE_TIMER" in line
+    assert PASSWORD not in line
+    json.loads(done.stdout)
+    assert lapse(*words, LAPSE_TIMER=url).stderr == ""

@@ -112,6 +112,7 @@ def test_several_share_the_work(server: RedisServer, shop: redis.Redis, receiver
         receiver.wait_for(2000)
         wait_until(lambda: answer("stats", server.url, "--prefix", "nick_")["claimed"] == 0)
         done = [len(watcher.said("batch handled")) for watcher in (one, two, three)]
+    assert any("LAPSE_TIMER" in event["event"] for event in one.events)  # that the password is on the command line
     assert Counter(receiver.keys) == Counter(ends.keys())
     assert not [call for call in receiver.calls if call.at <= ends[call.key]]
     assert (sum(done), min(done) > 0) == (2000, True)
@@ -136,6 +137,7 @@ def test_what_fails_is_buried_listed_and_revived(
         wait_until(lambda: watcher.said("batch handled"))
     assert len(receiver.calls) == 3
     assert {call.text for call in receiver.calls} == {'{"order_id": "1001", "by": 1}'}
+    assert "LAPSE_TIMER" not in watcher.log.read_text()
     (failed,) = watcher.said("handler failed")
     assert "attempt 1 of 2" in failed["reason"]
 

@@ -1,18 +1,24 @@
 """The arguments that every command has, and how times and answers are written."""
 
 import json
+import logging
 import sys
 from datetime import datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
+from lapse import config
+from lapse.engine.timer import Timer
 from lapse.timers.redis.ledger_name import ledger_name
+
+VARIABLE = "LAPSE_TIMER"
 
 Url = Annotated[
     str,
     typer.Argument(
-        envvar="LAPSE_TIMER",
+        envvar=VARIABLE,
         metavar="URL",
         help="The timer, as redis://localhost:6379/0 or redis+expiry://localhost:6379/0.",
         show_default=False,
@@ -28,6 +34,26 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON, for a machine.")
 def timer_name(name: str, prefix: str) -> str:
     """Name the timer that is meant."""
     return ledger_name(prefix) if prefix else name
+
+
+def open_timer(url: str, *, name: str) -> Timer:
+    """Open the timer, after a warning where its password can be read by others."""
+    warn_of_password(url)
+    return config.open_timer(url, name=name)
+
+
+def warn_of_password(url: str) -> None:
+    """Warn of a password on the command line, which every user of this machine can list. The variable is fine."""
+    try:
+        shown = urlsplit(url).password and url in sys.argv
+    except ValueError:  # whoever opens it says what is wrong
+        return
+    if shown:
+        logging.getLogger("lapse").warning(
+            "the password in the URL can be read by all who can list this machine's processes: put the URL into the "
+            "variable %s and leave it out of the command",
+            VARIABLE,
+        )
 
 
 def write_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lapse.cli.asking import Json, Name, OfPrefix, Url, span, timer_name, write_json
+from lapse.cli.asking import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
 from lapse.cli.stats import as_document
-from lapse.config import open_timer
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import Finding, Stats, Timer
 

@@ -4,8 +4,7 @@ from typing import Annotated, cast
 
 import typer
 
-from lapse.cli.asking import Url
-from lapse.config import open_timer
+from lapse.cli.asking import Url, open_timer
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Timer, TransactionalTimer
 

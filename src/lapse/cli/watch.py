@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from lapse.cli.asking import Json
+from lapse.cli.asking import VARIABLE, Json, warn_of_password
 from lapse.cli.log import log_hook
 from lapse.integrations.webhook_body import ORDER_ID
 
 Url = Annotated[
     str,
     typer.Argument(
-        envvar="LAPSE_TIMER",
+        envvar=VARIABLE,
         metavar="URL",
         help="The Redis that has the keys, as redis://localhost:6379/0; with a password, better in LAPSE_TIMER.",
         show_default=False,
@@ -74,6 +74,8 @@ def watch(
     """
     from lapse.cli.watching import Watch  # noqa: PLC0415 - what it needs is an extra
 
+    hook = log_hook(json=json)
+    warn_of_password(url)
     Watch(
         url=url,
         prefix=prefix,
@@ -86,4 +88,4 @@ def watch(
         concurrency=concurrency,
         attempts=attempts,
         drain=timedelta(seconds=drain),
-    ).run(log_hook(json=json))
+    ).run(hook)

@@ -12,9 +12,8 @@ from typing import Annotated, cast
 
 import typer
 
-from lapse.cli.asking import Json, Name, Url
+from lapse.cli.asking import Json, Name, Url, open_timer
 from lapse.cli.log import log_hook
-from lapse.config import open_timer
 from lapse.engine.errors import ConfigError
 from lapse.engine.events import Hook
 from lapse.engine.timer import LEASE, Timer
