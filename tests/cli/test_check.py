@@ -106,6 +106,17 @@ def test_events_that_are_off_and_the_line_to_add(
     assert check(url, *words)[0] == 0
 
 
+@pytest.mark.parametrize(("scheme", "words"), [("redis", ()), ("redis", WATCH), ("redis+expiry", ())])
+def test_a_check_leaves_nothing_behind(
+    server: RedisServer, client: redis.Redis, scheme: str, words: tuple[str, ...]
+) -> None:
+    """A name or a prefix that was mistyped, or tried, is nowhere on the server afterwards."""
+    client.config_set(SETTING, "KEA")
+    code, found = check(server.url.replace("redis", scheme, 1), *words)
+    assert (code, found["pending"]) == (0, 0)
+    assert client.dbsize() == 0
+
+
 def test_events_that_may_not_be_set(server: RedisServer, client: redis.Redis) -> None:
     """Who may not set them is told what somebody else must do."""
     rights = ["+@all", "-config", "+config|get"] if server.version.startswith("6") else ["+@all", "-config|set"]

@@ -92,7 +92,7 @@ def test_punctual_where_the_naive_way_is_not(crowded: RedisServer, timer_name: s
     heard: set[str] = set()
     fired: list[Claim] = []
     with open_timer(expiry_url(crowded), name=timer_name) as timer:
-        timer.stats()  # switches the events on
+        timer.claim()  # switches the events on
         with subscriber(crowded.url, heard), working(timer, fired.extend), redis.Redis.from_url(crowded.url) as client:
             due = datetime.now(UTC) + timedelta(seconds=1)
             pipeline = client.pipeline(transaction=False)
@@ -128,7 +128,7 @@ def test_past_deadlines_are_announced_too(redis_server: RedisServer, timer_name:
     """Redis itself would delete such a key with no expired event."""
     heard: set[str] = set()
     with open_timer(expiry_url(redis_server), name=timer_name) as timer:
-        timer.stats()
+        timer.claim()
         with subscriber(redis_server.url, heard), working(timer, lambda _: None):
             timer.arm([Deadline("1", datetime(2001, 1, 1, tzinfo=UTC))])
             wait_until(lambda: f"lapse:{timer_name}:1" in heard)
@@ -173,7 +173,7 @@ def test_events_are_switched_on_and_other_flags_kept() -> None:
         redis.Redis.from_url(server.url) as client,
         open_timer(expiry_url(server), name="orders") as timer,
     ):
-        timer.stats()
+        timer.claim()
         flags = client.config_get("notify-keyspace-events")["notify-keyspace-events"]
         assert {"K", "g", "E", "x"} <= set(flags)
 

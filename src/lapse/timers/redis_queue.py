@@ -128,8 +128,10 @@ class RedisQueue:
         return sum(int(self._run("revive", shard, [self._channel, *part])) for shard, part in parts)
 
     def stats(self) -> Stats:
-        """Count."""
-        self._ready()
+        """Count. Nothing is written, so that a look at a name that was mistyped leaves nothing under it."""
+        if self._servers[0] != self._connected:
+            identity(self._client)
+            self._check_shards(self._written(self._shards[0] + "shards"))
         rows = [self._run("stats", shard, []) for shard in self._shards]
         oldest = [int(row[5]) for row in rows if row[5]]
         upcoming = [int(row[6]) for row in rows if row[6]]
@@ -270,16 +272,25 @@ class RedisQueue:
 
     def _check_server(self) -> None:
         """Raise TimerRefused where the server's state does not fit this timer."""
-        wanted = len(self._shards)
         with translated():
-            found = int(self._first_written(self._shards[0] + "shards", str(wanted)))
+            found = self._first_written(self._shards[0] + "shards", str(len(self._shards)))
             for number, shard in enumerate(self._shards):
                 self._epochs[number] = self._first_written(shard + "epoch", uuid4().hex)
-        if found != wanted:
+        self._check_shards(found)
+
+    def _check_shards(self, found: str | None) -> None:
+        """Raise TimerRefused where others spread this timer over another number of shards; None: nobody does yet."""
+        wanted = str(len(self._shards))
+        if found not in (None, wanted):
             raise TimerRefused(
                 f"the timer {self.name!r} has {found} shards on this server; add ?shards={found} to the URL, "
                 f"or disarm everything and delete {self._shards[0]}shards to begin with {wanted}"
             )
+
+    def _written(self, key: str) -> str | None:
+        with translated():
+            found = cast("bytes | None", self._client.get(key))
+        return None if found is None else found.decode()
 
     def _first_written(self, key: str, value: str) -> str:
         """Write the value where there is none. Returns the one that is there: one writer wins.
@@ -287,9 +298,8 @@ class RedisQueue:
         Nothing is written where there is one: a server that is full can still hand out what is due.
         """
         for _ in range(3):  # somebody may empty the server between the two
-            found = cast("bytes | None", self._client.get(key))
-            if found is not None:
-                return found.decode()
+            if (found := self._written(key)) is not None:
+                return found
             self._client.set(key, value, nx=True)
         raise TimerUnavailable(f"{key} is gone as soon as it is written: does this server have room for it?")
 
