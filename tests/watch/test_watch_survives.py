@@ -1,11 +1,11 @@
-"""Whatever goes wrong beside the keys, they go on to be followed."""
+"""Whatever goes wrong beside the keys, they go on to be followed, or it is said."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import redis
 
-from lapse import TimerRefused
+from lapse import Kind, TimerRefused
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
 from lapse.timers.redis.key_intake import KeyIntake
@@ -146,3 +146,20 @@ def test_a_ledger_that_somebody_deleted(server: RedisServer, shop: redis.Redis) 
         shop.delete(*shop.keys("lapse:*"))
         wait_until(lambda: pending(timer) == 3)
         assert 3 in scans(heard)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "there", "warned"), [("nick_*", 0, True), ("nick_*", 1, False), ("nick_", 0, False)]
+)
+def test_a_prefix_that_was_meant_as_a_pattern(
+    server: RedisServer, shop: redis.Redis, prefix: str, there: int, *, warned: bool
+) -> None:
+    """Where no key begins with a prefix that ends in a star, it is said once that the star is taken as it stands."""
+    for number in range(there):
+        shop.set(f"{prefix}{number}", "x", ex=1000)
+    with watching(server.url, prefix) as (timer, _, heard):
+        before = len(scans(heard))
+        timer._intake.look_again()
+        wait_until(lambda: len(scans(heard)) > before)
+        told = [event for event in heard.of(Kind.UNFIT) if "no pattern" in event.reason]
+    assert len(told) == int(warned)

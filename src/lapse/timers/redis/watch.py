@@ -61,6 +61,7 @@ class WatchedKeys(RedisQueue):
         self._hooks = tuple(hooks)
         self._refused: TimerError | None = None
         self._server = client
+        self._looked = False
         self._probe = self._shards[0] + "probe"
         self._intake = KeyIntake(
             client,
@@ -140,6 +141,10 @@ class WatchedKeys(RedisQueue):
     def _tell_progress(self, progress: Progress) -> None:
         far = "" if progress.done else f"{progress.looked:,} of about {progress.total:,} keys looked at"
         self._emit(Kind.LEARNT, count=progress.found, seconds=progress.seconds, reason=far)
+        if progress.done and not self._looked:
+            self._looked = True
+            if not progress.found and self._prefix.endswith(b"*"):
+                self._tell_unfit(f"no key begins with {self._prefix!r}: the prefix is no pattern, so leave out its '*'")
 
     def _tell_unfit(self, what: str) -> None:
         self._emit(Kind.UNFIT, reason=what)
