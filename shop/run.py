@@ -148,7 +148,7 @@ def _prepare(chosen: Choices, paying: Cashier | None, running: ExitStack) -> tup
         (chosen.folder / "timer").mkdir(exist_ok=True)
     if timer != "none":
         with open_timer(timer, name="orders") as opened:
-            opened.stats()  # an unfit or absent server is said now, not by the worker's logs
+            opened.generation()  # an unfit or absent server is said now, not by the worker's logs
     secrets = secrets_file.load_or_make(chosen.folder / "secrets.json")
     environment = {
         **os.environ,
