@@ -6,18 +6,19 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 from uuid import uuid4
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
-from lapse.engine.errors import TimerRefused, TimerUnavailable
+from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.redis.check import Needs, findings
 from lapse.timers.redis.listener import Listening, RedisListener
+from lapse.timers.redis.memory import Memory
 from lapse.timers.redis.permissions import of_the_queue
-from lapse.timers.redis.server import Address, Client, Demoted, identity, leave, primaries, script, translated
+from lapse.timers.redis.server import Address, Client, Demoted, identity, leave, primaries, script
 from lapse.timers.redis.shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
 
 
@@ -46,7 +47,7 @@ class RedisQueue:
         self._turn = count()
         self._waker = Waker()
         self._lock = threading.Lock()
-        self._epochs = [""] * shards
+        self._memory = Memory(client, name, self._shards)
         self._doubts = count(1)
         self._connected = 0  # another number whenever the server may be another: a connection stands, an answer failed
         self._servers = (-1, "")  # what that was when the server was last looked at, and its name
@@ -131,7 +132,7 @@ class RedisQueue:
         """Count. Nothing is written, so that a look at a name that was mistyped leaves nothing under it."""
         if self._servers[0] != self._connected:
             identity(self._client)
-            self._check_shards(self._written(self._shards[0] + "shards"))
+            self._memory.look()
         rows = [self._run("stats", shard, []) for shard in self._shards]
         oldest = [int(row[5]) for row in rows if row[5]]
         upcoming = [int(row[6]) for row in rows if row[6]]
@@ -147,7 +148,7 @@ class RedisQueue:
 
     def generation(self) -> str:
         """Name the servers' processes and the memory they hold: either changes when deadlines may be lost."""
-        return f"{self._ready()}/{'+'.join(self._epochs)}"
+        return f"{self._ready()}/{'+'.join(self._memory.epochs)}"
 
     def check(self) -> list[Finding]:
         """Look at what decides whether the server keeps deadlines. Changes nothing."""
@@ -205,9 +206,8 @@ class RedisQueue:
                     if not claims:
                         raise
                     return claims, None
-                if self._epochs[number] not in ("", epoch.decode()):
+                if self._memory.seen(number, epoch.decode()):
                     self._on_another_memory()
-                self._epochs[number] = epoch.decode()
                 claims += _claims(now, int(token), int(ends), flat)
                 if int(look_at) >= 0:
                     pause = max(int(look_at) - now, 0) / 1000
@@ -272,36 +272,7 @@ class RedisQueue:
 
     def _check_server(self) -> None:
         """Raise TimerRefused where the server's state does not fit this timer."""
-        with translated():
-            found = self._first_written(self._shards[0] + "shards", str(len(self._shards)))
-            for number, shard in enumerate(self._shards):
-                self._epochs[number] = self._first_written(shard + "epoch", uuid4().hex)
-        self._check_shards(found)
-
-    def _check_shards(self, found: str | None) -> None:
-        """Raise TimerRefused where others spread this timer over another number of shards; None: nobody does yet."""
-        wanted = str(len(self._shards))
-        if found not in (None, wanted):
-            raise TimerRefused(
-                f"the timer {self.name!r} has {found} shards on this server; add ?shards={found} to the URL, "
-                f"or disarm everything and delete {self._shards[0]}shards to begin with {wanted}"
-            )
-
-    def _written(self, key: str) -> str | None:
-        with translated():
-            found = cast("bytes | None", self._client.get(key))
-        return None if found is None else found.decode()
-
-    def _first_written(self, key: str, value: str) -> str:
-        """Write the value where there is none. Returns the one that is there: one writer wins.
-
-        Nothing is written where there is one: a server that is full can still hand out what is due.
-        """
-        for _ in range(3):  # somebody may empty the server between the two
-            if (found := self._written(key)) is not None:
-                return found
-            self._client.set(key, value, nx=True)
-        raise TimerUnavailable(f"{key} is gone as soon as it is written: does this server have room for it?")
+        self._memory.begin()
 
 
 def open_from_url(url: str, *, name: str) -> RedisQueue:

@@ -52,8 +52,11 @@ class Shards:
     def parts_by_token(self, claims: Sequence[Claim]) -> Iterator[tuple[str, int, list[Claim]]]:
         """Group claims by shard and token, in parts that a script may take."""
         groups: dict[tuple[str, int], list[Claim]] = {}
-        for claim in claims:
-            groups.setdefault((self.of(claim.key), claim.token), []).append(claim)
+        if len(self._prefixes) == 1 and len({claim.token for claim in claims}) == 1:  # by far the most frequent
+            groups[self._prefixes[0], claims[0].token] = list(claims)
+        else:
+            for claim in claims:
+                groups.setdefault((self.of(claim.key), claim.token), []).append(claim)
         for (shard, token), group in groups.items():
             for start in range(0, len(group), SCRIPT_MEMBERS):
                 yield shard, token, group[start : start + SCRIPT_MEMBERS]
