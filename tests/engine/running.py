@@ -89,9 +89,9 @@ def unfinished(timer: Timer) -> int:
     return stats.pending + stats.claimed
 
 
-def wait_until(condition: Callable[[], Any], what: str = "it did not come true") -> None:
-    """Look until it is so, patiently."""
-    end = SYSTEM_CLOCK.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], Any], what: str = "it did not come true", *, patience: float = PATIENCE) -> None:
+    """Look until it is so, patiently; `patience` is in seconds."""
+    end = SYSTEM_CLOCK.monotonic() + patience
     pause = threading.Event()
     while not condition():
         assert SYSTEM_CLOCK.monotonic() < end, what

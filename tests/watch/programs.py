@@ -52,8 +52,8 @@ class Watcher:
         return any("reason" not in one for one in self.said("keys learnt"))
 
     def begin(self) -> "Watcher":
-        """Wait until it has looked at all keys."""
-        wait_until(lambda: self.has_learnt() or self.process.poll() is not None, self.log.read_text())
+        """Wait until it has looked at all keys, which may be many, on a machine that has other things to do."""
+        wait_until(lambda: self.has_learnt() or self.process.poll() is not None, "it goes on looking", patience=300)
         assert self.process.poll() is None, self.log.read_text()
         return self
 

@@ -44,7 +44,8 @@ def test_the_django_shop(redis: RedisServer, tmp_path: Path) -> None:
         with watching(tmp_path, *words) as watcher:
             for number in range(10, 20):
                 django.post("/payment/pay/", data={"out_trade_no": f"2026{number}"})
-            django.post("/payment/paid/", data={"out_trade_no": "202610"})
+                if number == 10:  # at once, for its time is short
+                    django.post("/payment/paid/", data={"out_trade_no": "202610"})
             redis.ask("SETEX", "nick_stranger", 1, "x")
             redis.ask("SETEX", "other_1", 1, "x")
             wait_until(lambda: len(watcher.said("batch handled")) == 20 - before)
