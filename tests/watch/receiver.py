@@ -22,6 +22,8 @@ class Call:
     path: str
     headers: dict[str, str]
     text: str
+    port: int
+    """Of the caller, which tells one connection from another."""
 
     @property
     def key(self) -> str:
@@ -58,13 +60,14 @@ class Receiver:
             def do_POST(self) -> None:
                 now = datetime.now(UTC)
                 text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                call = Call(now, self.path, {name.lower(): value for name, value in self.headers.items()}, text)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                call = Call(now, self.path, headers, text, self.client_address[1])
                 receiver.calls.append(call)
                 receiver.before_answer(call)
                 left = receiver.answers[call.key]
-                status, headers = left.pop(0) if left else receiver.otherwise
+                status, more = left.pop(0) if left else receiver.otherwise
                 self.send_response(status)
-                for name, value in headers.items():
+                for name, value in more.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", "2")
                 self.end_headers()

@@ -41,6 +41,18 @@ def deliver(receiver: Receiver, answer: Answer, attempt: int = 1) -> Settle | Re
         return webhook(claim(attempt=attempt))
 
 
+def test_no_thread_uses_anothers_connection(receiver: Receiver) -> None:
+    """A pool that threads share may close for idleness what one of them has just begun to use: a call comes twice."""
+    with Webhook(receiver.url, name="orders", signer=None) as webhook:
+        for _ in range(2):
+            thread = threading.Thread(target=lambda: [webhook(claim()), webhook(claim())])
+            thread.start()
+            thread.join()
+    first, again, second, once_more = (call.port for call in receiver.calls)
+    assert (first, second) == (again, once_more)
+    assert first != second
+
+
 def test_the_signature_is_one_that_the_shop_accepts(receiver: Receiver) -> None:
     """Each of several secrets verifies; another one, and another body, do not."""
     with Webhook(receiver.url, name="orders", signer=Signer.from_text(f"{SECRET}\n{OTHER}\n")) as webhook:

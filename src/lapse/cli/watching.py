@@ -57,7 +57,6 @@ class Watch:
                 signer=signer,
                 body=body,
                 timeout=self.timeout,
-                connections=self.concurrency,
                 insecure_http=self.insecure_http,
             ) as webhook,
         ):

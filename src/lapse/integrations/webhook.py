@@ -1,6 +1,7 @@
 """Fires a deadline by a signed HTTP POST, and says by the answer what is to become of it."""
 
 import hashlib
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -50,8 +51,8 @@ class Webhook:
     * The message's id is the same with each try, so that a receiver can tell a second delivery.
 
     `timeout` is in seconds, for connecting, for sending, and for the first byte of the answer; the answer's body may
-    take as long again, and decides nothing. `connections` is how many threads will call it. `name` is the timer's, and
-    goes into the message's id. Without a `signer` nothing is signed.
+    take as long again, and decides nothing. `name` is the timer's, and goes into the message's id. Without a `signer`
+    nothing is signed. Each thread that calls has a connection of its own, which stays open for the next call.
 
     Raises ConfigError for an address that must not be used.
     """
@@ -64,7 +65,6 @@ class Webhook:
         signer: Signer | None,
         body: Body | None = None,
         timeout: float = 10.0,
-        connections: int = 32,
         insecure_http: bool = False,
         backoff: Backoff = RETRY,
     ) -> None:
@@ -74,15 +74,11 @@ class Webhook:
         self._body = body or Body()
         self._timeout = timeout
         self._backoff = backoff
-        self._client = httpx.Client(
-            timeout=timeout,
-            follow_redirects=False,
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_IDLE
-            ),
-            # A proxy from the environment may be the way out of the house, but is no way to this very machine.
-            trust_env=not is_loopback(urlsplit(self.url).hostname or ""),
-        )
+        # A proxy from the environment may be the way out of the house, but is no way to this very machine.
+        self._trust_env = not is_loopback(urlsplit(self.url).hostname or "")
+        self._certificates = httpx.create_ssl_context(trust_env=self._trust_env)
+        self._own = threading.local()
+        self._clients: list[httpx.Client] = []
 
     def __call__(self, claim: Claim) -> Settle | Release:
         """Deliver one. Returns what is to become of it; raises nothing for anything that the network can do."""
@@ -91,7 +87,7 @@ class Webhook:
         if self._signer is not None:
             headers |= self._signer.headers(self._message_id(claim), SYSTEM_CLOCK.now(), body)
         try:
-            with self._client.stream("POST", self.url, content=body.encode(), headers=headers) as response:
+            with self._client().stream("POST", self.url, content=body.encode(), headers=headers) as response:
                 self._drain(response)
         except httpx.HTTPError as error:
             reason = f"no answer: {type(error).__name__}: {error}".rstrip(": ")
@@ -100,7 +96,8 @@ class Webhook:
 
     def close(self) -> None:
         """Give up the connections."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +106,20 @@ class Webhook:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _client(self) -> httpx.Client:
+        """Give this thread's own. A shared one may close, for idleness, what another thread has just begun to use."""
+        client: httpx.Client | None = getattr(self._own, "client", None)
+        if client is None:
+            client = self._own.client = httpx.Client(
+                timeout=self._timeout,
+                follow_redirects=False,
+                limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEP_IDLE),
+                trust_env=self._trust_env,
+                verify=self._certificates,
+            )
+            self._clients.append(client)
+        return client
 
     def _decide(self, claim: Claim, response: httpx.Response) -> Settle | Release:
         status = response.status_code
