@@ -32,13 +32,6 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def shop(server: RedisServer) -> Iterator[redis.Redis]:
-    """Connect as the shop does."""
-    with redis.Redis.from_url(server.url) as client:
-        yield client
-
-
-@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """Open the shop's address."""
     with Receiver() as receiver:

@@ -22,14 +22,6 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture
-def shop(server: RedisServer) -> Iterator[redis.Redis]:
-    """Connect as the shop does, to a server with nothing in it."""
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
-        yield client
-
-
 class Following:
     """Follows keys, and keeps what it learns; `learn` and `refit` may raise something first."""
 

@@ -32,14 +32,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def shop(server: RedisServer) -> Iterator[redis.Redis]:
-    """Connect as the shop does, to a server with nothing in it."""
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
 def prefix() -> str:
     """Give a prefix that no other test has, with characters that mean something to Redis."""
     return f"nick[{next(_numbers)}]*_"
