@@ -87,9 +87,8 @@ class RedisExpiry(RedisQueue):
             alive = self._touch(list(touches))
             self._lingering = {name: touches[name] - 1 for name in alive if touches[name] > 1}
         except TimerUnavailable:
-            self._lingering = (
-                touches  # the claims are leased by now, so they are returned; their keys are touched later
-            )
+            # The claims are leased by now, so they are returned; their keys are touched later.
+            self._lingering = touches
         if self._lingering:
             due_in = LINGER if due_in is None else min(due_in, LINGER)
         return claims, due_in
