@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lapse.config import open_timer
 from lapse.engine.errors import LapseError
-from lapse.testing import leash
+from lapse.testing import supervise
 from shop.running import cashier, choices, secrets_file
 from shop.running.cashier import Cashier
 from shop.running.choices import Choices, WrongChoice
@@ -108,7 +108,7 @@ def _only_one(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "pid"
     try:
-        lock = leash.lock(file, 0)
+        lock = supervise.lock(file, 0)
     except BlockingIOError:
         process = file.read_text().strip()
         taken = WrongChoice(f"make run is already going here (process {process or 'unknown'}). Stop it first.")
@@ -116,7 +116,7 @@ def _only_one(folder: Path) -> int:
             raise taken from None
         say("The last run was killed; waiting for what it started to end.")
         try:
-            lock = leash.lock(file, LAST_RUN_ENDS_WITHIN)
+            lock = supervise.lock(file, LAST_RUN_ENDS_WITHIN)
         except BlockingIOError:
             raise taken from None
     os.ftruncate(lock, 0)

@@ -53,7 +53,7 @@ INSTALLED_APPS = [
     "shop.buyers",
     "shop.orders",
     "shop.payments",
-    "shop.figures",
+    "shop.statistics",
     "shop.live",
     "shop.pages",
     "shop.console",
@@ -145,7 +145,7 @@ CACHES = {"default": environment.cache("CACHE_URL", "REDIS_URL")}
 LOGGING = logging_settings(os.environ.get("LOG_LEVEL", "").upper() or "INFO")
 
 LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
-LAPSE_HOOKS = ["shop.console.pulse.Pulse"]
+LAPSE_HOOKS = ["shop.console.heartbeat.Pulse"]
 LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
 LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))

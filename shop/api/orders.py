@@ -15,7 +15,7 @@ from shop.orders.models import Reason
 from shop.orders.models import Status as OrderStatus
 from shop.orders.placing import Wanted, place
 from shop.orders.reading import fresh, own, read, read_all
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 
 router = Router(tags=["orders"], auth=BuyerToken())
 

@@ -9,9 +9,9 @@ from ninja import Query, Router, Schema
 
 from shop.api.bearer import MerchantToken
 from shop.api.problems import Problem
-from shop.figures.models import Event
-from shop.figures.today import Day, Figure, newest_days
 from shop.orders.clock import database_now
+from shop.statistics.models import Event
+from shop.statistics.today import Day, Figure, newest_days
 
 router = Router(tags=["merchant"])
 

@@ -8,9 +8,9 @@ from django.http import HttpRequest
 
 from shop.catalogue.models import Product
 from shop.console.models import Restock, WorkerPulse
-from shop.figures.models import Tally
 from shop.orders.models import AuditEntry, Line, Order
 from shop.payments.models import GatewayMessage, PaymentAttempt
+from shop.statistics.models import Tally
 
 
 class ReadOnly:

@@ -6,9 +6,9 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from shop.console.entrance import staff_with
 from shop.console.merchants import REVIVE, VIEW_FIGURES
-from shop.console.timer_asked import NoTimer, TimerAway, ask
+from shop.console.permissions import staff_with
+from shop.console.timer_query import NoTimer, TimerAway, ask
 
 SHOWN = 100
 ANSWER_WITHIN = 5.0

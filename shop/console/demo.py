@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from shop.catalogue.models import Product
-from shop.figures.counting import count
-from shop.figures.models import Event
 from shop.orders.clock import database_now
 from shop.orders.models import AuditEntry, Hold, Line, Order, Reason, Reservation, Status, new_public_id
+from shop.statistics.counting import count
+from shop.statistics.models import Event
 
 BUYERS = 40
 BATCH = 2000

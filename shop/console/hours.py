@@ -8,8 +8,8 @@ from django.db import connection, transaction
 
 from shop import named_sql
 from shop.console.chart import Chart, chart
-from shop.figures.models import Event
-from shop.figures.today import Day
+from shop.statistics.models import Event
+from shop.statistics.today import Day
 
 SERIES = (Event.PLACED.value, Event.PAID.value, Event.EXPIRED.value)
 """The events that the charts show."""

@@ -7,9 +7,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from shop.console.entrance import staff_with
 from shop.console.merchants import CANCEL_ORDERS, VIEW_ORDERS
-from shop.console.searching import Search, find
+from shop.console.permissions import staff_with
+from shop.console.search import Search, find
 from shop.console.templatetags.console import word
 from shop.orders.cancelling import cancel_for_shop
 from shop.orders.clock import database_now

@@ -13,12 +13,12 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from shop.catalogue.models import Product
-from shop.console.entrance import staff_with
 from shop.console.merchants import RESTOCK, VIEW_STOCK
 from shop.console.models import Restock
 from shop.console.orders import holding, merchant_of
-from shop.figures.audit import CHECKS, Drift, audit
+from shop.console.permissions import staff_with
 from shop.orders.models import Order, new_public_id
+from shop.statistics.books_check import CHECKS, Drift, audit
 
 MOST_PIECES = 99_999
 SHOWN = 8

@@ -2,11 +2,11 @@
 
 from django.urls import path
 
-from shop.console import buried, figures, orders, stock
+from shop.console import buried, orders, overview, stock
 
 urlpatterns = [
-    path("", figures.overview, name="console"),
-    path("statistics/", figures.days, name="console-days"),
+    path("", overview.overview, name="console"),
+    path("statistics/", overview.days, name="console-days"),
     path("orders/", orders.found, name="console-orders"),
     path("orders/<slug:public_id>/", orders.one, name="console-order"),
     path("orders/<slug:public_id>/cancel/", orders.cancel_by_hand, name="console-cancel"),

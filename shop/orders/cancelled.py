@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from shop.figures.counting import count
-from shop.orders import stock, trail
+from shop.orders import audit_trail, stock
 from shop.orders.models import Order
+from shop.statistics.counting import count
 
 
 def after_cancelling(orders: Sequence[Order], *, who: str) -> None:
@@ -16,5 +16,5 @@ def after_cancelling(orders: Sequence[Order], *, who: str) -> None:
     stock.release([order.pk for order in orders])
     by_reason = sorted(orders, key=lambda order: order.cancel_reason)
     for reason, group in groupby(by_reason, key=lambda order: order.cancel_reason):
-        trail.note(group, f"cancelled: {reason}", who)
+        audit_trail.note(group, f"cancelled: {reason}", who)
     count((order.cancelled_at, order.cancel_reason, order.total) for order in orders if order.cancelled_at is not None)

@@ -6,14 +6,14 @@ from django.db.models.functions import Now
 from lapse.integrations.django import unpaid_orders
 from lapse.orders.gateway import Attempt
 from lapse.orders.port import Outcome
-from shop.orders import trail
+from shop.orders import audit_trail
 from shop.orders.cancelled import after_cancelling
 from shop.orders.models import UNPAID, Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
-from shop.payments.asking import to_close
 from shop.payments.gateways import close
 from shop.payments.models import OPEN, PaymentAttempt
-from shop.payments.rulings import record
+from shop.payments.query import to_close
+from shop.payments.verdicts import record
 
 
 def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
@@ -59,7 +59,7 @@ def _begin(order_pk: int, reason: Reason, who: str) -> tuple[Order, list[Attempt
     elif order.status != Status.CLOSING:
         order.status, order.cancel_reason = Status.CLOSING, reason
         order.save(update_fields=["status", "cancel_reason"])
-        trail.note([order], f"closing: {reason}", who)
+        audit_trail.note([order], f"closing: {reason}", who)
     return order, attempts
 
 

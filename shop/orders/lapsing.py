@@ -10,9 +10,9 @@ from lapse.integrations.django import UnpaidOrders
 from lapse.orders.gateway import Attempt, Ruling
 from shop.orders.cancelled import after_cancelling
 from shop.orders.models import UNPAID, Order, Reason, Status
-from shop.payments.asking import to_close
 from shop.payments.gateways import GATEWAYS
-from shop.payments.rulings import record
+from shop.payments.query import to_close
+from shop.payments.verdicts import record
 
 FIRST_REASON = Case(When(cancel_reason="", then=Value(Reason.EXPIRED.value)), default=F("cancel_reason"))
 """Who began to cancel an order keeps the reason, even if the timer finishes it."""

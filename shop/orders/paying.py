@@ -3,10 +3,10 @@
 from django.db.models.functions import Now
 
 from lapse.integrations.django import unpaid_orders
-from shop.figures.counting import count
-from shop.figures.models import Event
-from shop.orders import stock, trail
+from shop.orders import audit_trail, stock
 from shop.orders.models import UNPAID, Order, Status
+from shop.statistics.counting import count
+from shop.statistics.models import Event
 
 
 def pay(order: Order, *, who: str) -> bool:
@@ -19,7 +19,7 @@ def pay(order: Order, *, who: str) -> bool:
     if not paid or order.paid_at is None:
         return False
     stock.consume([order.pk])
-    trail.note([order], "paid", who)
+    audit_trail.note([order], "paid", who)
     unpaid_orders().disarm(order)
     count([(order.paid_at, Event.PAID, order.total)])
     return True

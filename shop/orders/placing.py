@@ -14,13 +14,13 @@ from django.db.models import Q
 
 from lapse.integrations.django import unpaid_orders
 from lapse.orders.port import Outcome
-from shop.figures.counting import count
-from shop.figures.models import Event
-from shop.orders import stock, trail
+from shop.orders import audit_trail, stock
 from shop.orders.clock import database_now
 from shop.orders.models import UNPAID, Line, Order, Reservation, Status
 from shop.orders.paying import pay
 from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
+from shop.statistics.counting import count
+from shop.statistics.models import Event
 
 MOST_LINES = 50
 MOST_PIECES = 999
@@ -130,7 +130,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
         for one in wanted
     )
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
-    trail.note([order], "placed", f"buyer {buyer.pk}")
+    audit_trail.note([order], "placed", f"buyer {buyer.pk}")
     if order.total == 0:
         pay(order, who="nothing to pay")
     else:

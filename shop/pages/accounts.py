@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from shop.buyers.signing_up import EmailTaken, sign_in, sign_up
 from shop.limits import count_sign_in, count_sign_up
-from shop.pages.moving import safe_next
+from shop.pages.redirects import safe_next
 
 LONGEST_PASSWORD = 1024
 

@@ -20,8 +20,8 @@ from shop.orders.placing import MOST_LINES, Wanted, place
 from shop.orders.reading import Reading, read, read_all
 from shop.orders.refusals import AlreadyPaid, BadOrder, PaymentUnavailable, Refused
 from shop.pages.cart import Cart
-from shop.pages.refusing import explain, show_refusal
-from shop.payments.linking import payment_link
+from shop.pages.refused import explain, show_refusal
+from shop.payments.links import payment_link
 
 PAGE = 50
 

@@ -15,7 +15,7 @@ from shop.catalogue.models import Product
 from shop.orders.models import new_public_id
 from shop.orders.placing import MOST_PIECES
 from shop.pages.cart import Cart
-from shop.pages.moving import safe_next
+from shop.pages.redirects import safe_next
 
 
 @require_POST

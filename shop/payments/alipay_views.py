@@ -13,11 +13,11 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from lapse.engine.errors import ConfigError
-from lapse.gateways.alipay import AlipayGateway, MessageRefused
+from lapse.gateways.alipay.gateway import AlipayGateway, MessageRefused
 from shop.payments import alipay
-from shop.payments.asking import look
-from shop.payments.hearing import PROVIDER, Heard, hear
 from shop.payments.models import PaymentAttempt
+from shop.payments.notify import PROVIDER, Heard, hear
+from shop.payments.query import look
 
 log = logging.getLogger("shop.payments")
 

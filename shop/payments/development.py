@@ -9,7 +9,7 @@ from django.urls import reverse
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 from shop.orders.models import Order, Status
 from shop.payments.models import OPEN, PaymentAttempt, State
-from shop.payments.settling import settle
+from shop.payments.settle import settle
 
 
 class DevelopmentGateway:

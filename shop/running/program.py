@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lapse.testing import leash
+from lapse.testing import supervise
 from shop.running.output import relay
 
 LAST_LINES = 20
@@ -28,7 +28,7 @@ class Program:
         self.name = name
         self.grace = grace
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.leash = leash.start(
+        self.leash = supervise.start(
             command,
             output=subprocess.PIPE,
             directory=directory,

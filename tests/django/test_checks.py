@@ -6,7 +6,7 @@ from django.db.models import Q
 from pytest_django import Settings
 
 from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.still_unpaid import matches
+from lapse.integrations.django.q_match import matches
 
 
 def ids(settings: Settings, orders: str | None = "lapsing.AdopterOrders") -> list[str | None]:

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from lapse.integrations.django.tidy_gateways import tidy
+from lapse.integrations.django.thread_connections import tidy
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome

@@ -27,11 +27,11 @@ def traits_table() -> str:
 
 
 def _one_scheme_each() -> list[str]:
-    """Name each module by its first scheme, in the order of the modules' names."""
+    """Name each module by its first scheme, in the order of the mechanisms' names."""
     first: dict[str, str] = {}
     for scheme, (module, _) in MECHANISMS.items():
         first.setdefault(module, scheme)
-    return [first[module] for module in sorted(first)]
+    return sorted(first.values(), key=lambda scheme: traits_of(scheme).mechanism)
 
 
 def _meanings() -> dict[str, str]:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from lapse.engine.errors import ConfigError, LapseError
-from lapse.gateways.alipay import (
+from lapse.gateways.alipay.gateway import (
     AlipayGateway,
     AlipayRefused,
     AlipaySettings,
@@ -22,8 +22,8 @@ from lapse.gateways.alipay import (
     MessageRefused,
     TradeStatus,
 )
-from lapse.gateways.alipay_messages import read_answer
-from lapse.gateways.alipay_signing import read_private_key, read_public_key, sign
+from lapse.gateways.alipay.messages import read_answer
+from lapse.gateways.alipay.signing import read_private_key, read_public_key, sign
 from lapse.orders.gateway import Attempt, Verdict
 from lapse.testing.alipay import AlipaySimulator, Buyer, KeyPair
 from tests.gateways.listening import Listener, eventually
@@ -340,7 +340,7 @@ def test_wrong_settings_are_named(settings: AlipaySettings, name: str, value: ob
 
 @pytest.mark.parametrize("module", ["httpx", "cryptography"])
 @pytest.mark.parametrize(
-    ("package", "extra"), [("lapse.gateways.alipay", "alipay"), ("lapse.testing.alipay", "simulator")]
+    ("package", "extra"), [("lapse.gateways.alipay.gateway", "alipay"), ("lapse.testing.alipay", "simulator")]
 )
 def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: str) -> None:
     """Without an optional library, the import names the extra."""

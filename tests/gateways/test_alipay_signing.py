@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from lapse.engine.errors import ConfigError
-from lapse.gateways.alipay_signing import is_signed, read_private_key, read_public_key, sign, signed_text
+from lapse.gateways.alipay.signing import is_signed, read_private_key, read_public_key, sign, signed_text
 
 FIRST = int(
     "ef7147093cbc3f50a952a5fc80b249deb10d2c07a88a59ed8e96e0b1729e71f99bad4ded22d79cccb87473942c8ccd623e3d7b61c71017e8"

@@ -12,10 +12,10 @@ from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.decision import Move, Release
 from lapse.engine.errors import TimerRefused, TimerUnavailable, TryLater
 from lapse.engine.events import Event, Kind
-from lapse.orders.halving import lapse_apart
+from lapse.orders.cooldown import Patience
+from lapse.orders.isolate import lapse_apart
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.on_read import lapse_met
-from lapse.orders.patience import Patience
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.sweep import Sweep
 

@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 from django.db.models import F
 from django.test import Client
 
-from lapse.gateways.alipay_signing import read_private_key, sign, signed_text
+from lapse.gateways.alipay.signing import read_private_key, sign, signed_text
 from lapse.integrations.django import unpaid_orders
 from lapse.orders.port import Outcome
 from lapse.testing.alipay import AlipaySimulator, Buyer, KeyPair
 from shop.orders.models import Order
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
 
 NOTIFY = "/payment/alipay/notify/"

@@ -14,9 +14,9 @@ from django.test import Client
 
 from shop.buyers.tokens import new_token
 from shop.catalogue.models import Product
-from shop.figures.audit import audit
 from shop.orders.models import Order
 from shop.orders.placing import Wanted, place
+from shop.statistics.books_check import audit
 
 PASSWORD = "leaves-and-water"
 

@@ -19,7 +19,7 @@ from shop.catalogue.models import Product
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason, Status
 from shop.orders.refusals import TooLate
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import GatewayMessage, Judged, PaymentAttempt, State
 from tests.gateways.listening import eventually
 from tests.shop.alipay_rehearsal import (

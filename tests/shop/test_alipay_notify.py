@@ -14,7 +14,7 @@ from lapse.testing.alipay import KeyPair, new_key_pair
 from shop.catalogue.models import Product
 from shop.orders.cancelling import cancel
 from shop.orders.models import Reason
-from shop.payments import hearing
+from shop.payments import notify
 from shop.payments.models import GatewayMessage, Judged, State
 from tests.shop.alipay_rehearsal import NOTIFY, PayingShop, lapse, let_time_pass, link_of, post, state_of, status_of
 from tests.shop.alipay_shop import paying as paying  # noqa: PLC0414  # pytest finds a fixture by its name here
@@ -159,7 +159,7 @@ def test_strangers_cannot_fill_the_table(
 ) -> None:
     """Messages without a signature are kept up to a number; those after it are refused all the same."""
     del transactional_db
-    monkeypatch.setattr(hearing, "MOST_UNSIGNED", 3)
+    monkeypatch.setattr(notify, "MOST_UNSIGNED", 3)
     for number in range(5):
         assert post(paying.form(str(number), sign="x")) == (400, "failure")
     assert GatewayMessage.objects.count() == 3

@@ -15,12 +15,12 @@ from pytest_django import Settings
 
 from lapse.integrations.django import unpaid_orders
 from shop.catalogue.models import Product
-from shop.figures.audit import audit
-from shop.figures.models import Tally
 from shop.orders.cancelling import cancel
 from shop.orders.models import Hold, Order, Reason, Reservation, Status
 from shop.payments.development import pay_now
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
+from shop.statistics.books_check import audit
+from shop.statistics.models import Tally
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 

@@ -16,7 +16,7 @@ from shop.orders.models import Order, Status
 from shop.orders.placing import Placed, place
 from shop.orders.refusals import SoldOut
 from shop.payments.development import DevelopmentGateway
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from tests.shop.rehearsal import PASSWORD, assert_no_drift, make_overdue, order_of, stock_of, together, wanted
 
 

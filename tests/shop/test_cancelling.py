@@ -13,7 +13,7 @@ from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.payments.development import DevelopmentGateway, pay_now
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt, State
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 

@@ -14,12 +14,12 @@ from shop.catalogue.models import Product
 from shop.console.chart import chart
 from shop.console.merchants import ensure_merchants
 from shop.console.models import WorkerPulse
-from shop.figures.models import Tally
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import GatewayMessage, Judged, PaymentAttempt, State
-from shop.payments.settling import settle
+from shop.payments.settle import settle
+from shop.statistics.models import Tally
 from tests.shop.rehearsal import order_of
 
 PAGES = ("/console/", "/console/orders/", "/console/stock/", "/console/statistics/", "/console/buried/")

@@ -18,7 +18,7 @@ from lapse.testing.servers import RedisServer
 from shop.catalogue.models import Product
 from shop.console.models import WorkerPulse
 from shop.orders.models import Order
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from tests.shop.rehearsal import order_of
 
 PATIENCE = 60.0

@@ -11,12 +11,12 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from shop.catalogue.models import Product
-from shop.console import searching
+from shop.console import search
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
-from shop.payments.settling import settle
+from shop.payments.settle import settle
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 
@@ -88,7 +88,7 @@ def test_search(listed: Callable[[str], list[str]], buyer: User, rival: User, cu
 
 def test_pages(desk: Client, buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """Older and newer lead through all orders and back, each once, and keep the filter."""
-    monkeypatch.setattr(searching, "PAGE", 3)
+    monkeypatch.setattr(search, "PAGE", 3)
     names = [order_of(buyer, cup).public_id for _ in range(7)][::-1]
 
     def walk(address: str, relation: str) -> list[list[str]]:

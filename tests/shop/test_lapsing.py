@@ -17,9 +17,9 @@ from lapse.orders.port import Outcome, Result
 from shop.catalogue.models import Product
 from shop.orders.models import Order, Status
 from shop.payments.development import DevelopmentGateway, pay_now
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt, State
-from shop.payments.settling import settle
+from shop.payments.settle import settle
 from tests.gateways.listening import eventually
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 

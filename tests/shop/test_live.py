@@ -18,7 +18,7 @@ from shop.catalogue.models import Product
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
 from shop.payments.development import pay_now
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from tests.shop.rehearsal import make_overdue, order_of
 from tests.shop.streams import PATIENCE, Web
 

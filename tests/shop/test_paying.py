@@ -10,9 +10,9 @@ from shop.orders.cancelling import cancel
 from shop.orders.models import Hold, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, TooLate
 from shop.payments.development import pay_now
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt, State
-from shop.payments.settling import Settled, settle
+from shop.payments.settle import Settled, settle
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 

@@ -18,9 +18,9 @@ from django.db.models.functions import Now
 from lapse import Event, Kind
 from lapse.testing.servers import RedisServer
 from shop.catalogue.models import Product
-from shop.console import pulse
+from shop.console import heartbeat
+from shop.console.heartbeat import Pulse
 from shop.console.models import WorkerPulse
-from shop.console.pulse import Pulse
 from shop.orders.models import Order, Status
 from tests.shop.rehearsal import make_overdue, order_of
 
@@ -58,7 +58,7 @@ def worker(timer: str) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
     """Open a hook that writes often, and end it."""
-    monkeypatch.setattr(pulse, "EVERY", 0.02)
+    monkeypatch.setattr(heartbeat, "EVERY", 0.02)
     hook = Pulse()
     yield hook
     hook(Event(kind=Kind.STOPPED, timer="orders"))

@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 
 from shop.catalogue.models import Product
 from shop.console.demo import invent_past
-from shop.figures.models import Tally
 from shop.orders.models import Order
+from shop.statistics.models import Tally
 from tests.shop.rehearsal import assert_no_drift
 
 ROOT = Path(__file__).parents[2]

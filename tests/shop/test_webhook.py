@@ -11,13 +11,13 @@ from django.test import Client
 from pytest_django import Settings
 from standardwebhooks.webhooks import Webhook
 
-from lapse.integrations.webhook_body import Body
-from lapse.integrations.webhook_secret import Signer
+from lapse.delivering.body import Body
+from lapse.delivering.signing import Signer
 from lapse.orders.gateway import Attempt, Ruling
 from shop.catalogue.models import Product
 from shop.orders.models import Order
 from shop.payments.development import DevelopmentGateway, pay_now
-from shop.payments.linking import payment_link
+from shop.payments.links import payment_link
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 URL = "/payment/cancel_order/"

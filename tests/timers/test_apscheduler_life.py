@@ -23,10 +23,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from lapse import Claim, ConfigError, Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ODD_KEYS, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer, RedisServer
-from lapse.timers.apscheduler import ApschedulerTimer
-from lapse.timers.jobs import seat
-from lapse.timers.jobs.job import now, read
-from lapse.timers.jobs.sql import SqlJobs
+from lapse.timers.apscheduler import single_claimer
+from lapse.timers.apscheduler.job import now, read
+from lapse.timers.apscheduler.sql import SqlJobs
+from lapse.timers.apscheduler.timer import ApschedulerTimer
 
 CLAIMANT = """
 import sys
@@ -135,7 +135,7 @@ def test_a_clock_that_is_ahead_takes_no_seat(
     timer.arm([Deadline("1", ago(1))])
     with claimant(url, timer_name) as first:
         assert said(first) == ["1"]
-        monkeypatch.setattr(seat, "now", lambda: now() + 3_600_000)
+        monkeypatch.setattr(single_claimer, "now", lambda: now() + 3_600_000)
         with pytest.raises(TimerRefused, match=f"process {first.pid} on"):
             claim_patiently(timer)
         assert first.poll() is None
@@ -176,23 +176,23 @@ def test_a_closed_timer_leaves_its_seat_at_once(timer: ApschedulerTimer, url: st
         first.arm([Deadline("1", ago(1))])
         (claim,) = first.claim()
         first.settle([claim])
-    state, record = seat.look(timer._jobs)
+    state, record = single_claimer.look(timer._jobs)
     assert record is not None
     assert record.owner == ""
     timer.arm([Deadline("2", ago(1))])
     with claimant(url, timer_name) as other:
         assert said(other) == ["2"]
-        after, _ = seat.look(timer._jobs)
+        after, _ = single_claimer.look(timer._jobs)
         assert after != state
 
 
 def test_a_claim_that_holds_long_keeps_the_seat(timer: ApschedulerTimer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Renewing the leases of a long batch renews the seat as well, although no claim goes on."""
-    monkeypatch.setattr(seat, "RENEW_AFTER", 0.01)
+    monkeypatch.setattr(single_claimer, "RENEW_AFTER", 0.01)
     timer.arm([Deadline("1", ago(1))])
     claims = timer.claim(lease=LONG)
-    _, before = seat.look(timer._jobs)
-    wait_until(lambda: bool(timer.renew(claims)) and seat.look(timer._jobs)[1] != before)
+    _, before = single_claimer.look(timer._jobs)
+    wait_until(lambda: bool(timer.renew(claims)) and single_claimer.look(timer._jobs)[1] != before)
 
 
 def test_who_reads_the_file_keeps_nobody_from_arming(tmp_path: Path, timer_name: str) -> None:
@@ -324,7 +324,7 @@ def test_an_emptied_store_is_another_generation(timer: ApschedulerTimer) -> None
         library_store(timer, place).remove_all_jobs()
     assert timer.generation() != first
     timer.arm([Deadline("1", ago(1))])
-    wait_until(lambda: seat.look(timer._jobs)[1] is not None)
+    wait_until(lambda: single_claimer.look(timer._jobs)[1] is not None)
     with closing(open_timer_again(timer)) as again:
         (after,) = again.claim(wait=timedelta(seconds=30))
     assert after.token > before.token
@@ -332,8 +332,8 @@ def test_an_emptied_store_is_another_generation(timer: ApschedulerTimer) -> None
 
 def open_timer_again(timer: ApschedulerTimer) -> Timer:
     """Give another claimant's handle, as after a restart of the process."""
-    seat._seats.clear()
-    timer._seat = seat.seat_at(timer._jobs.address)
+    single_claimer._seats.clear()
+    timer._seat = single_claimer.seat_at(timer._jobs.address)
     return timer
 
 

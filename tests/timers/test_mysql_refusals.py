@@ -14,7 +14,7 @@ from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_ti
 from lapse.testing.conformance import ago
 from lapse.testing.redis_server import free_port
 from lapse.testing.servers import MariaDbServer
-from lapse.timers.mysql import MysqlTimer
+from lapse.timers.sql.mysql import MysqlTimer
 from lapse.timers.sql.mysql_server import settings_of
 from tests.timers.databases import NEEDS_MARIADB
 

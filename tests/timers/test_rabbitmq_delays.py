@@ -10,8 +10,8 @@ import pytest
 from lapse import Claim, Deadline, Decision, Move, Timer, Worker, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.servers import RabbitServer
-from lapse.timers.amqp import outbox, queues
-from lapse.timers.amqp.queues import LEVELS, TICK, levels_for, spelled, ticks
+from lapse.timers.rabbitmq import publisher, queues
+from lapse.timers.rabbitmq.queues import LEVELS, TICK, levels_for, spelled, ticks
 
 DAY = 24 * 3600 * 1000
 """Milliseconds."""
@@ -127,8 +127,8 @@ def test_a_forgotten_clock_does_not_make_it_early(timer: Timer, monkeypatch: pyt
     """A process whose clock is two seconds ahead arms too short a wait: the claimant lets it wait for the rest."""
     due_at = ahead(timedelta(seconds=2.5))
     with monkeypatch.context() as ahead_of_time:
-        real = outbox.milliseconds_now
-        ahead_of_time.setattr(outbox, "milliseconds_now", lambda: real() + 2000)
+        real = publisher.milliseconds_now
+        ahead_of_time.setattr(publisher, "milliseconds_now", lambda: real() + 2000)
         timer.arm([Deadline("1", due_at)])
     (claim,) = claim_until(timer, 1)
     assert claim.claimed_at >= due_at

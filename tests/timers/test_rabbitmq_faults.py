@@ -17,12 +17,12 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing.conformance import LONG, PATIENCE, ago, ahead, keys_of, wait_until
 from lapse.testing.redis_server import free_port
 from lapse.testing.servers import RabbitServer
-from lapse.timers.amqp import claiming, outbox
-from lapse.timers.amqp.address import Address
-from lapse.timers.amqp.kept import Kept
-from lapse.timers.amqp.memory import RESTORES
-from lapse.timers.amqp.outbox import Outbox
-from lapse.timers.amqp.queues import Names
+from lapse.timers.rabbitmq import claiming, publisher
+from lapse.timers.rabbitmq.address import Address
+from lapse.timers.rabbitmq.generation import RESTORES
+from lapse.timers.rabbitmq.publisher import Outbox
+from lapse.timers.rabbitmq.queues import Names
+from lapse.timers.rabbitmq.reconnecting import Kept
 from tests.rabbit_here import skip_without_rabbit
 
 RECOVERY = 120.0
@@ -200,8 +200,8 @@ def test_what_is_early_counts_no_attempts_while_a_broker_takes_nothing(
     monkeypatch.setattr(claiming, "SOON", 60_000)
     due_at = ahead(timedelta(seconds=8))
     with monkeypatch.context() as ahead_of_time:
-        real = outbox.milliseconds_now
-        ahead_of_time.setattr(outbox, "milliseconds_now", lambda: real() + 7500)
+        real = publisher.milliseconds_now
+        ahead_of_time.setattr(publisher, "milliseconds_now", lambda: real() + 7500)
         timer.arm([Deadline("early", due_at)])
     timer.arm([Deadline("due", ago(5))])
     wait_until(lambda: timer.stats().due == 2)

@@ -11,8 +11,8 @@ import pytest
 from lapse import ConfigError, Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of
 from lapse.testing.servers import RabbitServer
-from lapse.timers.amqp.address import Address
-from lapse.timers.amqp.memory import RESTORES
+from lapse.timers.rabbitmq.address import Address
+from lapse.timers.rabbitmq.generation import RESTORES
 from tests.certificate import Certificate
 
 

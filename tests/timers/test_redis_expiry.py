@@ -16,7 +16,7 @@ from lapse import Claim, Deadline, Timer, TimerRefused, Worker, open_timer
 from lapse.testing.conformance import TimerConformance, wait_until
 from lapse.testing.model import timer_machine
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis_expiry import TOUCHES, RedisExpiry
+from lapse.timers.redis.expiry import TOUCHES, RedisExpiry
 
 FAR = 100_000
 

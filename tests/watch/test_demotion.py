@@ -12,7 +12,7 @@ import redis
 from lapse import Deadline, Timer, TimerUnavailable, open_timer
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis.watch import open_watch
+from lapse.watch.watched_keys import open_watch
 from tests.engine.running import wait_until
 from tests.watch.test_watched_keys import due_at
 

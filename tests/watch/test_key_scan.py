@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis.key_changes import CHANGED, UNWATCHED
-from lapse.timers.redis.key_scan import KeyScan
+from lapse.watch.key_changes import CHANGED, UNWATCHED
+from lapse.watch.key_scan import KeyScan
 
 LEDGER = "ledger"
 LATER = 4_000_000_000_000
@@ -46,7 +46,7 @@ class Look:
 
 def test_what_is_due_soonest_is_looked_at_first(shop: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger comes before the keys, in the order of its times, and nothing that is due already."""
-    monkeypatch.setattr("lapse.timers.redis.key_scan.STEP", 10)
+    monkeypatch.setattr("lapse.watch.key_scan.STEP", 10)
     shop.zadd(LEDGER, {str(number): LATER + 7919 * number % 1000 for number in range(1000)})
     shop.zadd(LEDGER, {f"due{number}": number for number in range(50)})
     shop.mset({f"nick_{number}": "x" for number in range(100)})
@@ -58,7 +58,7 @@ def test_what_is_due_soonest_is_looked_at_first(shop: redis.Redis, monkeypatch: 
 
 def test_many_of_one_moment_are_all_looked_at(shop: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """More of them than fit into several steps: each is learnt, and so are those after it."""
-    monkeypatch.setattr("lapse.timers.redis.key_scan.STEP", 10)
+    monkeypatch.setattr("lapse.watch.key_scan.STEP", 10)
     shop.zadd(LEDGER, {f"same{number}": LATER for number in range(75)})
     shop.zadd(LEDGER, {"before": LATER - 1, "after": LATER + 1})
     found = Look(shop).of(UNWATCHED)

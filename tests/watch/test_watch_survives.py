@@ -8,7 +8,7 @@ import redis
 from lapse import Kind, TimerRefused
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
-from lapse.timers.redis.key_intake import KeyIntake
+from lapse.watch.key_intake import KeyIntake
 from tests.engine.running import wait_until
 from tests.watch.test_watched_keys import pending, scans, watching
 

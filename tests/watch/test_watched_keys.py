@@ -13,11 +13,11 @@ from lapse import Claim, ConfigError, Kind, TimerRefused, open_timer
 from lapse.config import NAME
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis.key_changes import EXPIRED
-from lapse.timers.redis.key_scan import glob
-from lapse.timers.redis.ledger_name import ledger_name
 from lapse.timers.redis.notifications import announced
-from lapse.timers.redis.watch import WatchedKeys, open_watch
+from lapse.watch.key_changes import EXPIRED
+from lapse.watch.key_scan import glob
+from lapse.watch.ledger_name import ledger_name
+from lapse.watch.watched_keys import WatchedKeys, open_watch
 from tests.engine.running import Recorder, wait_until
 
 _numbers = count()
@@ -304,7 +304,7 @@ def test_events_switched_off_are_switched_on_and_what_was_missed_is_found(
     server: RedisServer, shop: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flags of others stay; whoever switches ours off later is noticed, told of and undone."""
-    monkeypatch.setattr("lapse.timers.redis.key_intake.LOOK", 0.2)
+    monkeypatch.setattr("lapse.watch.key_intake.LOOK", 0.2)
     shop.config_set("notify-keyspace-events", "El")
     with watching(server.url, prefix) as (timer, _, heard):
         assert {"E", "l", "K", "g", "$", "x"} <= set(announced(shop))

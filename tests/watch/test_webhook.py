@@ -11,9 +11,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook as Verifying
 
 from lapse import Backoff, Claim, ConfigError, Release, Settle
-from lapse.integrations.webhook import MOST_WAIT, Webhook
-from lapse.integrations.webhook_body import Body
-from lapse.integrations.webhook_secret import Signer
+from lapse.delivering.body import Body
+from lapse.delivering.signing import Signer
+from lapse.delivering.webhook import MOST_WAIT, Webhook
 from tests.watch.receiver import OK, Answer, Receiver
 
 SECRET = "whsec_bGFwc2UtdGVzdC1zZWNyZXQtbGFwc2UtdGVzdC1zZWNyZXQ="

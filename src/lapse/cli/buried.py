@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lapse.cli.asking import Json, Name, OfPrefix, Url, open_timer, timer_name, write_json
+from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, timer_name, write_json
 from lapse.engine.timer import Timer
 
 app = typer.Typer(no_args_is_help=True, help="Deadlines that were given up on: list, retry or drop them.")

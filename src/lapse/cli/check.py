@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lapse.cli.asking import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
+from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
 from lapse.cli.stats import as_document
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import Finding, Stats, Timer
@@ -57,7 +57,7 @@ def _looking(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[
     if not prefix:
         yield timer.check
         return
-    from lapse.cli.watching import open_watch  # noqa: PLC0415 - what it needs is an extra
+    from lapse.watch.run import open_watch  # noqa: PLC0415 - what it needs is an extra
 
     with open_watch(url, prefix=prefix) as watcher:
         yield watcher.check

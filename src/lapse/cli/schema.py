@@ -4,7 +4,7 @@ from typing import Annotated, cast
 
 import typer
 
-from lapse.cli.asking import Url, open_timer
+from lapse.cli.arguments import Url, open_timer
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Timer, TransactionalTimer
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lapse.cli.asking import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
+from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Stats, Timer
 

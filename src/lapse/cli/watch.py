@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lapse.cli.asking import VARIABLE, Json, warn_of_password
+from lapse.cli.arguments import VARIABLE, Json, warn_of_password
 from lapse.cli.log import log_hook
-from lapse.integrations.webhook_body import ORDER_ID
+from lapse.delivering.body import ORDER_ID
 
 Url = Annotated[
     str,
@@ -72,7 +72,7 @@ def watch(
 
     lapse buried list redis://localhost:6379/0 --prefix nick_
     """
-    from lapse.cli.watching import Watch  # noqa: PLC0415 - what it needs is an extra
+    from lapse.watch.run import Watch  # noqa: PLC0415 - what it needs is an extra
 
     hook = log_hook(json=json)
     warn_of_password(url)

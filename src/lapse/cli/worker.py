@@ -12,7 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
-from lapse.cli.asking import Json, Name, Url, open_timer
+from lapse.cli.arguments import Json, Name, Url, open_timer
 from lapse.cli.log import log_hook
 from lapse.engine.errors import ConfigError
 from lapse.engine.events import Hook

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
-from lapse.orders.halving import lapse_apart
-from lapse.orders.patience import Patience
+from lapse.orders.cooldown import Patience
+from lapse.orders.isolate import lapse_apart
 from lapse.orders.port import Outcome, Result
 
 log = logging.getLogger("lapse")

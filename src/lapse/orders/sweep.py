@@ -13,9 +13,9 @@ from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
-from lapse.orders.halving import lapse_apart
+from lapse.orders.cooldown import Patience
+from lapse.orders.isolate import lapse_apart
 from lapse.orders.lapsing import Lapsing
-from lapse.orders.patience import Patience
 from lapse.orders.port import Outcome
 
 log = logging.getLogger("lapse")

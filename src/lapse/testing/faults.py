@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from lapse.testing import leash
+from lapse.testing import supervise
 
 CHUNK = 65_536
 END_WITHIN = 30.0
@@ -170,7 +170,7 @@ class Rehearsal:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        self._process = leash.start(list(command), output=self._output)
+        self._process = supervise.start(list(command), output=self._output)
 
     @property
     def output(self) -> str:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from lapse.testing import leash
+from lapse.testing import supervise
 from lapse.testing.mariadb_programs import default_binary, installer
 from lapse.testing.redis_server import ServerFailed, free_port, lock_directory
 
@@ -66,7 +66,7 @@ class MariaDbServer:
         self.port = 0
         self._settings = {**SMALL, **({} if durable else FAST), **(config or {})}
         self._making = {**SMALL, **({} if durable else {**FAST, "innodb-flush-method": "nosync"})}
-        self._leash: leash.Leashed | None = None
+        self._leash: supervise.Leashed | None = None
         self._lock: int | None = None
 
     @property
@@ -179,7 +179,7 @@ class MariaDbServer:
                 *_as_root(),
                 *(f"--{name}={value}" for name, value in self._making.items()),
             ]
-            made = leash.start(command, output=log, keep=self._lock)
+            made = supervise.start(command, output=log, keep=self._lock)
             made.wait(READY_WITHIN)
         if made.close():
             message = f"mariadb-install-db failed in {self.directory}:\n{self._log_tail()}"
@@ -187,7 +187,7 @@ class MariaDbServer:
             raise ServerFailed(message)
         done.touch()
 
-    def _launch(self) -> leash.Leashed:
+    def _launch(self) -> supervise.Leashed:
         options = {
             "datadir": str(self.directory),
             "tmpdir": str(self._temporary),
@@ -199,7 +199,7 @@ class MariaDbServer:
         }
         command = [str(self.binary), "--no-defaults", "--skip-name-resolve", *_as_root()]
         with self.log.open("wb") as log:
-            return leash.start(
+            return supervise.start(
                 [*command, *(f"--{name}={value}" for name, value in options.items())],
                 output=log,
                 grace=STOP_WITHIN,

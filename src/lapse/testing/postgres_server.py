@@ -14,7 +14,7 @@ from typing import Self
 from urllib.parse import quote
 
 from lapse.engine.errors import MissingLibrary
-from lapse.testing import leash
+from lapse.testing import supervise
 from lapse.testing.redis_server import ServerFailed, lock_directory
 
 READY_WITHIN = 120.0
@@ -61,7 +61,7 @@ class PostgresServer:
         self._own_sockets: Path | None = None
         self._settings = {"max_connections": str(max_connections), **({} if durable else FAST)}
         self._user = STAND_IN if os.geteuid() == 0 else None
-        self._leash: leash.Leashed | None = None
+        self._leash: supervise.Leashed | None = None
         self._lock: int | None = None
 
     @property
@@ -99,7 +99,7 @@ class PostgresServer:
         options = {"listen_addresses": "", "unix_socket_directories": f'"{self.sockets}"', **self._settings}
         command = [str(self.binaries / "postgres"), "-D", str(self.directory)]
         with self.log.open("wb") as log:
-            self._leash = leash.start(
+            self._leash = supervise.start(
                 [*command, *(f"--{name}={value}" for name, value in options.items())],
                 output=log,
                 user=self._user,
@@ -158,7 +158,7 @@ class PostgresServer:
             shutil.rmtree(half_made) if half_made.is_dir() else half_made.unlink()
         command = [str(self.binaries / "initdb"), "-D", str(self.directory), "-U", "postgres", "--auth=trust"]
         with self.log.open("wb") as log:
-            made = leash.start(
+            made = supervise.start(
                 [*command, "--encoding=UTF8", "--locale=C", *([] if self._settings.get("fsync") != "off" else ["-N"])],
                 output=log,
                 user=self._user,

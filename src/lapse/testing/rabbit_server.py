@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lapse.testing import leash
+from lapse.testing import supervise
 from lapse.testing.redis_server import ServerFailed, free_port, lock_directory
 
 READY_WITHIN = 120.0
@@ -57,8 +57,8 @@ class RabbitServer:
         self.log = self.directory / "rabbit.log"
         self.config = dict(config or {})
         self._distribution = self._mapping = 0
-        self._mapper: leash.Leashed | None = None
-        self._leash: leash.Leashed | None = None
+        self._mapper: supervise.Leashed | None = None
+        self._leash: supervise.Leashed | None = None
         self._lock: int | None = None
 
     @property
@@ -89,8 +89,8 @@ class RabbitServer:
             self._remember()
         with self.log.open("wb") as log:
             # Else the broker would start a port mapper of its own, which stays behind.
-            self._mapper = leash.start([_program("epmd"), "-port", str(self._mapping)], output=log, keep=self._lock)
-            self._leash = leash.start(
+            self._mapper = supervise.start([_program("epmd"), "-port", str(self._mapping)], output=log, keep=self._lock)
+            self._leash = supervise.start(
                 [str(self.scripts / "rabbitmq-server")],
                 output=log,
                 grace=STOP_WITHIN,

@@ -17,7 +17,7 @@ from typing import Self
 from urllib.parse import quote
 
 from lapse.engine.errors import LapseError, MissingLibrary
-from lapse.testing import leash
+from lapse.testing import supervise
 from lapse.testing.redis_wire import RedisAnswered, Reply, ask, info
 
 READY_WITHIN = 60.0
@@ -73,7 +73,7 @@ def _mark(port: int) -> None:
 def lock_directory(file: Path, within: float) -> int:
     """Keep others from running a server on the same files, also one whose starter died and that is on its way out."""
     try:
-        return leash.lock(file, within + 5)
+        return supervise.lock(file, within + 5)
     except BlockingIOError as error:
         raise ServerFailed(f"another server uses {file.parent}: stop it first, or choose another directory") from error
 
@@ -112,7 +112,7 @@ class RedisServer:
         self._sentinel = sentinel
         kept = {} if sentinel else {"save": '""', "appendonly": "yes" if appendonly else "no"}
         self._settings = {**kept, **(config or {})}
-        self._leash: leash.Leashed | None = None
+        self._leash: supervise.Leashed | None = None
         self._lock: int | None = None
 
     @property
@@ -195,7 +195,7 @@ class RedisServer:
     ) -> None:
         self.close()
 
-    def _launch(self) -> leash.Leashed:
+    def _launch(self) -> supervise.Leashed:
         settings = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -211,7 +211,7 @@ class RedisServer:
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         with self.log.open("wb") as log:
             mode = ["--sentinel"] if self._sentinel else []
-            return leash.start([str(self.binary), str(file), *mode], output=log, grace=STOP_WITHIN, keep=self._lock)
+            return supervise.start([str(self.binary), str(file), *mode], output=log, grace=STOP_WITHIN, keep=self._lock)
 
     def _is_ready(self) -> bool:
         end = time.monotonic() + READY_WITHIN

@@ -5,7 +5,7 @@ from django.core.checks import register
 from django.core.signals import setting_changed
 
 from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.configured import forget
+from lapse.integrations.django.settings import forget
 
 
 class LapseConfig(AppConfig):

@@ -8,9 +8,9 @@ from django.db import connections
 
 from lapse.engine.deadline import Deadline
 from lapse.engine.events import Hook
-from lapse.integrations.django.away import drop_outlived_connection
-from lapse.integrations.django.configured import timer
-from lapse.integrations.django.tidy_gateways import tidy
+from lapse.integrations.django.db_errors import drop_outlived_connection
+from lapse.integrations.django.settings import timer
+from lapse.integrations.django.thread_connections import tidy
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.gateway import Ruling
 from lapse.orders.lapsing import Lapsing

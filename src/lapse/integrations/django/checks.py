@@ -13,8 +13,8 @@ from django.db.models.expressions import OrderBy
 
 from lapse.config import MECHANISMS
 from lapse.engine.errors import ConfigError
-from lapse.integrations.django.configured import hooks, orders_class, timer_url
-from lapse.integrations.django.still_unpaid import matches
+from lapse.integrations.django.q_match import matches
+from lapse.integrations.django.settings import hooks, orders_class, timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
 if TYPE_CHECKING:

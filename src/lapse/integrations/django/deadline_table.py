@@ -10,7 +10,7 @@ from django.db.migrations.state import ProjectState
 
 from lapse.engine.errors import LapseError
 from lapse.engine.timer import TransactionalTimer
-from lapse.integrations.django.configured import timer, timer_is_transactional
+from lapse.integrations.django.settings import timer, timer_is_transactional
 
 log = logging.getLogger("lapse")
 

@@ -14,7 +14,7 @@ from lapse.orders.port import Begun, Outcome, Result
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lapse.integrations.django.rows import M, Rows
+    from lapse.integrations.django.queries import M, Rows
     from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
 

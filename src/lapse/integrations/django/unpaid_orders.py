@@ -15,13 +15,13 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
 from lapse.integrations.django.arming import Arming
-from lapse.integrations.django.away import away_is_try_later
-from lapse.integrations.django.rows import M, Rows
-from lapse.integrations.django.tidy_gateways import tidy
+from lapse.integrations.django.db_errors import away_is_try_later
+from lapse.integrations.django.queries import M, Rows
+from lapse.integrations.django.thread_connections import tidy
 from lapse.integrations.django.transition import begin, finish
+from lapse.orders.cooldown import Patience
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.on_read import lapse_met
-from lapse.orders.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -206,7 +206,7 @@ class UnpaidOrders(Generic[M]):
 
     @cached_property
     def _arming(self) -> Arming:
-        from lapse.integrations.django.configured import timer, timer_is_transactional  # noqa: PLC0415 - it imports us
+        from lapse.integrations.django.settings import timer, timer_is_transactional  # noqa: PLC0415 - it imports us
 
         return Arming(timer, timer_is_transactional)
 

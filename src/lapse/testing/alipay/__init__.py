@@ -27,8 +27,8 @@ except ModuleNotFoundError as error:
 
 from lapse.testing.alipay.app import SimulatorSettings, create_app
 from lapse.testing.alipay.faults import Faults, Notifying
+from lapse.testing.alipay.harness import AlipaySimulator, Buyer
 from lapse.testing.alipay.keys import KeyPair, new_key_pair
-from lapse.testing.alipay.rehearsing import AlipaySimulator, Buyer
 
 __all__ = [
     "AlipaySimulator",

@@ -16,13 +16,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
-from lapse.gateways.alipay_signing import PrivateKey, read_private_key, read_public_key
+from lapse.gateways.alipay.signing import PrivateKey, read_private_key, read_public_key
 from lapse.testing.alipay import requests
-from lapse.testing.alipay.desk import Desk
 from lapse.testing.alipay.faults import Faults
 from lapse.testing.alipay.keys import new_key_pair
 from lapse.testing.alipay.notifying import Notifier
 from lapse.testing.alipay.requests import CLOSE, PAGE_PAY, QUERY, REFUND, Call
+from lapse.testing.alipay.service import Desk
 from lapse.testing.alipay.trades import Book, Refused, SimulatedTrade
 
 LONGEST_BODY = 1 << 20

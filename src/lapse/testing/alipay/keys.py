@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from lapse.gateways.alipay_signing import read_private_key
+from lapse.gateways.alipay.signing import read_private_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from lapse.gateways.alipay_signing import PrivateKey, sign, signed_text
+from lapse.gateways.alipay.signing import PrivateKey, sign, signed_text
 from lapse.testing.alipay.faults import Faults, Notifying
 from lapse.testing.alipay.requests import write_time
 from lapse.testing.alipay.trades import Book, SimulatedTrade

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from lapse.gateways.alipay_signing import PrivateKey, PublicKey, is_signed, sign, signed_text
+from lapse.gateways.alipay.signing import PrivateKey, PublicKey, is_signed, sign, signed_text
 from lapse.testing.alipay.trades import Cashier, Refused
 
 CHINA = timezone(timedelta(hours=8))

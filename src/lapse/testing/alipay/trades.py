@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lapse.engine.clock import Clock
-from lapse.gateways.alipay_messages import TradeStatus
+from lapse.gateways.alipay.messages import TradeStatus
 
 
 class Refused(Exception):

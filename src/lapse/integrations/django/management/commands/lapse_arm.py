@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import LapseError
-from lapse.integrations.django.configured import timer, unpaid_orders
+from lapse.integrations.django.settings import timer, unpaid_orders
 
 PROGRESS_EVERY = 2.0
 """Seconds between two lines of progress."""

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lapse.engine.errors import TryLater
 from lapse.integrations.django.background import background_lapsing
-from lapse.integrations.django.configured import unpaid_orders
+from lapse.integrations.django.settings import unpaid_orders
 from lapse.integrations.django.unpaid_orders import BATCH
 from lapse.orders.sweep import Sweep
 

@@ -17,7 +17,7 @@ from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
 from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, RECONNECT, Worker
 from lapse.integrations.django.background import background_lapsing, background_sweep
-from lapse.integrations.django.configured import hooks, timer, timer_url, unpaid_orders
+from lapse.integrations.django.settings import hooks, timer, timer_url, unpaid_orders
 from lapse.integrations.django.unpaid_orders import BATCH
 
 SWEEP_BESIDE = 15.0

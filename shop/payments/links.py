@@ -1,0 +1,53 @@
+"""The link with which a buyer pays: one open attempt per order, used again while it is open."""
+
+import secrets
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from shop.orders import audit_trail
+from shop.orders.clock import database_now
+from shop.orders.models import Order, Status
+from shop.orders.reading import fresh
+from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, PaymentUnavailable, TooLate
+from shop.payments.gateways import PaymentGateway, chosen
+from shop.payments.models import OPEN, PaymentAttempt, State
+
+
+def payment_link(order_pk: int) -> str:
+    """Give the address where this order is paid. The deadline does not move.
+
+    Not to be called in a transaction. Raises AlreadyPaid, AlreadyCancelled, TooLate or PaymentUnavailable.
+    """
+    fresh(order_pk)
+    name, gateway = chosen()
+    attempt = _open_attempt(order_pk, name, gateway)
+    if attempt.gateway != name:
+        raise PaymentUnavailable("This order was to be paid in a way that the shop does not offer any more.")
+    # Made outside the transaction: a gateway may have to be asked.
+    link = gateway.link(attempt)
+    PaymentAttempt.objects.filter(pk=attempt.pk, state=State.CREATED).update(state=State.PENDING, changed_at=Now())
+    return link
+
+
+@transaction.atomic(durable=True)
+def _open_attempt(order_pk: int, name: str, gateway: PaymentGateway) -> PaymentAttempt:
+    # Locked, so that an order cannot begin to lapse while it gets an attempt that lapsing would not know of.
+    order = Order.objects.select_for_update(no_key=True).get(pk=order_pk)
+    if order.status == Status.PAID:
+        raise AlreadyPaid("This order is paid.", paid_at=order.paid_at)
+    if order.status == Status.CANCELLED:
+        raise AlreadyCancelled("This order is cancelled.", reason=order.cancel_reason, cancelled_at=order.cancelled_at)
+    now = database_now()
+    if order.status == Status.CLOSING or order.pay_by <= now:
+        raise TooLate("The time to pay this order is over.", pay_by=order.pay_by)
+    attempt = PaymentAttempt.objects.filter(OPEN, order=order).first()
+    ends = gateway.link_ends(order.pay_by) if attempt is None else attempt.expires_at
+    if ends is not None and ends - now < gateway.least:
+        raise TooLate("Too little time is left to pay this order.", pay_by=order.pay_by)
+    if attempt is None:
+        attempt = PaymentAttempt.objects.create(
+            order=order, out_trade_no=secrets.token_hex(16), gateway=name, amount=order.total, expires_at=ends
+        )
+        audit_trail.note([order], "payment begun", f"buyer {order.buyer_id}")
+    return attempt

@@ -1,0 +1,85 @@
+"""The arguments that every command has, and how times and answers are written."""
+
+import json
+import logging
+import sys
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from lapse import config
+from lapse.engine.timer import Timer
+from lapse.watch.ledger_name import ledger_name
+
+VARIABLE = "LAPSE_TIMER"
+
+Url = Annotated[
+    str,
+    typer.Argument(
+        envvar=VARIABLE,
+        metavar="URL",
+        help="The timer, as redis://localhost:6379/0 or redis+expiry://localhost:6379/0.",
+        show_default=False,
+    ),
+]
+Name = Annotated[str, typer.Option("--name", help="Which of the timers on that server.")]
+OfPrefix = Annotated[
+    str, typer.Option("--prefix", help="The timer of `lapse watch` for keys with this prefix, instead of --name.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for a machine.")]
+
+
+def timer_name(name: str, prefix: str) -> str:
+    """Name the timer that is meant."""
+    return ledger_name(prefix) if prefix else name
+
+
+def open_timer(url: str, *, name: str) -> Timer:
+    """Open the timer, after a warning where its password can be read by others."""
+    warn_of_password(url)
+    return config.open_timer(url, name=name)
+
+
+def warn_of_password(url: str) -> None:
+    """Warn of a password on the command line, which every user of this machine can list. The variable is fine."""
+    try:
+        shown = urlsplit(url).password and url in sys.argv
+    except ValueError:  # whoever opens it says what is wrong
+        return
+    if shown:
+        logging.getLogger("lapse").warning(
+            "the password in the URL can be read by all who can list this machine's processes: put the URL into the "
+            "variable %s and leave it out of the command",
+            VARIABLE,
+        )
+
+
+def write_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Write one line of JSON to standard output, at once."""
+    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: object) -> str | float:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def span(length: timedelta) -> str:
+    """Write a length of time for people: 350 ms, 12.4 s, 5 min 3 s, 2 h 0 min, 3 d 4 h."""
+    seconds = length.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

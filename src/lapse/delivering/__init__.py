@@ -1,0 +1,1 @@
+"""Signed HTTP deliveries: one POST per due deadline."""

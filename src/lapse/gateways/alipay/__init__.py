@@ -1,0 +1,1 @@
+"""Alipay: the gateway, its messages, its signatures and its settings."""

@@ -1,0 +1,67 @@
+"""APScheduler's job stores in a PostgreSQL database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from lapse.engine.errors import TimerRefused
+from lapse.engine.timer import Finding
+from lapse.timers.apscheduler.sql import Dialect, SqlJobs, reraised
+from lapse.timers.sql.postgresql_server import connect, conninfo, translated
+
+
+def open_jobs(url: str, *, name: str) -> SqlJobs:
+    """Open by URL, in the form that libpq takes."""
+    address = conninfo(url)
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connect(address),
+        isolation_level="AUTOCOMMIT",
+        max_overflow=-1,
+        pool_pre_ping=True,  # a server that was restarted fails no sale
+    )
+    # Whoever writes to a timer's tables does so alone. With row locks, to arm what is claimed and to release it would
+    # wait for each other.
+    number = int.from_bytes(sha256(f"lapse apscheduler {name}".encode()).digest()[:8], signed=True)
+    where = conninfo_to_dict(address)
+    return SqlJobs(
+        Dialect(
+            address=f"postgresql {where.get('host')}:{where.get('port')}/{where.get('dbname')}",
+            engine=engine,
+            begin=("BEGIN", f"SELECT pg_advisory_xact_lock({number})"),
+            read=("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",),
+            translated=_translated,
+            findings=_findings,
+        ),
+        name,
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, InsufficientPrivilege):
+            why = str(error.orig).partition("\n")[0]
+            raise TimerRefused(
+                f"{why}: let the role create the job stores' tables (GRANT CREATE ON SCHEMA), or let another make them "
+                "and grant SELECT, INSERT, DELETE on lapse_pending_…, lapse_claimed_… and lapse_buried_…"
+            ) from error
+        raise reraised(error.orig, translated()) from error
+
+
+def _findings(connection: Connection) -> Iterator[Finding]:
+    version, fsync = connection.exec_driver_sql(
+        "SELECT current_setting('server_version'), current_setting('fsync')"
+    ).one()
+    yield Finding(fit=True, text=f"PostgreSQL {version}")
+    if fsync == "off":
+        yield Finding(fit=False, text="fsync off: a crash of the machine can lose everything: set fsync on")
+    else:
+        yield Finding(fit=True, text="a job that was written outlives a crash")
