@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PUBLIC = ["lapse", "lapse.testing.servers", "lapse.integrations.django"]
+PUBLIC = ["lapse", "lapse.orders", "lapse.testing.servers", "lapse.integrations.django"]
 
 
 def imported_names(module: str) -> set[str]:

@@ -15,7 +15,7 @@ from lapse.engine.errors import (
     TryLater,
 )
 from lapse.engine.events import Event, Hook, Kind
-from lapse.engine.timer import Stats, Timer, Traits
+from lapse.engine.timer import Finding, Stats, Timer, Traits, TransactionalTimer
 from lapse.engine.worker import Handler, Worker
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "Deadline",
     "Decision",
     "Event",
+    "Finding",
     "Handler",
     "Hook",
     "InvalidDeadline",
@@ -44,6 +45,7 @@ __all__ = [
     "TimerRefused",
     "TimerUnavailable",
     "Traits",
+    "TransactionalTimer",
     "TryLater",
     "Worker",
     "open_timer",
