@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from lapse.engine.timer import Finding
 from lapse.timers.apscheduler.sql import Dialect, SqlJobs, reraised
-from lapse.timers.sql.sqlite import BUSY, file_of, translated, write_ahead
+from lapse.timers.sql.sqlite_server import connect, file_of, translated, write_ahead
 
 
 def open_jobs(url: str, *, name: str) -> SqlJobs:
@@ -40,7 +40,7 @@ def open_jobs(url: str, *, name: str) -> SqlJobs:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    connection = connect(path)
     write_ahead(connection)  # the orders may be in this file too, and be read while they are armed
     return connection
 

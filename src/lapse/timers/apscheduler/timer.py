@@ -34,20 +34,22 @@ LOOK = 0.1
 LOST_RACE = 0.01
 """Seconds until the next look where all that was due was armed or disarmed by another process this very moment."""
 
+TRAITS = Traits(
+    mechanism="apscheduler",
+    durable=True,
+    shared=False,
+    can_disarm=True,
+    transactional=False,
+    ordered=True,
+    precision=timedelta(seconds=LOOK),
+    clock="host",
+)
+
 
 class ApschedulerTimer:
     """Deadlines as jobs, by the clock of this host."""
 
-    traits = Traits(
-        mechanism="apscheduler",
-        durable=True,
-        shared=False,
-        can_disarm=True,
-        transactional=False,
-        ordered=True,
-        precision=timedelta(seconds=LOOK),
-        clock="host",
-    )
+    traits = TRAITS
 
     def __init__(self, jobs: Jobs, name: str) -> None:
         self.name = name

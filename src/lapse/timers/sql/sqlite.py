@@ -7,22 +7,16 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
+from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
 from lapse.timers.sql.connections import Connections, underlying
 from lapse.timers.sql.database import Parameters, Place, Row
+from lapse.timers.sql.sqlite_server import connect, file_of, translated, write_ahead
 from lapse.timers.sql.sqlite_watch import LOOK, SqliteWatch
 from lapse.timers.sql.statements import statements
 from lapse.timers.sql.timer import SqlTimer
-
-OLDEST = (3, 35)
-"""The oldest SQLite with the statements that are used (RETURNING)."""
-
-BUSY = 5.0
-"""Seconds that another process may write before the file counts as unavailable."""
 
 TRAITS = Traits(
     mechanism="sqlite",
@@ -37,7 +31,6 @@ TRAITS = Traits(
 )
 
 _STATEMENTS = statements("sqlite")
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY_DBMOVED", "SQLITE_SCHEMA")
 
 
 class SqliteDatabase:
@@ -134,7 +127,7 @@ class SqliteDatabase:
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        return connect(self._path)
 
     def _inode(self) -> int:
         """Number the file; 0 where there is none."""
@@ -142,32 +135,6 @@ class SqliteDatabase:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self._path)
-
-
-def write_ahead(connection: sqlite3.Connection) -> None:
-    """Set the file's mode in which those who read keep nobody from writing; it stays so."""
-    end = time.monotonic() + BUSY
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        try:
-            connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
-        except sqlite3.OperationalError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn the driver's errors about this file into the timer's: the one place where that is done."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "") or ""
-        if code.startswith(_PASSING) or "no such table" in str(error):
-            raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
-        raise TimerRefused(f"{path}: {error}: is it a file in a folder that we may write?") from error
-    except OSError as error:
-        raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
 
 
 class SqliteTimer(SqlTimer):
@@ -179,21 +146,6 @@ class SqliteTimer(SqlTimer):
 def open_from_url(url: str, *, name: str) -> SqliteTimer:
     """Open by URL: sqlite:///orders.db in the working directory, sqlite:////var/lib/shop/orders.db anywhere."""
     return SqliteTimer(SqliteDatabase(file_of(url)), name)
-
-
-def file_of(url: str) -> Path:
-    """Give the file that a URL means. Raises ConfigError where it means none, TimerRefused for too old an SQLite."""
-    parts = urlsplit(url)
-    path = unquote(parts.path.removeprefix("/"))
-    if parts.netloc or parts.query or parts.fragment or "\0" in path:
-        raise ConfigError(
-            "an SQLite URL is sqlite:/// and a path: sqlite:///orders.db, or sqlite:////var/lib/orders.db"
-        )
-    if not path or path == ":memory:" or path.endswith("/"):
-        raise ConfigError("sqlite:/// needs a file, such as sqlite:///orders.db; for one process there is memory://")
-    if sqlite3.sqlite_version_info < OLDEST:
-        raise TimerRefused(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
-    return Path(path).absolute()
 
 
 def _number(file: Path) -> str:

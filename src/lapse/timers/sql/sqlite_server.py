@@ -1,0 +1,67 @@
+"""One SQLite file, found by URL: its connections and its errors."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
+
+OLDEST = (3, 35)
+"""The oldest SQLite with the statements that are used (RETURNING)."""
+
+BUSY = 5.0
+"""Seconds that another process may write before the file counts as unavailable."""
+
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY_DBMOVED", "SQLITE_SCHEMA")
+
+
+def file_of(url: str) -> Path:
+    """Return the file that a URL names.
+
+    Raises ConfigError for a URL that names no file, TimerRefused where the SQLite library is too old.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or parts.query or parts.fragment or "\0" in path:
+        raise ConfigError(
+            "an SQLite URL is sqlite:/// and a path: sqlite:///orders.db, or sqlite:////var/lib/orders.db"
+        )
+    if not path or path == ":memory:" or path.endswith("/"):
+        raise ConfigError("sqlite:/// needs a file, such as sqlite:///orders.db; for one process there is memory://")
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise TimerRefused(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
+    return Path(path).absolute()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that commits each statement by itself. Raises the driver's errors."""
+    return sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+
+
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Set the file's journal mode to WAL, in which readers do not block writers. The file keeps that mode."""
+    end = time.monotonic() + BUSY
+    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        try:
+            connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Translate the driver's errors about this file into the package's own. No other place does that."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorname", "") or ""
+        if code.startswith(_PASSING) or "no such table" in str(error):
+            raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
+        raise TimerRefused(f"{path}: {error}: is it a file in a folder that we may write?") from error
+    except OSError as error:
+        raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
