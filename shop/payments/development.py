@@ -27,7 +27,7 @@ class DevelopmentGateway:
 
     def close(self, attempt: Attempt) -> Ruling:
         """Close the attempt unless it was paid. A payment in progress is waited for."""
-        found = PaymentAttempt.objects.filter(out_trade_no=attempt.out_trade_no)
+        found = PaymentAttempt.objects.filter(out_trade_no=attempt.reference)
         found.filter(OPEN).update(state=State.CLOSED, changed_at=Now())
         state = found.values_list("state", flat=True).get()
         return Ruling(attempt, Verdict.PAID if state in (State.SUCCEEDED, State.ORPHANED) else Verdict.CLOSED)

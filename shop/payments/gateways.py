@@ -76,5 +76,5 @@ def close(attempt: Attempt) -> Ruling:
     try:
         return GATEWAYS[attempt.gateway].close(attempt)
     except Exception:
-        log.exception("closing attempt %s at %s failed", attempt.out_trade_no, attempt.gateway)
+        log.exception("closing attempt %s at %s failed", attempt.reference, attempt.gateway)
         return Ruling(attempt, Verdict.UNKNOWN)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from decimal import Decimal
 
 from django.db.models.functions import Now
 
@@ -20,9 +19,9 @@ def record(order: Order, rulings: Sequence[Ruling]) -> bool:
     In a transaction that has locked the order; `order` gets its new values where money was found.
     """
     for ruling in rulings:
-        number = ruling.attempt.out_trade_no
+        number = ruling.attempt.reference
         if ruling.verdict == Verdict.PAID and _amount_is_right(ruling):
-            settle(number, trade_no=ruling.details.get("trade_no", ""))
+            settle(number, trade_no=ruling.provider_reference)
             order.refresh_from_db()
         else:
             state = State.CLOSED if ruling.verdict == Verdict.CLOSED else State.UNKNOWN
@@ -32,9 +31,8 @@ def record(order: Order, rulings: Sequence[Ruling]) -> bool:
 
 def _amount_is_right(ruling: Ruling) -> bool:
     """Whether the gateway names the amount of the attempt, if it names one; else somebody has to look at it."""
-    told = ruling.details.get("total_amount")
-    attempt = PaymentAttempt.objects.get(out_trade_no=ruling.attempt.out_trade_no)
-    if told is None or Decimal(told) == attempt.amount:
+    attempt = PaymentAttempt.objects.get(out_trade_no=ruling.attempt.reference)
+    if ruling.amount is None or ruling.amount == attempt.amount:
         return True
-    log.error("attempt %s paid %s, not %s: its order stays held", attempt.out_trade_no, told, attempt.amount)
+    log.error("attempt %s paid %s, not %s: its order stays held", attempt.out_trade_no, ruling.amount, attempt.amount)
     return False

@@ -30,9 +30,9 @@ class Till:
 
     def close(self, attempt: Attempt) -> Ruling:
         """Answer what was set."""
-        self.asked.append(attempt.out_trade_no)
+        self.asked.append(attempt.reference)
         self.meanwhile()
-        said = self.says.get(attempt.out_trade_no, Verdict.CLOSED)
+        said = self.says.get(attempt.reference, Verdict.CLOSED)
         if isinstance(said, Exception):
             raise said
         return Ruling(attempt, said)
@@ -116,7 +116,7 @@ def test_a_crash_while_closing_is_repeated() -> None:
     (order,) = place()
     number = begin_to_pay(order).number
     begun = Shop().begin([str(order.pk)])
-    assert [attempt.out_trade_no for attempt in begun.attempts] == [number]
+    assert [attempt.reference for attempt in begun.attempts] == [number]
     assert status(order) == "closing"
     assert [found.key for found in Shop().overdue(10)] == [str(order.pk)]
     assert outcome(order) is Outcome.LAPSED

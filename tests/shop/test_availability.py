@@ -87,7 +87,7 @@ def test_a_silent_gateway_is_asked_once_per_sale(
     asked: list[str] = []
 
     def silent(_gateway: DevelopmentGateway, attempt: Attempt) -> Ruling:
-        asked.append(attempt.out_trade_no)
+        asked.append(attempt.reference)
         return Ruling(attempt, Verdict.UNKNOWN)
 
     monkeypatch.setattr(DevelopmentGateway, "close", silent)

@@ -72,11 +72,11 @@ class Lapsing:
             log.error(
                 "no gateway named %r to close attempt %s; the order stays held",
                 attempt.gateway,
-                attempt.out_trade_no,
+                attempt.reference,
             )
             return Ruling(attempt, Verdict.UNKNOWN)
         try:
             return gateway.close(attempt)
         except Exception:
-            log.exception("closing attempt %s at %s failed", attempt.out_trade_no, attempt.gateway)
+            log.exception("closing attempt %s at %s failed", attempt.reference, attempt.gateway)
             return Ruling(attempt, Verdict.UNKNOWN)

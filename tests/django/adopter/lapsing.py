@@ -45,7 +45,7 @@ class AdopterOrders(UnpaidOrders[Order]):
         """Write the verdicts down; money makes the order paid if it still waits."""
         for ruling in rulings:
             if ruling.verdict is not Verdict.UNKNOWN:
-                PayAttempt.objects.filter(number=ruling.attempt.out_trade_no).update(state=ruling.verdict.value)
+                PayAttempt.objects.filter(number=ruling.attempt.reference).update(state=ruling.verdict.value)
         if any(ruling.verdict is Verdict.PAID for ruling in rulings):
             return pay(order.pk)
         return False

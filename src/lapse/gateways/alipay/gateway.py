@@ -161,14 +161,14 @@ class AlipayGateway:
         """Close the attempt so that it cannot be paid any more, or find that it was paid. Raises nothing of its own.
 
         CLOSED: Alipay has closed it, or there is no trade and `attempt.expires_in` says that its link ended at least
-        `margin` ago. PAID: with `trade_no`, `trade_status` and `total_amount` in the details, the amount unchecked.
-        UNKNOWN: no answer, or one that settles nothing; the details have a `reason`.
+        `margin` ago. PAID: with the amount in yuan, not compared with the order's, and Alipay's own trade number.
+        UNKNOWN: no answer, or one that decides nothing; the log has the reason.
         """
         try:
             return self._close(attempt)
         except AlipayError as error:
-            log.warning("attempt %s could not be closed: %s", attempt.out_trade_no, error)
-            return Ruling(attempt, Verdict.UNKNOWN, {"reason": str(error)})
+            log.warning("attempt %s could not be closed: %s", attempt.reference, error)
+            return Ruling(attempt, Verdict.UNKNOWN)
 
     def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> Decimal:
         """Give `amount` yuan back; returns what was given back in all. Repeating it with one number refunds once.
@@ -180,33 +180,30 @@ class AlipayGateway:
 
     def _close(self, attempt: Attempt) -> Ruling:
         try:
-            self._call("alipay.trade.close", {"out_trade_no": attempt.out_trade_no})
+            self._call("alipay.trade.close", {"out_trade_no": attempt.reference})
         except AlipayRefused as refusal:
             if refusal.sub_code == NOT_EXIST:
                 return self._without_trade(attempt)
             if refusal.sub_code not in NOT_CLOSABLE:
                 raise
         else:
-            return Ruling(attempt, Verdict.CLOSED, {"trade_status": TradeStatus.TRADE_CLOSED.value})
-        trade = self.query(attempt.out_trade_no)
+            return Ruling(attempt, Verdict.CLOSED)
+        trade = self.query(attempt.reference)
         if trade is None:
             return self._without_trade(attempt)
-        details = {
-            "trade_no": trade.trade_no,
-            "trade_status": trade.status.value,
-            "total_amount": f"{trade.total_amount:.2f}",
-        }
         if trade.status.paid:
-            return Ruling(attempt, Verdict.PAID, details)
+            return Ruling(attempt, Verdict.PAID, amount=trade.total_amount, provider_reference=trade.trade_no)
         if trade.status is TradeStatus.TRADE_CLOSED:
-            return Ruling(attempt, Verdict.CLOSED, details)
-        return Ruling(attempt, Verdict.UNKNOWN, details | {"reason": "it still waits for the buyer"})
+            return Ruling(attempt, Verdict.CLOSED, provider_reference=trade.trade_no)
+        log.warning("attempt %s could not be closed: its trade waits for the buyer's payment", attempt.reference)
+        return Ruling(attempt, Verdict.UNKNOWN, provider_reference=trade.trade_no)
 
     def _without_trade(self, attempt: Attempt) -> Ruling:
         # `expires_in` was read before Alipay was asked, so the link has ended by the time of the answer all the more.
         if attempt.expires_in is not None and attempt.expires_in <= -self.settings.margin:
-            return Ruling(attempt, Verdict.CLOSED, {"reason": "its link ended and nobody had scanned it"})
-        return Ruling(attempt, Verdict.UNKNOWN, {"reason": "nobody has scanned its link, which has not ended"})
+            return Ruling(attempt, Verdict.CLOSED)
+        log.info("attempt %s stays open: no buyer has scanned its link, which has not ended", attempt.reference)
+        return Ruling(attempt, Verdict.UNKNOWN)
 
     def _call(self, method: str, content: dict[str, str]) -> dict[str, Any]:
         """Ask Alipay. Raises AlipayUnavailable or AlipayRefused."""

@@ -77,8 +77,8 @@ def _finish(shop: UnpaidOrders[M], rows: Rows[M], by_key: Mapping[str, Sequence[
                 else:
                     results[key] = Result(Outcome.UNANSWERED)
         # An attempt that was opened since step one has not been closed; the order stays LOCKED and is begun again.
-        ruled = {ruling.attempt.out_trade_no for told in by_key.values() for ruling in told}
-        opened = [a for a in shop.open_attempts(closed) if a.out_trade_no not in ruled] if closed else []
+        ruled = {ruling.attempt.reference for told in by_key.values() for ruling in told}
+        opened = [a for a in shop.open_attempts(closed) if a.reference not in ruled] if closed else []
         reopened = {attempt.order_key for attempt in opened}
         lapsed = _lapse(shop, rows, [order for order in closed if rows.key_of(order) not in reopened])
         results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
@@ -99,6 +99,6 @@ def _refuse_strangers(attempts: Sequence[Attempt], keys: set[str]) -> None:
     for attempt in attempts:
         if attempt.order_key not in keys:
             raise LapseError(
-                f"open_attempts() returned attempt {attempt.out_trade_no} of order {attempt.order_key!r}, which it was "
+                f"open_attempts() returned attempt {attempt.reference} of order {attempt.order_key!r}, which it was "
                 "not asked about: Attempt.order_key must be the order's key as a string"
             )
