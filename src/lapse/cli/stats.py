@@ -1,6 +1,5 @@
 """`lapse stats`: the figures of one timer, once or again and again."""
 
-import time
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Stats, Timer
 
@@ -50,7 +50,7 @@ def _watch(timer: Timer, every: float, *, json: bool) -> None:
             if not away:  # said once, not once a second
                 typer.echo(f"lapse: {error}; it goes on being asked", err=True)
             away = True
-        time.sleep(every)
+        SYSTEM_CLOCK.sleep(every)
 
 
 def _show(timer: Timer, found: Stats, *, json: bool) -> None:

@@ -19,7 +19,11 @@ class Clock(Protocol):
         ...
 
     def wait(self, waker: Waker, seconds: float) -> bool:
-        """Wait until woken, or for so many seconds of this clock. True if interrupted."""
+        """Wait until woken, or for so many seconds of this clock. Return True if interrupted."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds of this clock; nothing ends the wait earlier."""
         ...
 
 
@@ -37,6 +41,10 @@ class SystemClock:
     def wait(self, waker: Waker, seconds: float) -> bool:
         """Wait in real time."""
         return waker.wait(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in real time."""
+        time.sleep(seconds)
 
 
 SYSTEM_CLOCK = SystemClock()

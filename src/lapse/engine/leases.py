@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import TimerError
 from lapse.engine.timer import Timer
@@ -28,16 +29,15 @@ class LeaseKeeper:
         self._on_lost = on_lost
         self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lapse-leases", daemon=True)
+        self._thread = BackgroundThread(self._run, name="lapse-leases")
 
     def start(self) -> None:
         """Begin to renew."""
-        self._thread.start()
+        self._thread.ensure()
 
     def close(self) -> None:
-        """Stop renewing. What is held runs out."""
-        self._closed.set()
+        """Stop renewing. The leases that are held run out."""
+        self._thread.close(0.0)
 
     def hold(self, claims: Sequence[Claim]) -> None:
         """Renew these from now on, and only these."""
@@ -56,7 +56,7 @@ class LeaseKeeper:
             return [claim for claim in claims if claim.key in self._held]
 
     def _run(self) -> None:
-        while not self._closed.wait(self._lease.total_seconds() / RENEWALS_PER_LEASE):
+        while not self._thread.pause(self._lease.total_seconds() / RENEWALS_PER_LEASE):
             with self._lock:
                 held = list(self._held.values())
             if held:

@@ -1,9 +1,9 @@
 """Arms the unpaid orders again when the timer's server may have lost them."""
 
 import logging
-import threading
 from collections.abc import Callable
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.events import Event, Kind
 from lapse.engine.timer import Timer
@@ -25,29 +25,30 @@ class Rearming:
         self._rearm = rearm
         self._emit = emit
         self._armed_for: str | None = None
-        self._thread: threading.Thread | None = None
+        self._generation = ""
+        self._thread = BackgroundThread(self._run, name="lapse-rearm")
         self._not_before = float("-inf")
 
     def look(self) -> None:
         """Start to arm again if there is reason to and no other run is under way. Returns at once."""
-        if self._rearm is None or (self._thread is not None and self._thread.is_alive()):
+        if self._rearm is None or self._thread.alive:
             return
         generation = self._timer.generation()
         if generation == self._armed_for or SYSTEM_CLOCK.monotonic() < self._not_before:
             return
-        self._thread = threading.Thread(
-            target=self._run, args=(self._rearm, generation), name="lapse-rearm", daemon=True
-        )
-        self._thread.start()
+        self._generation = generation
+        self._thread.ensure()
 
-    def _run(self, rearm: Callable[[], int], generation: str) -> None:
+    def _run(self) -> None:
+        if self._rearm is None:
+            return
         begun = SYSTEM_CLOCK.monotonic()
         try:
-            count = rearm()
+            count = self._rearm()
         except Exception:
             self._not_before = SYSTEM_CLOCK.monotonic() + RETRY_AFTER
             log.exception("arming the unpaid orders again failed; trying again in %.0f s", RETRY_AFTER)
             return
-        self._armed_for = generation
+        self._armed_for = self._generation
         seconds = SYSTEM_CLOCK.monotonic() - begun
         self._emit(Event(kind=Kind.REARMED, timer=self._timer.name, count=count, seconds=seconds))

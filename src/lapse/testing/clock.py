@@ -46,3 +46,9 @@ class ManualClock:
         finally:
             with self._lock:
                 self._waiting.remove(waker)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait until advanced so far."""
+        end = self._elapsed + seconds
+        while self._elapsed < end:
+            self.wait(Waker(), end - self._elapsed)

@@ -4,13 +4,13 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing import supervise
 from lapse.testing.mariadb_programs import default_binary, installer
 from lapse.testing.redis_server import ServerFailed, free_port, lock_directory
@@ -208,11 +208,11 @@ class MariaDbServer:
 
     def _is_ready(self) -> bool:
         """Whether the server wrote of itself that it takes connections: its log begins anew with each start."""
-        end = time.monotonic() + READY_WITHIN
-        while self.running and time.monotonic() < end:
+        end = SYSTEM_CLOCK.monotonic() + READY_WITHIN
+        while self.running and SYSTEM_CLOCK.monotonic() < end:
             if b": ready for connections." in self.log.read_bytes():
                 return True
-            time.sleep(0.02)
+            SYSTEM_CLOCK.sleep(0.02)
         return False
 
     def _end(self, number: signal.Signals) -> None:

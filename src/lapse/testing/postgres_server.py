@@ -6,13 +6,13 @@ import pwd
 import shutil
 import signal
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import MissingLibrary
 from lapse.testing import supervise
 from lapse.testing.redis_server import ServerFailed, lock_directory
@@ -106,11 +106,11 @@ class PostgresServer:
                 grace=STOP_WITHIN,
                 keep=self._lock,
             )
-        end = time.monotonic() + READY_WITHIN
-        while self.running and time.monotonic() < end:
+        end = SYSTEM_CLOCK.monotonic() + READY_WITHIN
+        while self.running and SYSTEM_CLOCK.monotonic() < end:
             if self._is_ready():
                 return self
-            time.sleep(0.02)
+            SYSTEM_CLOCK.sleep(0.02)
         message = f"PostgreSQL did not start in {self.directory}:\n{self._log_tail()}"
         self.close()
         raise ServerFailed(message)

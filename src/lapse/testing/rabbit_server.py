@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing import supervise
 from lapse.testing.redis_server import ServerFailed, free_port, lock_directory
 
@@ -98,11 +98,11 @@ class RabbitServer:
                 directory=self.directory,
                 keep=self._lock,
             )
-        end = time.monotonic() + READY_WITHIN
-        while self.running and time.monotonic() < end:
+        end = SYSTEM_CLOCK.monotonic() + READY_WITHIN
+        while self.running and SYSTEM_CLOCK.monotonic() < end:
             if self._is_ready():
                 return self
-            time.sleep(0.05)
+            SYSTEM_CLOCK.sleep(0.05)
         message = f"RabbitMQ did not start on port {self.port}:\n{self._log_tail()}"
         self.close()
         raise ServerFailed(message)

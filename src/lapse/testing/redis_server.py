@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import LapseError, MissingLibrary
 from lapse.testing import supervise
 from lapse.testing.redis_wire import RedisAnswered, Reply, ask, info
@@ -214,8 +214,8 @@ class RedisServer:
             return supervise.start([str(self.binary), str(file), *mode], output=log, grace=STOP_WITHIN, keep=self._lock)
 
     def _is_ready(self) -> bool:
-        end = time.monotonic() + READY_WITHIN
-        while self.running and time.monotonic() < end:
+        end = SYSTEM_CLOCK.monotonic() + READY_WITHIN
+        while self.running and SYSTEM_CLOCK.monotonic() < end:
             with suppress(OSError, RedisAnswered):
                 if ask(self.port, "PING", password=self.password) == "PONG":
                     about = info(self.port, "server", password=self.password)
@@ -223,7 +223,7 @@ class RedisServer:
                     # Whoever else took this port answers too, until our own server has ended for want of it.
                     if int(about["process_id"]) == self.pid:
                         return True
-            time.sleep(0.01)
+            SYSTEM_CLOCK.sleep(0.01)
         return False
 
     def _end(self, number: signal.Signals) -> None:

@@ -1,12 +1,12 @@
 """Redis as larger shops run it: a cluster of three masters, and a master with a replica watched by Sentinel."""
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing.redis_server import RedisServer, ServerFailed
 from lapse.testing.redis_wire import RedisAnswered
 
@@ -135,10 +135,10 @@ def _has_replica(master: RedisServer) -> bool:
 
 
 def _until(what: str, holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + READY_WITHIN
-    while time.monotonic() < end:
+    end = SYSTEM_CLOCK.monotonic() + READY_WITHIN
+    while SYSTEM_CLOCK.monotonic() < end:
         with suppress(OSError, RedisAnswered):
             if holds():
                 return
-        time.sleep(0.05)
+        SYSTEM_CLOCK.sleep(0.05)
     raise ServerFailed(f"waited in vain for {READY_WITHIN:.0f} s until {what}")

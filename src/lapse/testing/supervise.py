@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
+
+from lapse.engine.clock import SYSTEM_CLOCK
 
 LEASH = Path(__file__).with_name("supervise_process.py")
 
@@ -100,14 +101,14 @@ def lock(file: Path, within: float) -> int:
     Raises BlockingIOError where another holds it for longer than `within` seconds.
     """
     opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    end = time.monotonic() + within
+    end = SYSTEM_CLOCK.monotonic() + within
     while True:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= end:
+            if SYSTEM_CLOCK.monotonic() >= end:
                 os.close(opened)
                 raise
-            time.sleep(0.05)
+            SYSTEM_CLOCK.sleep(0.05)
         else:
             return opened

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import redis
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.deadline import check_key
 from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
 from lapse.timers.redis.listener import RECONNECT, RedisListener
@@ -53,12 +54,12 @@ class KeyIntake:
         self._failed = failed
         self._changes = KeyChanges()
         self._told: set[bytes] = set()
-        self._closed = threading.Event()
         self._gap = threading.Event()
         self._doubted = threading.Event()
-        self._threads: dict[str, threading.Thread] = {}
+        self._learning = BackgroundThread(self._learn_changes, name="lapse-learn")
+        self._looking = BackgroundThread(self._look, name="lapse-look")
         self._scan = KeyScan(
-            client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._closed.wait
+            client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._looking.pause
         )
         events = f"__keyspace@{database(client)}__:".encode()
         self._named = len(events)
@@ -68,24 +69,19 @@ class KeyIntake:
     def ensure(self) -> None:
         """Begin, if not yet. Listening comes first, so that nothing falls between it and the look at all."""
         self._listener.ensure()
-        if self._closed.is_set():
-            return
-        for name, run in (("lapse-learn", self._learn_changes), ("lapse-look", self._look)):
-            before = self._threads.get(name)
-            if before is None or not before.is_alive():
-                if before is not None:
-                    self.look_again()  # what the dead thread had in hand is lost
-                self._threads[name] = threading.Thread(target=run, name=name, daemon=True)
-                self._threads[name].start()
+        for thread in (self._learning, self._looking):
+            if thread.ensure():
+                self.look_again()  # the keys that the ended thread had in hand are lost
 
     def close(self) -> None:
         """Stop."""
-        self._closed.set()
+        for thread in (self._learning, self._looking):
+            thread.close(0.0)
         self._gap.set()
         self._changes.close()
         self._listener.close()
-        for thread in self._threads.values():
-            thread.join(2.0)
+        for thread in (self._learning, self._looking):
+            thread.close()
 
     def look_again(self) -> None:
         """Look at all keys soon: something may have happened that nobody heard of."""
@@ -120,7 +116,7 @@ class KeyIntake:
 
     def _learn_changes(self) -> None:
         failures = 0
-        while not self._closed.is_set():
+        while not self._learning.closing:
             hints = self._changes.take(LEARN_AT_ONCE, 0.5)
             if not hints or self._doubted.is_set():
                 continue
@@ -131,7 +127,7 @@ class KeyIntake:
                 failures += 1
                 if not isinstance(error, Demoted):
                     self._changes.put_back(hints)
-                self._closed.wait(RECONNECT.delay(failures).total_seconds())
+                self._learning.pause(RECONNECT.delay(failures).total_seconds())
             except TimerError as error:
                 self._failed(error)
                 return
@@ -142,9 +138,9 @@ class KeyIntake:
 
     def _look(self) -> None:
         failures = 0
-        while not self._closed.is_set():
+        while not self._looking.closing:
             self._gap.wait(LOOK)
-            if self._closed.is_set():
+            if self._looking.closing:
                 return
             try:
                 self._refit()
@@ -155,7 +151,7 @@ class KeyIntake:
             except TimerUnavailable:
                 failures += 1
                 self._gap.set()
-                self._closed.wait(RECONNECT.delay(failures).total_seconds())
+                self._looking.pause(RECONNECT.delay(failures).total_seconds())
             except TimerError as error:
                 self._failed(error)
                 return
@@ -168,4 +164,4 @@ class KeyIntake:
         if failures == 1:
             self._stumbled(error)
         self._gap.set()
-        self._closed.wait(RECONNECT.delay(failures).total_seconds())
+        self._looking.pause(RECONNECT.delay(failures).total_seconds())

@@ -1,6 +1,5 @@
 """What was given up on: a queue that is looked through, one at a time, and put back as it was."""
 
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -56,4 +55,4 @@ def _looked_through(inbox: Inbox, names: Names) -> Iterator[tuple[list[Copy], li
         end = SYSTEM_CLOCK.monotonic() + BACK_WITHIN
         # The broker takes what is given back bit by bit, and who looks next shall find all of it.
         while inbox.line.count(names.buried) < len(back) and SYSTEM_CLOCK.monotonic() < end:
-            time.sleep(BACK_AGAIN)
+            SYSTEM_CLOCK.sleep(BACK_AGAIN)

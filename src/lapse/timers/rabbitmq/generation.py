@@ -1,7 +1,6 @@
 """The broker's memory of one timer: whether it is the same as before, made where there is none, and restored in it."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -91,7 +90,7 @@ def locked(link: Link, names: Names) -> Iterator[None]:
                         if not link.lost:
                             line.delete_queue(names.lock)
                     return
-            time.sleep(LOCK_AGAIN)
+            SYSTEM_CLOCK.sleep(LOCK_AGAIN)
 
 
 def _read(link: Link, names: Names) -> str:

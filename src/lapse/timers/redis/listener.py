@@ -9,6 +9,7 @@ from typing import Protocol
 import redis
 from redis import exceptions
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.backoff import Backoff
 from lapse.engine.errors import TimerError
 from lapse.timers.redis.server import ANSWER_WITHIN, translated
@@ -56,15 +57,12 @@ class RedisListener:
         self._on_message = on_message
         self._on_connect = on_connect
         self._pattern = pattern
-        self._closed = threading.Event()
         self._leave = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread(self._run, name="lapse-listener")
 
     def ensure(self) -> None:
-        """Listen, if not yet: a fork has no threads of its parent's."""
-        if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
-            self._thread = threading.Thread(target=self._run, name="lapse-listener", daemon=True)
-            self._thread.start()
+        """Start to listen, unless this process listens already."""
+        self._thread.ensure()
 
     def reconnect(self) -> None:
         """Leave the server that is listened to, and connect by its name once more."""
@@ -72,13 +70,11 @@ class RedisListener:
 
     def close(self) -> None:
         """Stop listening."""
-        self._closed.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(LISTEN * 4)
+        self._thread.close(LISTEN * 4)
 
     def _run(self) -> None:
         failures = 0
-        while not self._closed.is_set():
+        while not self._thread.closing:
             with suppress(TimerError), translated():  # the worker's own claims report an absent server
                 failures += 1
                 self._leave.clear()
@@ -87,11 +83,11 @@ class RedisListener:
                         pubsub.psubscribe(self._channel)
                     else:
                         pubsub.subscribe(self._channel)
-                    while not (self._closed.is_set() or self._leave.is_set()):
+                    while not (self._thread.closing or self._leave.is_set()):
                         if self._hear(pubsub).endswith("subscribe"):
                             failures = 0
             if failures:
-                self._closed.wait(RECONNECT.delay(failures).total_seconds())
+                self._thread.pause(RECONNECT.delay(failures).total_seconds())
 
     def _hear(self, pubsub: redis.client.PubSub) -> str:
         """Take note of one message. Returns its type, "" for none."""

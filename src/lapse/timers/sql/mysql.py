@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
@@ -13,6 +12,7 @@ from pymysql.connections import Connection
 from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
@@ -212,7 +212,7 @@ def _run(cursor: Cursor, statement: str, parameters: Parameters) -> int:
         except pymysql.err.OperationalError as error:
             if error.args[0] != ER.LOCK_DEADLOCK or not left:
                 raise
-            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads those who met, keeps no secret
+            SYSTEM_CLOCK.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads those who met, keeps no secret
     raise AssertionError("unreachable: the last try returns or raises")
 
 

@@ -1,9 +1,9 @@
 """Finds out, while claims wait, what somebody else has armed in MySQL: nothing there tells those who sleep."""
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.errors import TimerError
 from lapse.engine.waker import Waker
 
@@ -27,30 +27,23 @@ class MysqlWatch:
     def __init__(self, next_in: Callable[[str], float | None]) -> None:
         self._next_in = next_in
         self._wakers: dict[str, Waker] = {}
-        self._closed = threading.Event()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread(self._run, name="lapse-watch")
 
     def ensure(self, timer: str, waker: Waker) -> None:
-        """Watch, if not yet: a fork has no threads of its parent's."""
+        """Start to watch, unless this process watches already, and wake this waker from now on."""
         self._wakers[timer] = waker
-        with self._starting:
-            if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="lapse-watch", daemon=True)
-                self._thread.start()
+        self._thread.ensure()
 
     def close(self) -> None:
         """Stop watching."""
-        self._closed.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(PAUSE * 2)
+        self._thread.close(PAUSE * 2)
 
     def _run(self) -> None:
-        while not self._closed.is_set():
+        while not self._thread.closing:
             with suppress(TimerError):  # the worker's own claims report an absent server
-                while not self._closed.wait(LOOK):
+                while not self._thread.pause(LOOK):
                     for timer, waker in list(self._wakers.items()):
                         due_in = self._next_in(timer)
                         if due_in is not None and due_in < SOON:
                             waker.wake()
-            self._closed.wait(PAUSE)
+            self._thread.pause(PAUSE)

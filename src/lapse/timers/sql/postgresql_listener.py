@@ -1,12 +1,12 @@
 """Hears what PostgreSQL notifies, in a thread, and lives through the server's absence."""
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 
 import psycopg
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.backoff import Backoff
 from lapse.engine.errors import TimerError
 from lapse.engine.waker import Waker
@@ -23,27 +23,20 @@ class PostgresListener:
     def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
         self._connect = connect
         self._wakers: dict[str, Waker] = {}
-        self._closed = threading.Event()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread(self._run, name="lapse-listener")
 
     def ensure(self, timer: str, waker: Waker) -> None:
-        """Listen, if not yet: a fork has no threads of its parent's."""
+        """Start to listen, unless this process listens already, and wake this waker from now on."""
         self._wakers[timer] = waker
-        with self._starting:
-            if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="lapse-listener", daemon=True)
-                self._thread.start()
+        self._thread.ensure()
 
     def close(self) -> None:
         """Stop listening."""
-        self._closed.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(LISTEN * 4)
+        self._thread.close(LISTEN * 4)
 
     def _run(self) -> None:
         failures = 0
-        while not self._closed.is_set():
+        while not self._thread.closing:
             with suppress(TimerError), translated():  # the worker's own claims report an absent server
                 failures += 1
                 with self._connect() as connection:
@@ -52,10 +45,10 @@ class PostgresListener:
                     for waker in list(self._wakers.values()):  # what was notified in between is lost
                         waker.wake()
                     self._hear(connection)
-            self._closed.wait(RECONNECT.delay(max(failures, 1)).total_seconds())
+            self._thread.pause(RECONNECT.delay(max(failures, 1)).total_seconds())
 
     def _hear(self, connection: psycopg.Connection) -> None:
-        while not self._closed.is_set():
+        while not self._thread.closing:
             for notification in connection.notifies(timeout=LISTEN):
                 waker = self._wakers.get(notification.payload)
                 if waker is not None:

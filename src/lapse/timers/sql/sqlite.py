@@ -1,13 +1,14 @@
 """A deadline table in one SQLite file, for several processes of one host."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import EPOCH, MILLISECOND
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
@@ -163,7 +164,7 @@ def _has_table(connection: sqlite3.Connection) -> bool:
 
 def _run(connection: sqlite3.Connection, name: str, parameters: Parameters) -> list[Row]:
     rows: list[Row] = []
-    values = {**parameters, "now": time.time_ns() // 1_000_000}
+    values = {**parameters, "now": (SYSTEM_CLOCK.now() - EPOCH) // MILLISECOND}
     for statement in _STATEMENTS[name]:
         with closing(connection.cursor()) as cursor:
             cursor.row_factory = None  # an order's own connection may have one

@@ -1,12 +1,12 @@
 """One SQLite file, found by URL: its connections and its errors."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
 
 OLDEST = (3, 35)
@@ -43,14 +43,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def write_ahead(connection: sqlite3.Connection) -> None:
     """Set the file's journal mode to WAL, in which readers do not block writers. The file keeps that mode."""
-    end = time.monotonic() + BUSY
+    end = SYSTEM_CLOCK.monotonic() + BUSY
     while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         try:
             connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
         except sqlite3.OperationalError:
-            if time.monotonic() > end:
+            if SYSTEM_CLOCK.monotonic() > end:
                 raise
-            time.sleep(0.01)
+            SYSTEM_CLOCK.sleep(0.01)
 
 
 @contextmanager

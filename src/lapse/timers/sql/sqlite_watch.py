@@ -1,10 +1,10 @@
 """Notices that another connection, of this process or any, has changed an SQLite file: nothing else tells."""
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from lapse.engine.background import BackgroundThread
 from lapse.engine.waker import Waker
 from lapse.timers.sql.connections import Connections
 
@@ -22,35 +22,28 @@ class SqliteWatch:
         self._connections = connections
         self._inode = inode
         self._wakers: set[Waker] = set()
-        self._closed = threading.Event()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread(self._run, name="lapse-watch")
 
     def ensure(self, waker: Waker) -> None:
-        """Watch, if not yet: a fork has no threads of its parent's."""
+        """Start to watch, unless this process watches already, and wake this waker from now on."""
         self._wakers.add(waker)
-        with self._starting:
-            if (self._thread is None or not self._thread.is_alive()) and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="lapse-watch", daemon=True)
-                self._thread.start()
+        self._thread.ensure()
 
     def close(self) -> None:
         """Stop watching."""
-        self._closed.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(PAUSE * 2)
+        self._thread.close(PAUSE * 2)
         self._connections.close()
 
     def _run(self) -> None:
-        while not self._closed.is_set():
+        while not self._thread.closing:
             with suppress(sqlite3.Error, OSError):  # claims report these
                 self._look()
-            self._closed.wait(PAUSE)
+            self._thread.pause(PAUSE)
 
     def _look(self) -> None:
         """Compare what one connection says again and again, until the file is another one."""
         inode, last, seen = self._inode(), None, -1
-        while not self._closed.wait(LOOK):
+        while not self._thread.pause(LOOK):
             if self._inode() != inode:
                 self._connections.close()
                 return
