@@ -102,14 +102,16 @@ def test_a_thread_that_died_is_replaced_alone(shop: redis.Redis, following: Foll
 
     def both_live() -> bool:
         following.intake.ensure()
-        return all(thread.is_alive() for thread in following.intake._threads.values())
+        return learn.alive and look.alive
 
-    looking = following.intake._threads["lapse-look"]
+    learn, look = following.intake._learning, following.intake._looking
+    looking = look._thread
+    assert looking is not None
     following.before_learning = Failing(TimerRefused("no"), 1)
     shop.set(PREFIX + "1", "x", ex=1000)
-    wait_until(lambda: not following.intake._threads["lapse-learn"].is_alive())
+    wait_until(lambda: not learn.alive)
     assert both_live()
-    assert following.intake._threads["lapse-look"] is looking
+    assert look._thread is looking
     wait_until(lambda: following.learnt == {"1"})
     following.before_looking = Failing(TimerRefused("no"), 1)
     following.intake.look_again()
