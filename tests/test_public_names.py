@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PUBLIC = ["lapse", "lapse.orders", "lapse.testing.servers", "lapse.integrations.django"]
+PUBLIC = ["lapse", "lapse.gateways.alipay", "lapse.integrations.django", "lapse.orders", "lapse.testing.servers"]
 
 
 def imported_names(module: str) -> set[str]:

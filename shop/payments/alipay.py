@@ -7,7 +7,7 @@ from functools import cache
 from django.conf import settings
 
 from lapse.engine.errors import ConfigError
-from lapse.gateways.alipay.gateway import AlipayGateway, AlipaySettings
+from lapse.gateways.alipay import AlipayGateway, AlipaySettings
 from lapse.orders.gateway import Attempt, Ruling
 from shop.payments.models import PaymentAttempt
 

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from lapse.engine.errors import ConfigError
-from lapse.gateways.alipay.gateway import AlipayGateway, MessageRefused
+from lapse.gateways.alipay import AlipayGateway, MessageRefused
 from shop.payments import alipay
 from shop.payments.models import PaymentAttempt
 from shop.payments.notify import PROVIDER, Heard, hear

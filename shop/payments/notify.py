@@ -8,7 +8,7 @@ from enum import StrEnum
 from django.db import transaction
 from django.db.models.functions import Now
 
-from lapse.gateways.alipay.gateway import AlipayGateway, MessageRefused, Notification, TradeStatus
+from lapse.gateways.alipay import AlipayGateway, MessageRefused, Notification, TradeStatus
 from shop.orders import audit_trail
 from shop.orders.models import Order
 from shop.payments.models import OPEN, GatewayMessage, Judged, PaymentAttempt, State

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from lapse.gateways.alipay.gateway import AlipayError, AlipayGateway
+from lapse.gateways.alipay import AlipayError, AlipayGateway
 from lapse.orders.gateway import Attempt
 from shop.orders.models import Order
 from shop.payments.models import OPEN, PaymentAttempt

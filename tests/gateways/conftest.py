@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lapse.gateways.alipay.gateway import AlipayGateway, AlipaySettings
+from lapse.gateways.alipay import AlipayGateway, AlipaySettings
 from lapse.testing.alipay import AlipaySimulator, KeyPair, new_key_pair
 from tests.gateways.listening import Listener
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from lapse.engine.errors import ConfigError, LapseError
-from lapse.gateways.alipay.gateway import (
+from lapse.gateways.alipay import (
     AlipayGateway,
     AlipayRefused,
     AlipaySettings,
@@ -222,6 +223,27 @@ def test_nobody_is_there(settings: AlipaySettings) -> None:
             assert gateway.close(attempt_of("1", LONG_OVER)).verdict == Verdict.UNKNOWN
 
 
+# --- logs ---
+
+
+def test_no_signed_parameter_reaches_a_log(gateway: AlipayGateway, caplog: pytest.LogCaptureFixture) -> None:
+    """Every logger at DEBUG, also those of httpx and httpcore: neither a signature nor the signed content is logged."""
+    number = next(NUMBERS)
+    paid(gateway, number)
+    caplog.clear()
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore", "lapse"):
+        caplog.set_level(logging.DEBUG, name)
+    gateway.query(number)
+    gateway.close(attempt_of(number))
+    gateway.refund(number, AMOUNT, "r1")
+    logged = "\n".join(f"{record.name} {record.getMessage()}" for record in caplog.records)
+    assert "httpx HTTP Request: POST" in logged  # the loggers that must not have it did speak
+    assert "httpcore" in logged
+    for secret in ("sign=", "biz_content", "app_id"):
+        assert secret not in logged
+
+
 # --- what is signed ---
 
 
@@ -345,7 +367,7 @@ def test_wrong_settings_are_named(settings: AlipaySettings, name: str, value: ob
 
 @pytest.mark.parametrize("module", ["httpx", "cryptography"])
 @pytest.mark.parametrize(
-    ("package", "extra"), [("lapse.gateways.alipay.gateway", "alipay"), ("lapse.testing.alipay", "simulator")]
+    ("package", "extra"), [("lapse.gateways.alipay", "alipay"), ("lapse.testing.alipay", "simulator")]
 )
 def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: str) -> None:
     """Without an optional library, the import names the extra."""

@@ -1,1 +1,32 @@
-"""Alipay: the gateway, its messages, its signatures and its settings."""
+"""Alipay: one app's gateway, its settings, and the messages that a shop reads.
+
+A shop imports from here; the modules of this package are internal.
+"""
+
+from lapse.gateways.alipay.gateway import AlipayGateway
+from lapse.gateways.alipay.messages import (
+    AlipayError,
+    AlipayRefused,
+    AlipayUnavailable,
+    Flaw,
+    MessageRefused,
+    Notification,
+    Returned,
+    Trade,
+    TradeStatus,
+)
+from lapse.gateways.alipay.settings import AlipaySettings
+
+__all__ = [
+    "AlipayError",
+    "AlipayGateway",
+    "AlipayRefused",
+    "AlipaySettings",
+    "AlipayUnavailable",
+    "Flaw",
+    "MessageRefused",
+    "Notification",
+    "Returned",
+    "Trade",
+    "TradeStatus",
+]

@@ -1,12 +1,12 @@
-"""Alipay's page pay: a signed link, the notify, and the questions that lapsing asks.
+"""Alipay's page pay: a signed payment link, the notify, and the calls that lapsing makes.
 
-**When a link is over.** No trade exists at Alipay until the buyer scans the link or signs in. Before that, close and
-query both answer ACQ.TRADE_NOT_EXIST while the link can still be paid, so that answer means closed only once the
-link's own end, `time_expire`, is past. The end is therefore put before the order's deadline: `link_ends` takes `margin`
-off for the difference between the shop's clock and Alipay's, and rounds down to the whole second that Alipay knows. At
-the deadline a link that nobody scanned is then over by at least `margin`, and the order lapses at once instead of
-waiting for an answer that cannot come. Rounding up, or no margin, would leave a moment in which a lapsed order can be
-paid. An order that the buyer cancels before the end of an unscanned link stays closing until then.
+**When a link has ended.** Alipay has no trade until the buyer scans the link or signs in. Before that, both close and
+query answer ACQ.TRADE_NOT_EXIST, although the link can still be paid. So that answer means closed only after the
+link's own end, `time_expire`. The end is therefore put before the order's deadline. `link_ends` subtracts `margin`,
+for the difference between the shop's clock and Alipay's, and rounds down to the whole second, Alipay's precision. At
+the deadline an unscanned link has then been over for at least `margin`. So the order lapses at once, instead of waiting
+for an answer that cannot come. Without the margin, or rounded up, a lapsed order could be paid for a moment. An order
+that the buyer cancels before the end of an unscanned link stays closing until that end.
 """
 
 import json
@@ -23,8 +23,6 @@ from lapse.gateways.alipay.messages import (
     AlipayError,
     AlipayRefused,
     AlipayUnavailable,
-    Flaw,
-    MessageRefused,
     Notification,
     Returned,
     Trade,
@@ -37,39 +35,26 @@ from lapse.orders.gateway import Attempt, Ruling, Verdict
 try:
     import httpx
 except ModuleNotFoundError as error:
-    raise MissingLibrary("lapse.gateways.alipay.gateway", "alipay") from error
+    raise MissingLibrary("lapse.gateways.alipay", "alipay") from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "AlipayError",
-    "AlipayGateway",
-    "AlipayRefused",
-    "AlipaySettings",
-    "AlipayUnavailable",
-    "Flaw",
-    "MessageRefused",
-    "Notification",
-    "Returned",
-    "Trade",
-    "TradeStatus",
-]
-
 log = logging.getLogger("lapse")
 
+CHARSET = "utf-8"
 NOT_EXIST = "ACQ.TRADE_NOT_EXIST"
 NOT_CLOSABLE = {"ACQ.TRADE_STATUS_ERROR", "ACQ.REASON_TRADE_STATUS_INVALID", "ACQ.REASON_ILLEGAL_STATUS"}
-"""Close's ways to say that the trade is in a status that cannot be closed: paid, or closed before."""
+"""The codes by which close reports a trade that cannot be closed: it is paid, or was closed before."""
 LONGEST_ANSWER = 1 << 20
 LONGEST_SUBJECT = 256
 LONGEST_NUMBER = 64
 
 
 class AlipayGateway:
-    """One app at Alipay. It may be shared by threads; calls block for at most `timeout` each.
+    """One app at Alipay. Threads may share it; each call blocks for at most `timeout`.
 
-    Whatever Alipay says is believed only if it is signed. `clock` stamps the requests and decides nothing.
+    A message from Alipay is believed only if Alipay's key has signed it. `clock` sets the requests' timestamps only.
     """
 
     def __init__(self, settings: AlipaySettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -77,28 +62,28 @@ class AlipayGateway:
         self._clock = clock
         self._private_key = read_private_key(settings.private_key, "private_key")
         self._public_key = read_public_key(settings.alipay_public_key, "alipay_public_key")
-        # A proxy of the environment is for the world, not for a simulator on this machine.
-        self._http = httpx.Client(timeout=settings.timeout.total_seconds(), trust_env=not settings.is_here)
+        # The environment's proxy serves remote hosts, not a simulator on this machine.
+        self._http = httpx.Client(timeout=settings.timeout.total_seconds(), trust_env=not settings.is_local)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the connections back. A process that has one gateway for all its life need not."""
+        """Close the connections. A process that uses one gateway until it ends need not call this."""
         self._http.close()
 
     # The link.
 
     def link_ends(self, pay_by: datetime) -> datetime:
-        """When a link for an order with this deadline must end, in UTC: a whole second, at least `margin` before it."""
+        """Return when a link must end for this deadline: a whole second in UTC, at least `margin` before it."""
         return (pay_by - self.settings.margin).astimezone(UTC).replace(microsecond=0)
 
     def page_pay_url(self, out_trade_no: str, total_amount: Decimal, subject: str, expire_at: datetime) -> str:
-        """Make the link with which the buyer pays; nobody is asked, so no trade exists yet.
+        """Return the link with which the buyer pays `total_amount` yuan. No call is made, so no trade exists yet.
 
-        `expire_at` is the link's end, as `link_ends` gives it; a fraction of a second is dropped, never added. Alipay
-        refuses to begin or to pay from then on. The same arguments make the same payment, however often.
-        Raises ValueError for what Alipay would not take.
+        `expire_at` is the link's end, as `link_ends` returns it; a fraction of a second is dropped, never added. From
+        then on Alipay refuses to start or to complete a payment. The same arguments always mean the same payment.
+        Raises ValueError for an argument that Alipay would refuse.
         """
         if not (
             0 < len(out_trade_no) <= LONGEST_NUMBER
@@ -107,11 +92,11 @@ class AlipayGateway:
         ):
             raise ValueError(f"{out_trade_no!r} must be up to {LONGEST_NUMBER} letters, digits and underscores")
         if total_amount <= 0 or total_amount != round(total_amount, 2):
-            raise ValueError(f"{total_amount} is no amount in yuan and fen")
+            raise ValueError(f"{total_amount} must be an amount in yuan, above 0, with at most two decimals")
         if not 0 < len(subject) <= LONGEST_SUBJECT or set(subject) & set("/=&"):
             raise ValueError(f"{subject!r} must be up to {LONGEST_SUBJECT} characters without / = &")
         if expire_at.tzinfo is None:
-            raise ValueError("expire_at must be aware")
+            raise ValueError("expire_at must have a time zone")
         content = {
             "out_trade_no": out_trade_no,
             "total_amount": f"{total_amount:.2f}",
@@ -122,24 +107,24 @@ class AlipayGateway:
         addresses = {"notify_url": self.settings.notify_url, "return_url": self.settings.return_url}
         return self._address(self._signed("alipay.trade.page.pay", content, addresses))
 
-    # What Alipay says by itself.
+    # Messages that Alipay sends.
 
     def read_notify(self, form: "Mapping[str, str]") -> Notification:
-        """Verify a notify's signature, app and seller, and read it. Raises MessageRefused, whatever is in the form."""
+        """Return the notify, its signature, app and seller verified. Raises only MessageRefused, for any form."""
         return messages.read_notify(
             form, self._public_key, app_id=self.settings.app_id, seller_id=self.settings.seller_id
         )
 
     def read_return(self, query: "Mapping[str, str]") -> Returned:
-        """Verify the parameters with which the buyer comes back. Raises MessageRefused."""
+        """Return the parameters with which the buyer's browser came back, verified. Raises MessageRefused."""
         return messages.read_return(
             query, self._public_key, app_id=self.settings.app_id, seller_id=self.settings.seller_id
         )
 
-    # What it is asked.
+    # Calls to Alipay.
 
     def query(self, out_trade_no: str) -> Trade | None:
-        """Ask for the trade; None where there is none, which it still may become while its link has not ended.
+        """Return the trade, or None if Alipay has none. A trade may still begin until the link's end.
 
         Raises AlipayUnavailable or AlipayRefused.
         """
@@ -152,16 +137,16 @@ class AlipayGateway:
         try:
             trade = messages.read_trade(answer, "trade_status")
         except ValueError as error:
-            raise AlipayUnavailable(f"Alipay's answer cannot be read: {error}") from error
+            raise AlipayUnavailable(f"Alipay's answer to a query is incomplete: {error}") from error
         if trade.out_trade_no != out_trade_no:
-            raise AlipayUnavailable(f"asked for {out_trade_no}, Alipay answered on {trade.out_trade_no}")
+            raise AlipayUnavailable(f"Alipay was asked about {out_trade_no} and answered about {trade.out_trade_no}")
         return trade
 
     def close(self, attempt: Attempt) -> Ruling:
-        """Close the attempt so that it cannot be paid any more, or find that it was paid. Raises nothing of its own.
+        """Close the attempt so that it cannot be paid any more; return the verdict. Raises no AlipayError.
 
-        CLOSED: Alipay has closed it, or there is no trade and `attempt.expires_in` says that its link ended at least
-        `margin` ago. PAID: with the amount in yuan, not compared with the order's, and Alipay's own trade number.
+        CLOSED: Alipay has closed it; or Alipay has no trade, and by `attempt.expires_in` the link ended at least
+        `margin` ago. PAID: with Alipay's own trade number and the amount in yuan, not yet compared with the order's.
         UNKNOWN: no answer, or one that decides nothing; the log has the reason.
         """
         try:
@@ -171,9 +156,9 @@ class AlipayGateway:
             return Ruling(attempt, Verdict.UNKNOWN)
 
     def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> Decimal:
-        """Give `amount` yuan back; returns what was given back in all. Repeating it with one number refunds once.
+        """Refund `amount` yuan; return the total refunded so far. Repeated with one request number, it refunds once.
 
-        Raises AlipayUnavailable, after which it is to be repeated with the same number, or AlipayRefused.
+        Raises AlipayUnavailable: repeat the call with the same request number. Raises AlipayRefused.
         """
         content = {"out_trade_no": out_trade_no, "refund_amount": f"{amount:.2f}", "out_request_no": out_request_no}
         return Decimal(str(self._call("alipay.trade.refund", content).get("refund_fee", "0")))
@@ -199,24 +184,26 @@ class AlipayGateway:
         return Ruling(attempt, Verdict.UNKNOWN, provider_reference=trade.trade_no)
 
     def _without_trade(self, attempt: Attempt) -> Ruling:
-        # `expires_in` was read before Alipay was asked, so the link has ended by the time of the answer all the more.
+        # `expires_in` was read before Alipay was asked, so at the time of the answer even less of the link is left.
         if attempt.expires_in is not None and attempt.expires_in <= -self.settings.margin:
             return Ruling(attempt, Verdict.CLOSED)
         log.info("attempt %s stays open: no buyer has scanned its link, which has not ended", attempt.reference)
         return Ruling(attempt, Verdict.UNKNOWN)
 
     def _call(self, method: str, content: dict[str, str]) -> dict[str, Any]:
-        """Ask Alipay. Raises AlipayUnavailable or AlipayRefused."""
+        """Return Alipay's answer to one call. Raises AlipayUnavailable or AlipayRefused."""
         parameters = self._signed(method, content, {})
-        body = {"biz_content": parameters.pop("biz_content")}
+        # The signed parameters are the body, because libraries and proxies log addresses. Only the charset is in the
+        # address as well: Alipay must know it before it decodes the body.
+        address = self._address({"charset": CHARSET})
         give_up_at = self._clock.monotonic() + self.settings.timeout.total_seconds()
         answer = bytearray()
         try:
-            with self._http.stream("POST", self._address(parameters), data=body) as response:
+            with self._http.stream("POST", address, data=parameters) as response:
                 for chunk in response.iter_bytes():
                     answer += chunk
                     if self._clock.monotonic() > give_up_at or len(answer) > LONGEST_ANSWER:
-                        raise AlipayUnavailable(f"{method}: the answer does not end")
+                        raise AlipayUnavailable(f"{method}: the answer is too slow or too long")
                 if response.status_code != httpx.codes.OK:
                     raise AlipayUnavailable(f"{method}: HTTP status {response.status_code}")
                 return messages.read_answer(answer.decode(), method, self._public_key)
@@ -228,7 +215,7 @@ class AlipayGateway:
             "app_id": self.settings.app_id,
             "method": method,
             "format": "JSON",
-            "charset": "utf-8",
+            "charset": CHARSET,
             "sign_type": SIGN_TYPE,
             "timestamp": messages.china_time(self._clock.now()),
             "version": "1.0",

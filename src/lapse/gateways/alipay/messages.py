@@ -1,9 +1,11 @@
-"""What Alipay says, read and believed only if it is signed: answers to calls, notifies, and the return page's address.
+"""Alipay's messages, verified and read: answers to calls, notifies, and the return page's parameters.
 
+```
 AlipayError
-├── AlipayUnavailable   no answer, or one that cannot be believed: nothing may be concluded
-├── AlipayRefused       a signed answer, and it was no
+├── AlipayUnavailable   no answer, or one that cannot be believed: decide nothing
+├── AlipayRefused       a signed answer that refuses the call
 └── MessageRefused      a notify or return that is not from Alipay, or not for this shop
+```
 """
 
 import json
@@ -28,15 +30,15 @@ _DECODER = json.JSONDecoder()
 
 
 class AlipayError(LapseError):
-    """Base of what can go wrong between the shop and Alipay."""
+    """Base of the errors between the shop and Alipay."""
 
 
 class AlipayUnavailable(AlipayError):
-    """No answer, or none that can be believed. Whether the call took effect is unknown; it may be repeated."""
+    """No answer, or none that can be believed. The call may or may not have taken effect; it may be repeated."""
 
 
 class AlipayRefused(AlipayError):
-    """Alipay answered no; `code` and `sub_code` are its own, such as 40004 and ACQ.TRADE_NOT_EXIST."""
+    """Alipay refused the call; `code` and `sub_code` are Alipay's, such as 40004 and ACQ.TRADE_NOT_EXIST."""
 
     def __init__(self, code: str, sub_code: str, message: str) -> None:
         super().__init__(f"Alipay refused: {code} {sub_code} {message}".rstrip())
@@ -54,7 +56,7 @@ class Flaw(StrEnum):
 
 
 class MessageRefused(AlipayError):
-    """A message that must not be believed; `flaw` says why."""
+    """A message that must not be believed; `flaw` is the reason."""
 
     def __init__(self, flaw: Flaw, message: str) -> None:
         super().__init__(message)
@@ -62,24 +64,24 @@ class MessageRefused(AlipayError):
 
 
 class TradeStatus(StrEnum):
-    """Where a trade stands at Alipay."""
+    """The status of a trade at Alipay."""
 
     WAIT_BUYER_PAY = "WAIT_BUYER_PAY"
     TRADE_CLOSED = "TRADE_CLOSED"
     """Closed unpaid, or fully refunded after it was paid."""
     TRADE_SUCCESS = "TRADE_SUCCESS"
     TRADE_FINISHED = "TRADE_FINISHED"
-    """Paid, and it cannot be refunded any more."""
+    """Paid, and no refund is possible any more."""
 
     @property
     def paid(self) -> bool:
-        """Whether the buyer's money has come, and stays."""
+        """Return whether the buyer has paid, and the money has not been refunded in full."""
         return self in (TradeStatus.TRADE_SUCCESS, TradeStatus.TRADE_FINISHED)
 
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One trade: the shop's number, Alipay's number, and the amount in yuan."""
+    """One trade: the shop's number, Alipay's number, the status, and the amount in yuan."""
 
     out_trade_no: str
     trade_no: str
@@ -89,7 +91,7 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notify, verified: from Alipay, for this app and seller. The amount is still to be compared with the order's."""
+    """A verified notify: from Alipay, for this app and seller. The shop must compare the amount with the order's."""
 
     trade: Trade
     notify_id: str
@@ -98,7 +100,7 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What the return page's address says, verified. It says nothing about the status: ask, or wait for the notify."""
+    """The verified parameters of the return page. They have no status: query the trade, or wait for the notify."""
 
     out_trade_no: str
     trade_no: str
@@ -106,12 +108,12 @@ class Returned:
 
 
 def china_time(moment: datetime) -> str:
-    """Write it as Alipay does, in China's time; the fraction of a second is dropped."""
+    """Return the moment in Alipay's format and China's time; the fraction of a second is dropped."""
     return moment.astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def read_answer(text: str, method: str, key: PublicKey) -> dict[str, Any]:
-    """Read the answer to a call of `method`, signed over its exact text.
+    """Return the answer to a call of `method`; Alipay signs its exact text.
 
     Raises AlipayUnavailable or AlipayRefused.
     """
@@ -122,7 +124,7 @@ def read_answer(text: str, method: str, key: PublicKey) -> dict[str, Any]:
     answer, exact = members.get(method.replace(".", "_") + "_response") or members.get("error_response") or (None, "")
     signature, _ = members.get("sign", ("", ""))
     if not isinstance(answer, dict):
-        raise AlipayUnavailable(f"Alipay's answer has nothing on {method}")
+        raise AlipayUnavailable(f"Alipay's answer has no response to {method}")
     code, sub_code, message = (str(answer.get(name, "")) for name in ("code", "sub_code", "sub_msg"))
     if not isinstance(signature, str) or not is_signed(key, exact, signature):
         raise AlipayUnavailable(f"Alipay's answer is not signed by its key: {code} {sub_code} {message}".rstrip())
@@ -134,7 +136,7 @@ def read_answer(text: str, method: str, key: PublicKey) -> dict[str, Any]:
 
 
 def read_trade(message: Mapping[str, Any], status: str) -> Trade:
-    """Read the trade that a message is about; `status` names the field with its status. Raises ValueError."""
+    """Return the trade of a message; `status` names the field that has the trade's status. Raises ValueError."""
     return Trade(
         _text(message, "out_trade_no"),
         _text(message, "trade_no"),
@@ -144,7 +146,7 @@ def read_trade(message: Mapping[str, Any], status: str) -> Trade:
 
 
 def read_notify(form: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> Notification:
-    """Verify a notify and read it. Raises MessageRefused."""
+    """Return the notify, verified. Raises MessageRefused."""
     _verify(form, key, app_id=app_id, seller_id=seller_id)
     try:
         return Notification(read_trade(form, "trade_status"), form.get("notify_id", ""), dict(form))
@@ -153,7 +155,7 @@ def read_notify(form: Mapping[str, str], key: PublicKey, *, app_id: str, seller_
 
 
 def read_return(query: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> Returned:
-    """Verify what the buyer's browser brings back. Raises MessageRefused."""
+    """Return the parameters that the buyer's browser brings back, verified. Raises MessageRefused."""
     _verify(query, key, app_id=app_id, seller_id=seller_id)
     try:
         return Returned(_text(query, "out_trade_no"), _text(query, "trade_no"), _amount(_text(query, "total_amount")))
@@ -172,7 +174,7 @@ def _verify(message: Mapping[str, str], key: PublicKey, *, app_id: str, seller_i
 
 
 def _members(text: str) -> dict[str, tuple[Any, str]]:
-    """Take an object apart: each member's value, and the exact text that it was written as. Raises ValueError."""
+    """Return each member of a JSON object: its value, and its exact text. Raises ValueError."""
     found: dict[str, tuple[Any, str]] = {}
     at = _skip(text, 0)
     separator = "{"
@@ -180,14 +182,14 @@ def _members(text: str) -> dict[str, tuple[Any, str]]:
         name, at = _DECODER.raw_decode(text, _skip(text, at + 1))
         at = _skip(text, at)
         if not isinstance(name, str) or name in found or text[at : at + 1] != ":":
-            raise ValueError(f"no object with distinct names, at {at}")
+            raise ValueError(f"a JSON object with distinct names is expected, at character {at}")
         start = _skip(text, at + 1)
         value, end = _DECODER.raw_decode(text, start)
         found[name] = (value, text[start:end])
         at = _skip(text, end)
         separator = ","
     if text[at : at + 1] != "}" or _skip(text, at + 1) != len(text):
-        raise ValueError(f"the object does not end at {at}")
+        raise ValueError(f"the JSON object does not end at character {at}")
     return found
 
 
@@ -205,5 +207,5 @@ def _text(message: Mapping[str, Any], name: str) -> str:
 
 def _amount(text: str) -> Decimal:
     if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"{text!r} is no amount")
+        raise ValueError(f"{text!r} is not an amount")
     return Decimal(text)

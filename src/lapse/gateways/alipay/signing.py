@@ -18,7 +18,7 @@ try:
         load_pem_public_key,
     )
 except ModuleNotFoundError as error:
-    raise MissingLibrary("lapse.gateways.alipay.gateway", "alipay") from error
+    raise MissingLibrary("lapse.gateways.alipay", "alipay") from error
 
 PrivateKey = RSAPrivateKey
 PublicKey = RSAPublicKey
@@ -28,9 +28,9 @@ LEAST_BITS = 2048
 
 
 def signed_text(parameters: Mapping[str, str], *, leave_out: Iterable[str] = ("sign",)) -> str:
-    """Join `name=value` of the parameters by `&`, sorted by name; those without a value are no part of it.
+    """Return the text to sign: each `name=value`, sorted by name, joined by `&`. Empty values are left out.
 
-    A request's text covers `sign_type`; for a notify and for the return page it is left out as well.
+    A request's text includes `sign_type`; for a notify and for the return page, leave `sign_type` out too.
     """
     without = set(leave_out)
     return "&".join(
@@ -44,31 +44,31 @@ def sign(key: PrivateKey, text: str) -> str:
 
 
 def is_signed(key: PublicKey, text: str, signature: str) -> bool:
-    """Whether this is the owner's signature of the text. Anything else in `signature` is a no, never an error."""
+    """Return whether `signature` is the key owner's signature of the text. Garbage is False, never an error."""
     try:
         key.verify(base64.b64decode(signature, validate=True), text.encode(), PKCS1v15(), SHA256())
     except (InvalidSignature, binascii.Error, ValueError):
-        return False  # ValueError: letters outside ASCII in the signature, or half a character in the text
+        return False  # ValueError: non-ASCII letters in the signature, or a lone surrogate in the text
     return True
 
 
 def read_private_key(text: str, name: str) -> PrivateKey:
-    """Read a private key: PEM, or the bare base64 that Alipay's key tool writes. Raises ConfigError, naming `name`."""
+    """Return a private key from PEM, or the bare base64 of Alipay's key tool. Raises ConfigError, naming `name`."""
     try:
         key = load_pem_private_key(text.encode(), None) if _is_pem(text) else load_der_private_key(_bare(text), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{name} is no private key: give PEM without a password, or its base64 alone") from error
+        raise ConfigError(f"{name} is no private key: set PEM without a password, or its base64 alone") from error
     if not isinstance(key, RSAPrivateKey) or key.key_size < LEAST_BITS:
         raise ConfigError(f"{name} must be an RSA key of at least {LEAST_BITS} bits")
     return key
 
 
 def read_public_key(text: str, name: str) -> PublicKey:
-    """Read a public key: PEM, or the bare base64 that Alipay's site shows. Raises ConfigError, naming `name`."""
+    """Return a public key from PEM, or the bare base64 that Alipay's site shows. Raises ConfigError, naming `name`."""
     try:
         key = load_pem_public_key(text.encode()) if _is_pem(text) else load_der_public_key(_bare(text))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{name} is no public key: give PEM, or its base64 alone") from error
+        raise ConfigError(f"{name} is no public key: set PEM, or its base64 alone") from error
     if not isinstance(key, RSAPublicKey) or key.key_size < LEAST_BITS:
         raise ConfigError(f"{name} must be an RSA key of at least {LEAST_BITS} bits")
     return key
