@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from lapse.testing.servers import PostgresServer, RabbitServer
 from tests.certificate import Certificate, sign_for_localhost
 from tests.rabbit_here import skip_without_rabbit

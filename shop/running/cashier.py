@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapse.testing.alipay.app import APP_ID, SELLER_ID
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from shop.running import alipay_keys
 from shop.running.alipay_keys import KeyFiles
 from shop.running.choices import Choices

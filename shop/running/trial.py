@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lapse.testing.ports import free_port
 from lapse.testing.postgres_server import PostgresServer
-from lapse.testing.redis_server import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OPENS_WITHIN = 180.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from tests.docs.pages import CHECKOUT, Step
 
 PATIENCE = 90.0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from tests.shop.test_run import Run
 
 PATIENCE_MS = 60_000

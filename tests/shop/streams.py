@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 
 PATIENCE = 60.0
 

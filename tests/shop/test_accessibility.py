@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from tests.shop.browsing import (
     AXE,
     LANGUAGES,

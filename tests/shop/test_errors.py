@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
 from lapse.testing.alipay import new_key_pair
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from shop.pages import errors
 
 KEYS = new_key_pair()

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from lapse.testing.alipay import Buyer
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from lapse.testing.servers import PostgresServer, RedisServer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -92,8 +92,10 @@ class Run:
         return not self.processes()
 
     def child(self, words: str) -> int:
-        """Return the number of the program whose command has these words; its leash has them too."""
-        wanted = [number for number, line in self.processes().items() if words in line and "leash" not in line]
+        """Return the number of the program whose command has these words; the supervisor has them too."""
+        wanted = [
+            number for number, line in self.processes().items() if words in line and "supervise_process" not in line
+        ]
         assert wanted, self.processes()
         return wanted[0]
 

@@ -16,7 +16,7 @@ import pytest
 from lapse.engine.errors import LapseError
 from lapse.gateways.alipay.signing import read_private_key, sign, signed_text
 from lapse.testing.alipay import AlipaySimulator, Buyer, new_key_pair
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from tests.gateways.listening import Listener, eventually
 
 CHINA = timedelta(hours=8)

@@ -52,7 +52,7 @@ def test_it_starts_crashes_and_comes_back() -> None:
         process = server.pid
         server.freeze()  # stopping a frozen one must not hang
     assert not alive(process)
-    assert not server.home.exists()
+    assert not server.directory.exists()
 
 
 def test_below_a_private_and_deep_directory(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_it_dies_with_its_starter(tmp_path: Path) -> None:
 
 def test_one_server_at_a_time_uses_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two servers on the same files would spoil them, so the second is refused."""
-    monkeypatch.setattr("lapse.testing.mariadb_server.STOP_WITHIN", -4.5)
+    monkeypatch.setattr("lapse.testing.private_server.STOP_WITHIN", -4.5)
     with MariaDbServer(tmp_path) as first:
         with pytest.raises(ServerFailed, match="another server uses"):
             MariaDbServer(tmp_path).start()

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from lapse.testing.redis_wire import RedisAnswered, ask
 from lapse.testing.servers import PostgresServer, RabbitServer, RedisServer, ServerFailed, redis_binaries
 from tests.rabbit_here import skip_without_rabbit
@@ -67,6 +68,14 @@ def test_redis_crash_loses_what_was_not_kept(redis: RedisServer) -> None:
         assert redis.pid != process
 
 
+def test_a_server_that_ended_by_itself_can_be_started_again() -> None:
+    """Without `stop()` or `kill()`, the ended server's lock on its directory does not keep the next one out."""
+    with RedisServer() as redis:
+        os.kill(redis.pid, signal.SIGKILL)
+        assert eventually(lambda: not redis.running)
+        assert redis.start().ask("PING") == "PONG"
+
+
 def test_redis_keeps_its_data_in_a_directory(tmp_path: Path) -> None:
     """With an append-only file the data is there for the next server of the same directory."""
     for expected in (None, "1"):
@@ -98,7 +107,7 @@ def test_redis_password_and_settings() -> None:
 
 def test_a_free_port_is_given_to_one_only() -> None:
     """Whoever draws the same number as another, here or in a process of its own, is given another port."""
-    draw = "import random; from lapse.testing.redis_server import free_port; random.seed(7); print(free_port())"
+    draw = "import random; from lapse.testing.ports import free_port; random.seed(7); print(free_port())"
     state = random.getstate()
     try:
         random.seed(7)
@@ -178,7 +187,7 @@ for server in servers:
     thread.start()
     thread.join()
 if sys.argv[1] == "forked" and os.fork() == 0:
-    signal.pause()  # a copy that holds the leash's pipe open
+    signal.pause()  # a copy that holds the supervisor's pipe open
     os._exit(0)
 print(*(server.pid for server in servers), flush=True)
 sys.stdin.read()
@@ -216,8 +225,7 @@ def test_one_server_at_a_time_uses_a_directory(
     server: type[RedisServer | PostgresServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two servers on the same files would spoil them, so the second is refused."""
-    monkeypatch.setattr("lapse.testing.redis_server.STOP_WITHIN", -4.5)
-    monkeypatch.setattr("lapse.testing.postgres_server.STOP_WITHIN", -4.5)
+    monkeypatch.setattr("lapse.testing.private_server.STOP_WITHIN", -4.5)
     with server(tmp_path) as first:
         with pytest.raises(ServerFailed, match="another server uses"):
             server(tmp_path).start()

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import ago
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from lapse.testing.servers import MariaDbServer
 from lapse.timers.sql.mysql import MysqlTimer
 from lapse.timers.sql.mysql_server import settings_of

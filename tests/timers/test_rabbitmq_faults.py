@@ -15,7 +15,7 @@ import pytest
 from lapse import Claim, Deadline, Timer, TimerUnavailable, open_timer
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing.conformance import LONG, PATIENCE, ago, ahead, keys_of, wait_until
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq import claiming, publisher
 from lapse.timers.rabbitmq.address import Address

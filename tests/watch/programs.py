@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from lapse.testing.redis_server import free_port
+from lapse.testing.ports import free_port
 from tests.engine.running import wait_until
 
 HERE = Path(__file__).parent

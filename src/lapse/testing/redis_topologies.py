@@ -1,4 +1,4 @@
-"""Redis as larger shops run it: a cluster of three masters, and a master with a replica watched by Sentinel."""
+"""Redis as larger shops run it: a cluster of three masters, and a master with a replica, watched by Sentinel."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -6,17 +6,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.testing.redis_server import RedisServer, ServerFailed
+from lapse.testing.private_server import ServerFailed, wait_until
+from lapse.testing.redis_server import RedisServer
 from lapse.testing.redis_wire import RedisAnswered
 
 SLOTS = 16_384
 READY_WITHIN = 60.0
-"""Seconds that several servers may take to agree with each other."""
+"""Seconds that several servers may take to agree."""
 
 
 class RedisCluster:
-    """Three masters without replicas, each with a third of the slots. `nodes` are their servers, as RedisServer."""
+    """Three masters without replicas, each with a third of the slots. `nodes` are their servers.
+
+    `node_timeout_ms` is after how many milliseconds without an answer a node counts as failed.
+    """
 
     def __init__(self, *, binary: Path | None = None, node_timeout_ms: int = 2000) -> None:
         settings = {"cluster-enabled": "yes", "cluster-node-timeout": str(node_timeout_ms)}
@@ -25,11 +28,11 @@ class RedisCluster:
 
     @property
     def url(self) -> str:
-        """The address of the first node; a client learns of the others from it."""
+        """The address of the first node; a client learns the other addresses from that node."""
         return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
 
     def node_of(self, slot: int) -> RedisServer:
-        """Return the node that was given this slot."""
+        """Return the node that serves this slot."""
         return next(node for node, share in zip(self.nodes, self._shares(), strict=True) if slot in share)
 
     def __enter__(self) -> Self:
@@ -53,7 +56,10 @@ class RedisCluster:
 
 
 class RedisSentinel:
-    """One master, one replica, and an odd number of sentinels that watch the master under the name `service`."""
+    """One master, one replica, and an odd number of sentinels that watch the master under the name `service`.
+
+    `down_after_ms` is after how many milliseconds without an answer a sentinel counts the master as failed.
+    """
 
     def __init__(
         self, *, binary: Path | None = None, sentinels: int = 1, service: str = "lapse", down_after_ms: int = 1000
@@ -69,20 +75,22 @@ class RedisSentinel:
     @property
     def url(self) -> str:
         """The addresses of the sentinels, then the service, then the database."""
-        return f"redis+sentinel://{','.join(f'127.0.0.1:{one.port}' for one in self.sentinels)}/{self.service}/0"
+        return (
+            f"redis+sentinel://{','.join(f'127.0.0.1:{sentinel.port}' for sentinel in self.sentinels)}/{self.service}/0"
+        )
 
     @property
     def master(self) -> RedisServer:
-        """The server that the first sentinel holds to be the master just now."""
+        """The server that is the master now, according to the first sentinel."""
         answer = self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
         port = answer[1] if isinstance(answer, list) else None
         return next(server for server in self.servers if str(server.port) == port)
 
     def kill_master(self) -> RedisServer:
-        """End the master by SIGKILL, wait until the replica was made the master, and return that one."""
-        fallen = self.master
-        fallen.kill()
-        _until("the replica is the master", lambda: self.master is not fallen and _role(self.master) == "master")
+        """End the master by SIGKILL, wait until the replica is the master, and return the new master."""
+        killed = self.master
+        killed.kill()
+        _until("the replica is the master", lambda: self.master is not killed and _role(self.master) == "master")
         return self.master
 
     def __enter__(self) -> Self:
@@ -134,11 +142,11 @@ def _has_replica(master: RedisServer) -> bool:
     return isinstance(answer, list) and bool(answer[2])
 
 
-def _until(what: str, holds: Callable[[], bool]) -> None:
-    end = SYSTEM_CLOCK.monotonic() + READY_WITHIN
-    while SYSTEM_CLOCK.monotonic() < end:
+def _until(what: str, condition: Callable[[], bool]) -> None:
+    def holds() -> bool:
         with suppress(OSError, RedisAnswered):
-            if holds():
-                return
-        SYSTEM_CLOCK.sleep(0.05)
-    raise ServerFailed(f"waited in vain for {READY_WITHIN:.0f} s until {what}")
+            return condition()
+        return False
+
+    if not wait_until(holds, READY_WITHIN):
+        raise ServerFailed(f"after {READY_WITHIN:.0f} s still not true: {what}")

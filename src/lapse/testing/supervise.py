@@ -1,6 +1,6 @@
-"""Start a program that cannot outlive whoever started it, even when that one is killed by SIGKILL.
+"""Start a program that cannot outlive its starter, even when the starter is killed by SIGKILL.
 
-A small process, the leash, stands between the two: `supervise_process.py`, which says how it is done.
+A small process, the supervisor, stands between the two: see `supervise_process.py`.
 """
 
 import fcntl
@@ -9,19 +9,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from lapse.engine.clock import SYSTEM_CLOCK
 
-LEASH = Path(__file__).with_name("supervise_process.py")
+SUPERVISOR = Path(__file__).with_name("supervise_process.py")
 
 
-class Leashed(subprocess.Popen[bytes]):
-    """A command on its leash. As a process, this is the leash; `child` is the number of the command's own process.
+class Supervised(subprocess.Popen[bytes]):
+    """A command under supervision. The Popen itself is the supervisor; `child` is the process id of the command.
 
-    It ends when the command and all that the command started have ended, with the command's exit code, or 128 plus
-    the number of the signal that ended it. SIGTERM, SIGINT, SIGHUP and SIGQUIT sent to it are passed on.
+    The supervisor ends when the command and every process that the command started have ended. Its exit code is the
+    command's, or 128 plus the number of the signal that ended the command. The supervisor passes SIGTERM, SIGINT,
+    SIGHUP and SIGQUIT on to the command.
     """
 
     child: int
@@ -32,17 +34,18 @@ class Leashed(subprocess.Popen[bytes]):
         return self.poll() is None
 
     def end(self, number: signal.Signals, within: float) -> int:
-        """Send the signal and wait until all is gone, after `within` seconds by force. Returns the exit code."""
+        """Send the signal, and SIGKILL after `within` seconds. Return the exit code once all processes have ended."""
         if self.running:
             os.kill(self.child if number is signal.SIGKILL else self.pid, number)
         try:
             self.wait(within)
         except subprocess.TimeoutExpired:
-            os.kill(self.child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # only what the command started is left; the supervisor ends that
+                os.kill(self.child, signal.SIGKILL)
         return self.close()
 
     def close(self) -> int:
-        """Let go of the leash and wait for its end. Returns the exit code."""
+        """Close the pipe that says the starter lives, wait for the supervisor's end and return the exit code."""
         if self.stdin is not None:
             self.stdin.close()
         return self.wait()
@@ -57,48 +60,50 @@ def start(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     keep: int | None = None,
-) -> Leashed:
-    """Start `command` on a leash; its standard output and error go to `output`.
+) -> Supervised:
+    """Start `command` under supervision and return its process; its standard output and error go to `output`.
 
-    When the starter dies the command is sent SIGTERM, and after `grace` seconds SIGKILL. The command has a session
+    When the starter dies the command receives SIGTERM, and after `grace` seconds SIGKILL. The command has a session
     of its own, so Ctrl-C at the terminal does not reach it.
 
-    `user` is whom to become first, where the starter is root. Such a command keeps one right of root's, to pass
-    directories that are closed to others, so that it works below a private directory.
+    `user` is the account that the command becomes first, where the starter is root. Such a command keeps one right
+    of root's, to pass directories that are closed to others, so that it works below a private directory.
 
-    `keep` is an open file that the leash holds open until the command has ended: a lock on it lasts as long.
+    `keep` is an open file that the supervisor holds open until the command has ended: a lock on it lasts as long.
+
+    Raises ChildProcessError where the supervisor could not start the command.
     """
-    told, tell = os.pipe()
-    leash = [sys.executable, "-I", "-S", str(LEASH), f"--parent={os.getpid()}", f"--tell={tell}", f"--grace={grace}"]
+    reading, writing = os.pipe()
+    options = [f"--parent={os.getpid()}", f"--report={writing}", f"--grace={grace}"]
     if user is not None:
-        leash.append(f"--user={user}")
+        options.append(f"--user={user}")
     if keep is not None:
-        leash.append(f"--keep={keep}")
+        options.append(f"--keep={keep}")
     try:
-        leashed = Leashed(
-            [*leash, "--", *command],
+        process = Supervised(
+            [sys.executable, "-I", "-S", str(SUPERVISOR), *options, "--", *command],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
             env=environment,
             cwd=directory,
             start_new_session=True,
-            pass_fds=(tell,) if keep is None else (tell, keep),
+            pass_fds=(writing,) if keep is None else (writing, keep),
         )
     finally:
-        os.close(tell)
-        number = os.read(told, 32)  # nothing, where the leash ended before it could say
-        os.close(told)
-    if not number:
-        raise ChildProcessError(f"could not start {command[0]}: exit code {leashed.close()}")
-    leashed.child = int(number)
-    return leashed
+        os.close(writing)
+        child = os.read(reading, 32)  # empty where the supervisor ended before it could report
+        os.close(reading)
+    if not child:
+        raise ChildProcessError(f"could not start {command[0]}: exit code {process.close()}")
+    process.child = int(child)
+    return process
 
 
 def lock(file: Path, within: float) -> int:
-    """Lock the file, as only one process can, and return it open. The system lets go when its last holder ends.
+    """Lock the file for this process alone and return it open. The system unlocks it when its last holder ends.
 
-    Raises BlockingIOError where another holds it for longer than `within` seconds.
+    Raises BlockingIOError where another process holds the lock for longer than `within` seconds.
     """
     opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = SYSTEM_CLOCK.monotonic() + within

@@ -1,8 +1,8 @@
-"""The process between a program and the one who started it: ends the program when its starter is gone.
+"""The supervisor: a process between a program and the program's starter. It ends the program when the starter ends.
 
-It holds the reading end of a pipe whose other end only the starter has: the end of the pipe, or a new parent, means
-that the starter is gone. (The kernel's own parent-death signal alone would not do: it fires when the starting
-*thread* ends.) It is run as a file, with the standard library only, so it starts within some 20 ms.
+The supervisor holds the reading end of a pipe; only the starter has the writing end. The end of the pipe, or a new
+parent, means that the starter has ended. (The kernel's parent-death signal is not enough: it fires when the starting
+*thread* ends.) This file is run as a script, with the standard library only, so that it starts within about 20 ms.
 """
 
 import argparse
@@ -17,49 +17,52 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-LOOK_AGAIN = 1.0
-"""Seconds between two looks at the parent: a forked copy of the starter may hold the pipe open."""
+CHECK_PARENT_EVERY = 1.0
+"""Seconds between two checks of the parent: a forked copy of the starter may hold the pipe open."""
 
 ORPHANS_END = 5.0
-"""Seconds that what the program itself started has to end by itself, before it is killed."""
+"""Seconds in which processes that the program itself started may end by themselves, before they are killed."""
 
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECUREBITS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT = 1, 8, 28, 36, 47
 NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_OVERRIDE, CAPABILITY_VERSION, AMBIENT_RAISE = 1, 0x20080522, 2
 
 
-class Leash:
-    """The process between: starts the command, watches both sides, and ends with the command's exit code."""
+class Supervisor:
+    """Starts the command, watches the command and the starter, and ends with the command's exit code.
 
-    def __init__(self, command: Sequence[str], parent: int, tell: int, user: str | None, grace: float) -> None:
+    `report` is a pipe to the starter that gets the command's process id. `grace` is in seconds.
+    """
+
+    def __init__(self, command: Sequence[str], parent: int, report: int, user: str | None, grace: float) -> None:
         self._parent = parent
         self._grace = grace
         self._code: int | None = None
         self._kill_at: float | None = None
-        self._bell, ringer = os.pipe()
-        for end in (self._bell, ringer):
+        self._wakeup, writing = os.pipe()
+        for end in (self._wakeup, writing):
             os.set_blocking(end, False)
-        signal.set_wakeup_fd(ringer)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # rings the bell
+        signal.set_wakeup_fd(writing)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # Python then writes to the wakeup pipe
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._child = os.fork()
         if not self._child:
-            _become(command, user, tell)
-        os.write(tell, str(self._child).encode())
-        os.close(tell)
+            _become(command, user, report)
+        os.write(report, str(self._child).encode())
+        os.close(report)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, self._pass_on)
 
-    def hold(self) -> int:
-        """Return the exit code once the command and everything that it started are gone."""
-        watched = [self._bell, sys.stdin.fileno()]
+    def run(self) -> int:
+        """Return the command's exit code once the command and every process that it started have ended."""
+        watched = [self._wakeup, sys.stdin.fileno()]
         while self._code is None:
-            pause = LOOK_AGAIN if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
-            ready, _, _ = select.select(watched, [], [], min(pause, LOOK_AGAIN))
-            if self._bell in ready:
-                os.read(self._bell, 4096)
+            pause = CHECK_PARENT_EVERY if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+            ready, _, _ = select.select(watched, [], [], min(pause, CHECK_PARENT_EVERY))
+            if self._wakeup in ready:
+                os.read(self._wakeup, 4096)
             if self._kill_at is None and (sys.stdin.fileno() in ready or os.getppid() != self._parent):
-                watched = [self._bell]
+                watched = [self._wakeup]
                 self._signal(signal.SIGTERM)
                 self._kill_at = time.monotonic() + self._grace
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -72,11 +75,11 @@ class Leash:
         self._signal(number)
 
     def _signal(self, number: int) -> None:
-        if self._code is None:  # not reaped, so the number is still its own
+        if self._code is None:  # not reaped yet, so the system has not given the number to another process
             os.kill(self._child, number)
 
     def _reap(self) -> bool:
-        """Collect whatever has ended. True while something has not."""
+        """Collect the children that have ended. Return True while another one lives."""
         try:
             while True:
                 process, status = os.waitpid(-1, os.WNOHANG)
@@ -89,26 +92,26 @@ class Leash:
             return False
 
     def _end_orphans(self) -> None:
-        """Wait for what the command left behind, which is ours now; kill what stays too long."""
+        """Wait for the command's own children, which are ours now; kill those that stay too long."""
         kill_at = time.monotonic() + ORPHANS_END
         while self._reap():
-            select.select([self._bell], [], [], 0.05)
+            select.select([self._wakeup], [], [], 0.05)
             if time.monotonic() >= kill_at:
                 for orphan in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
                     os.kill(int(orphan), signal.SIGKILL)
 
 
-def _become(command: Sequence[str], user: str | None, tell: int) -> None:
+def _become(command: Sequence[str], user: str | None, report: int) -> None:
     """Turn this new process into the command. Never returns."""
     try:
         starter = os.getppid()
-        os.close(tell)
+        os.close(report)
         os.setsid()
         for number in (signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         if user is not None and os.geteuid() == 0:
             _drop_root(user)
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # in force again: a change of user clears it
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
         if os.getppid() == starter:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
@@ -120,18 +123,18 @@ def _become(command: Sequence[str], user: str | None, tell: int) -> None:
 
 
 def _drop_root(user: str) -> None:
-    """Become `user`, but keep the right to pass directories closed to others, where the system lets us."""
+    """Become `user`, but keep the right to pass directories closed to others, where the system allows that."""
     entry = pwd.getpwnam(user)
-    # Rights then outlast the change of user, and access(2) heeds them, by which PostgreSQL looks for its own files.
+    # Rights then outlast the change of user. access(2), by which PostgreSQL looks for its own files, respects them too.
     _prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP)
-    _prctl(PR_SET_KEEPCAPS, 1)  # the first half of that, for where the other is not permitted
+    _prctl(PR_SET_KEEPCAPS, 1)  # rights outlast the change, where the line above is not permitted
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
-        for right in (1 << CAP_DAC_OVERRIDE, 0):  # none at all, where that one is not ours to keep
+        for right in (1 << CAP_DAC_OVERRIDE, 0):  # no right at all, where we may not keep this one
             # Effective, permitted, inheritable; then the high halves of each.
             if libc.capset(header, (ctypes.c_uint32 * 6)(right, right, right)) == 0:
                 break
@@ -141,17 +144,17 @@ def _drop_root(user: str) -> None:
 
 
 def _prctl(option: int, *arguments: int) -> None:
-    """Ask the kernel for what only Linux has; elsewhere the pipe alone has to do."""
+    """Set an option of this process that only Linux has; elsewhere the pipe alone ends the program."""
     if sys.platform == "linux":
         padded = (*arguments, 0, 0, 0, 0)[:4]
         ctypes.CDLL(None).prctl(option, *(ctypes.c_ulong(argument) for argument in padded))
 
 
 def main() -> None:
-    """Be the leash."""
+    """Run the supervisor."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--tell", type=int, required=True)
+    parser.add_argument("--report", type=int, required=True)
     parser.add_argument("--user")
     parser.add_argument("--keep", type=int)
     parser.add_argument("--grace", type=float, required=True)
@@ -159,7 +162,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.keep is not None:
         os.set_inheritable(given.keep, False)  # noqa: FBT003 - positional by Python's own design
-    sys.exit(Leash(given.command, given.parent, given.tell, given.user, given.grace).hold())
+    sys.exit(Supervisor(given.command, given.parent, given.report, given.user, given.grace).run())
 
 
 if __name__ == "__main__":
