@@ -1,4 +1,4 @@
-"""Whether the tests that need a RabbitMQ can run."""
+"""Skips the tests that need RabbitMQ where it is not installed."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from lapse.testing.servers import RabbitMissing, rabbit_scripts
 
 
 def skip_without_rabbit() -> None:
-    """Skip where there is no RabbitMQ; test_services says what is not tested then, and fails in CI."""
+    """Skip where RabbitMQ is missing. test_services then lists what is not tested, and fails in CI."""
     try:
         rabbit_scripts()
     except RabbitMissing as error:

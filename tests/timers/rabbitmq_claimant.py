@@ -1,4 +1,4 @@
-"""A process that claims what is due, says what it has, and never answers: for tests that kill or freeze it.
+"""A process that claims due deadlines, prints them and never settles them: tests kill or freeze it.
 
 Arguments: the timer's URL, its name, how many to claim.
 """
@@ -11,7 +11,7 @@ from lapse import open_timer
 
 
 def main() -> None:
-    """Claim, print each key, and hold on."""
+    """Claim, print each key with its token, and keep the claims."""
     url, name, limit = sys.argv[1:]
     timer = open_timer(url, name=name)
     claims = timer.claim(int(limit), wait=timedelta(seconds=60), lease=timedelta(minutes=10))

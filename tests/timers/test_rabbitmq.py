@@ -1,4 +1,4 @@
-"""The timer on RabbitMQ keeps the contract, as far as its traits promise it."""
+"""The RabbitMQ timer passes the conformance suite, as far as its traits promise."""
 
 from collections.abc import Callable
 

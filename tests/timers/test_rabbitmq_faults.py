@@ -1,4 +1,4 @@
-"""What can happen to a RabbitMQ and to those who claim from it: nothing is lost, and nothing is early."""
+"""Failures of a RabbitMQ broker and of processes that claim from it: no deadline is lost, and none is early."""
 
 import os
 import signal
@@ -19,14 +19,13 @@ from lapse.testing.ports import free_port
 from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq import claiming, publisher
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.generation import RESTORES
-from lapse.timers.rabbitmq.publisher import Outbox
-from lapse.timers.rabbitmq.queues import Names
-from lapse.timers.rabbitmq.reconnecting import Kept
+from lapse.timers.rabbitmq.publisher import Publisher
+from lapse.timers.rabbitmq.queues import RESTORES, Names
+from lapse.timers.rabbitmq.reconnecting import Reconnecting
 from tests.rabbit_here import skip_without_rabbit
 
 RECOVERY = 120.0
-"""Seconds in which a broker has recovered thousands of messages, also on a machine that is busy."""
+"""Seconds in which a broker recovers thousands of messages, also on a busy machine."""
 
 CLAIMANT = Path(__file__).with_name("rabbitmq_claimant.py")
 
@@ -41,33 +40,33 @@ def own() -> Iterator[RabbitServer]:
 
 @pytest.fixture
 def timer(own: RabbitServer, timer_name: str) -> Iterator[Timer]:
-    """Open a timer on it."""
+    """Open a timer on that broker."""
     with open_timer(own.url, name=timer_name) as timer:
         yield timer
 
 
-def patiently(timer: Timer, limit: int = 500, *, wait: timedelta = timedelta(seconds=2)) -> list[Claim]:
-    """Claim, as a worker does: while the broker is away, there is nothing to have."""
+def claim_if_available(timer: Timer, limit: int = 500, *, wait: timedelta = timedelta(seconds=2)) -> list[Claim]:
+    """Claim as a worker does, or return no claims while the broker is unavailable."""
     try:
         return timer.claim(limit, wait=wait, lease=LONG)
     except TimerUnavailable:
         return []
 
 
-def gathered(timer: Timer, count: int) -> list[Claim]:
-    """Claim until there are so many."""
+def claim_until(timer: Timer, count: int) -> list[Claim]:
+    """Claim until there are so many claims."""
     claims: list[Claim] = []
 
-    def look() -> bool:
-        claims.extend(patiently(timer))
+    def enough() -> bool:
+        claims.extend(claim_if_available(timer))
         return len(claims) >= count
 
-    wait_until(look)
+    wait_until(enough)
     return claims
 
 
-def claimant(url: str, name: str, limit: int) -> tuple[subprocess.Popen[str], dict[str, int]]:
-    """Start a process that claims and holds on. Returns it, and the tokens of what it has, by key."""
+def start_claimant(url: str, name: str, limit: int) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    """Start a process that claims and keeps its claims. Return the process, and its claims' tokens by key."""
     process = subprocess.Popen(
         [sys.executable, str(CLAIMANT), url, name, str(limit)], stdout=subprocess.PIPE, text=True
     )
@@ -80,37 +79,37 @@ def claimant(url: str, name: str, limit: int) -> tuple[subprocess.Popen[str], di
 
 
 @pytest.mark.parametrize("how", ["killed", "restarted"])
-def test_a_broker_that_goes_and_comes_back_loses_nothing(own: RabbitServer, timer: Timer, how: str) -> None:
-    """Thousands pend in all levels while it is killed, or restarted: each comes, none early."""
+def test_a_broker_that_comes_back_has_lost_nothing(own: RabbitServer, timer: Timer, how: str) -> None:
+    """Thousands of deadlines wait in all levels while the broker is killed or restarted: each fires, none early."""
     total = 3000
     due = {str(number): ahead(timedelta(seconds=number / 400)) for number in range(total)}
     timer.arm([Deadline(key, at) for key, at in due.items()])
     before = timer.generation()
     seen: dict[str, Claim] = {}
 
-    def claim_until(count: int) -> None:
+    def claim_and_settle_until(count: int) -> None:
         end = SYSTEM_CLOCK.monotonic() + RECOVERY
         while len(seen) < count and SYSTEM_CLOCK.monotonic() < end:
-            claims = patiently(timer)
+            claims = claim_if_available(timer)
             seen.update((claim.key, claim) for claim in claims)
-            with suppress(TimerUnavailable):  # then they come again
+            with suppress(TimerUnavailable):  # the deadlines are claimed again then
                 timer.settle(claims)
         assert len(seen) >= count
 
-    claim_until(300)
+    claim_and_settle_until(300)
     if how == "killed":
         own.kill()
         own.start()
     else:
         own.restart()
-    claim_until(total)
+    claim_and_settle_until(total)
     assert set(seen) == set(due)
     assert all(claim.claimed_at >= due[key] for key, claim in seen.items())
     assert timer.generation() == before
 
 
-def test_what_is_armed_first_of_all_outlives_a_crash_in_the_same_moment(own: RabbitServer, timer_name: str) -> None:
-    """A broker that is killed as soon as it has confirmed the first deadlines ever has all their queues, and them."""
+def test_the_first_deadlines_ever_armed_outlive_an_immediate_crash(own: RabbitServer, timer_name: str) -> None:
+    """A broker killed as soon as it has confirmed the first deadlines comes back with all queues and deadlines."""
     keys = [str(number) for number in range(100)]
     for name, due in ((f"{timer_name}-later", ahead(timedelta(hours=1))), (f"{timer_name}-now", ago(5))):
         with open_timer(own.url, name=name) as timer:
@@ -120,26 +119,26 @@ def test_what_is_armed_first_of_all_outlives_a_crash_in_the_same_moment(own: Rab
             wait_until(lambda timer=timer: _pending(timer) == len(keys))  # type: ignore[misc] # bound now
 
 
-def test_what_a_killed_process_held_is_claimed_by_another(own: RabbitServer, timer: Timer) -> None:
-    """It comes as a second attempt under a higher token; what it had not claimed, as a first."""
+def test_claims_of_a_killed_process_go_to_another(own: RabbitServer, timer: Timer) -> None:
+    """They are second attempts under a higher token. Deadlines that the killed process had not claimed are first."""
     timer.arm([Deadline(f"{number:02}", ago(5)) for number in range(30)])
-    process, held = claimant(own.url, timer.name, 10)
+    process, held = start_claimant(own.url, timer.name, 10)
     assert len(held) == 10
     process.kill()
     process.communicate()
-    claims = gathered(timer, 30)
+    claims = claim_until(timer, 30)
     assert {claim.key for claim in claims if claim.attempt == 2} == set(held)
     assert {claim.attempt for claim in claims} == {1, 2}
     assert all(claim.token > held[claim.key] for claim in claims if claim.key in held)
 
 
-def test_what_a_frozen_process_held_is_claimed_by_another(own: RabbitServer, timer: Timer) -> None:
-    """The broker misses its heartbeats and gives what it held to others, though its own lease would last longer."""
+def test_claims_of_a_frozen_process_go_to_another(own: RabbitServer, timer: Timer) -> None:
+    """The broker misses heartbeats and requeues the claims, although the process's own lease would last longer."""
     timer.arm([Deadline("1", ago(5))])
-    process, held = claimant(f"{own.url}?heartbeat=2", timer.name, 1)
+    process, held = start_claimant(f"{own.url}?heartbeat=2", timer.name, 1)
     os.kill(process.pid, signal.SIGSTOP)
     try:
-        assert patiently(timer, wait=timedelta(0)) == []
+        assert claim_if_available(timer, wait=timedelta(0)) == []
         (claim,) = timer.claim(wait=PATIENCE)
         assert (claim.attempt, set(held)) == (2, {"1"})
         assert claim.token > held["1"]
@@ -148,8 +147,8 @@ def test_what_a_frozen_process_held_is_claimed_by_another(own: RabbitServer, tim
         process.communicate()
 
 
-def test_a_broker_that_hangs_is_one_that_is_away(own: RabbitServer, timer: Timer) -> None:
-    """Arming raises and is repeated; what was claimed is void, and comes again once."""
+def test_a_broker_that_hangs_is_unavailable(own: RabbitServer, timer: Timer) -> None:
+    """Settling and claiming raise, and claims become void. Afterwards arming and claiming work again."""
     timer.arm([Deadline("1", ago(5))])
     claims = timer.claim(lease=LONG)
     own.freeze()
@@ -161,13 +160,13 @@ def test_a_broker_that_hangs_is_one_that_is_away(own: RabbitServer, timer: Timer
     finally:
         own.thaw()
     assert timer.settle(claims) == 0
-    # Whether the broker read the settlement before it noticed that nobody was there any more, nobody knows.
+    # The broker may or may not have read the settlement of "1" before it noticed that the connection was gone.
     timer.arm([Deadline("2", ago(5))])
-    assert "2" in keys_of(gathered(timer, 1))
+    assert "2" in keys_of(claim_until(timer, 1))
 
 
-def test_arming_at_a_broker_that_is_gone_raises(own: RabbitServer, timer: Timer) -> None:
-    """Nothing is taken for armed that is not: the call raises, and repeated after the restart it arms."""
+def test_arming_on_a_stopped_broker_raises(own: RabbitServer, timer: Timer) -> None:
+    """The call raises, so no deadline counts as armed that is not. Repeated after the restart, the call arms."""
     timer.arm([Deadline("1", ago(5))])
     own.stop()
     for _ in range(2):
@@ -175,11 +174,11 @@ def test_arming_at_a_broker_that_is_gone_raises(own: RabbitServer, timer: Timer)
             timer.arm([Deadline("2", ago(5))])
     own.start()
     timer.arm([Deadline("2", ago(5))])
-    assert sorted(keys_of(gathered(timer, 2))) == ["1", "2"]
+    assert sorted(keys_of(claim_until(timer, 2))) == ["1", "2"]
 
 
-def test_a_broker_without_memory_takes_nothing_and_can_be_drained(own: RabbitServer, timer: Timer) -> None:
-    """Under an alarm arming raises and says so, as does the check; what is due is claimed and settled all the same."""
+def test_a_broker_without_memory_accepts_nothing_and_can_be_drained(own: RabbitServer, timer: Timer) -> None:
+    """Under an alarm arming raises and says why, and so does the check. Due deadlines are still claimed and settled."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(5)])
     assert all(finding.fit for finding in timer.check())
     own.control("set_vm_memory_high_watermark", "0.0000001")
@@ -193,15 +192,15 @@ def test_a_broker_without_memory_takes_nothing_and_can_be_drained(own: RabbitSer
     wait_until(lambda: _armed(timer, "again"))
 
 
-def test_what_is_early_counts_no_attempts_while_a_broker_takes_nothing(
+def test_early_messages_count_no_attempts_while_a_broker_accepts_nothing(
     own: RabbitServer, timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It cannot be sent back to wait: what is due is claimed all the same, and the other is kept until it is."""
+    """An early message cannot be sent back to wait: due ones are claimed all the same, and the early one is kept."""
     monkeypatch.setattr(claiming, "SOON", 60_000)
     due_at = ahead(timedelta(seconds=8))
-    with monkeypatch.context() as ahead_of_time:
+    with monkeypatch.context() as clock_ahead:
         real = publisher.milliseconds_now
-        ahead_of_time.setattr(publisher, "milliseconds_now", lambda: real() + 7500)
+        clock_ahead.setattr(publisher, "milliseconds_now", lambda: real() + 7500)
         timer.arm([Deadline("early", due_at)])
     timer.arm([Deadline("due", ago(5))])
     wait_until(lambda: timer.stats().due == 2)
@@ -209,30 +208,30 @@ def test_what_is_early_counts_no_attempts_while_a_broker_takes_nothing(
     try:
         assert keys_of(timer.claim(lease=LONG)) == ["due"]
         (claim,) = timer.claim(wait=PATIENCE)
-        assert (claim.key, claim.attempt) == ("early", 2)  # the first time it came along with what was due
+        assert (claim.key, claim.attempt) == ("early", 2)  # it was delivered once before, together with the due one
         assert claim.claimed_at >= due_at
     finally:
         own.control("set_vm_memory_high_watermark", "absolute", "1GiB")
     wait_until(lambda: _armed(timer, "again"))
 
 
-def test_who_waits_for_a_broker_that_is_away_waits_once(own: RabbitServer, timer_name: str) -> None:
-    """Many threads that arm while nobody answers share one try: it is not made by each, one after the other."""
+def test_threads_that_wait_for_a_broker_share_one_try(own: RabbitServer, timer_name: str) -> None:
+    """Many threads that arm while no broker answers share one try to connect: they do not try one after the other."""
     tries: list[None] = []
 
-    def opened() -> Outbox:
+    def open_publisher() -> Publisher:
         tries.append(None)
-        return Outbox(Address.parse(own.url.replace(str(own.port), str(free_port()))), Names(timer_name))
+        return Publisher(Address.parse(own.url.replace(str(own.port), str(free_port()))), Names(timer_name))
 
-    kept = Kept(opened)
+    reconnecting = Reconnecting(open_publisher)
     refused: list[TimerUnavailable] = []
 
     def get() -> None:
         with pytest.raises(TimerUnavailable) as caught:
-            kept.get()
+            reconnecting.get()
         refused.append(caught.value)
 
-    with kept._lock:
+    with reconnecting._lock:
         threads = [threading.Thread(target=get) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -243,13 +242,13 @@ def test_who_waits_for_a_broker_that_is_away_waits_once(own: RabbitServer, timer
 
 
 def _waits(thread: threading.Thread) -> bool:
-    """Whether it waits for the lock, a moment after it has begun."""
+    """Return whether the thread waits for the lock: it has begun to run `get`, and is still there."""
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_code.co_name == "get" and "failures" in frame.f_locals
 
 
-def test_restoring_goes_on_where_a_lost_connection_broke_it_off(own: RabbitServer, timer: Timer) -> None:
-    """It is one of the few times that a memory may be told all, however often the connection is lost in between."""
+def test_restoring_continues_after_a_lost_connection(own: RabbitServer, timer: Timer) -> None:
+    """It counts as one restore of the generation, however often the connection is lost in between."""
     orders = [Deadline(str(number), ahead(LONG)) for number in range(10)]
     for number in range(RESTORES + 2):
         timer.arm(orders[: 2 * number + 2], only_unknown=True)

@@ -1,4 +1,4 @@
-"""What RabbitMQ refuses, forgets or is asked wrongly: said in words, without passwords, and mended where it can be."""
+"""Errors of RabbitMQ and of its URL: each message says what to change, without a password. Lost queues come back."""
 
 import ssl
 import subprocess
@@ -12,7 +12,7 @@ from lapse import ConfigError, Deadline, Timer, TimerRefused, TimerUnavailable, 
 from lapse.testing.conformance import LONG, ago, ahead, keys_of
 from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.generation import RESTORES
+from lapse.timers.rabbitmq.queues import RESTORES
 from tests.certificate import Certificate
 
 
@@ -25,14 +25,14 @@ def timer(rabbit: RabbitServer, timer_name: str) -> Iterator[Timer]:
 
 @pytest.fixture
 def channel(rabbit: RabbitServer) -> Iterator[pika.channel.Channel]:
-    """Open a channel beside the timer, for what an operator does."""
+    """Open a channel beside the timer, for an operator's actions."""
     connection = pika.BlockingConnection(Address.parse(rabbit.url).parameters)
     yield connection.channel()
     connection.close()
 
 
 def test_a_wrong_password_is_refused_and_not_repeated(rabbit: RabbitServer, timer_name: str) -> None:
-    """The message says what to look at, and has neither the right password nor the wrong one."""
+    """The message says what to check, and contains neither the right password nor the wrong one."""
     wrong = open_timer(rabbit.url.replace(rabbit.password, "geheim"), name=timer_name)
     with pytest.raises(TimerRefused, match="password") as refused:
         wrong.arm([Deadline("1", ago(1))])
@@ -41,13 +41,13 @@ def test_a_wrong_password_is_refused_and_not_repeated(rabbit: RabbitServer, time
 
 
 def test_an_unknown_virtual_host_is_refused(rabbit: RabbitServer, timer_name: str) -> None:
-    """It cannot be made by trying again."""
+    """Trying again would not create it."""
     with pytest.raises(TimerRefused, match="virtual host"):
         open_timer(f"{rabbit.url}/none", name=timer_name).claim()
 
 
-def test_a_port_that_speaks_something_else(rabbit_by_tls: str, timer_name: str) -> None:
-    """Plain AMQP at the port for TLS is an error that says which address it was."""
+def test_a_port_of_another_protocol_is_named(rabbit_by_tls: str, timer_name: str) -> None:
+    """Plain AMQP at the port for TLS is an error that names the address."""
     plain = rabbit_by_tls.replace("amqps", "amqp")
     with pytest.raises((TimerRefused, TimerUnavailable), match=f"localhost:{plain.rpartition(':')[2]}"):
         open_timer(plain, name=timer_name).claim()
@@ -67,26 +67,25 @@ def test_a_port_that_speaks_something_else(rabbit_by_tls: str, timer_name: str) 
     ],
 )
 def test_a_wrong_url_is_a_wrong_setting(url: str) -> None:
-    """It is said before anything is sent."""
+    """ConfigError is raised before anything is sent."""
     with pytest.raises(ConfigError, match=r"AMQP URL|amqp://"):
         open_timer(url, name="orders")
 
 
-def test_what_a_url_says() -> None:
-    """Account, virtual host and heartbeat are those of the URL, unquoted, or the usual ones."""
+def test_a_url_sets_account_virtual_host_and_heartbeat() -> None:
+    """Each is the URL's, unquoted, or the default."""
     given = Address.parse("amqp://me%40shop:p%2Fw@broker:5673/%2Fshop?heartbeat=4").parameters
     account = (given.credentials.username, given.credentials.password)
     assert (given.host, given.port, given.virtual_host, given.heartbeat) == ("broker", 5673, "/shop", 4)
     assert account == ("me@shop", "p/w")
-    usual = Address.parse("amqps://broker").parameters
-    assert (usual.port, usual.virtual_host, usual.credentials.username, usual.heartbeat) == (5671, "/", "guest", 10)
-    assert usual.ssl_options.context.verify_mode == ssl.CERT_REQUIRED
+    default = Address.parse("amqps://broker").parameters
+    assert (default.port, default.virtual_host, default.heartbeat) == (5671, "/", 10)
+    assert default.credentials.username == "guest"
+    assert default.ssl_options.context.verify_mode == ssl.CERT_REQUIRED
 
 
-def test_queues_that_were_deleted_are_made_anew_and_that_is_noticed(
-    timer: Timer, channel: pika.channel.Channel
-) -> None:
-    """Arming raises once where there is no queue, then works; the memory has another name, so all are armed again."""
+def test_deleted_queues_are_declared_again_as_a_new_generation(timer: Timer, channel: pika.channel.Channel) -> None:
+    """Arming raises once where the queue is missing, then works. The generation changes, so workers arm all again."""
     timer.arm([Deadline("1", ago(5))])
     before = timer.generation()
     channel.queue_delete(f"lapse.{timer.name}.due")
@@ -100,8 +99,8 @@ def test_queues_that_were_deleted_are_made_anew_and_that_is_noticed(
 
 
 @pytest.mark.parametrize("what", ["queue", "exchange"])
-def test_a_level_that_was_deleted_is_made_anew(timer: Timer, channel: pika.channel.Channel, what: str) -> None:
-    """No deadline is taken for armed that has nowhere to wait."""
+def test_a_deleted_level_is_declared_again(timer: Timer, channel: pika.channel.Channel, what: str) -> None:
+    """No deadline counts as armed that no queue holds."""
     timer.arm([Deadline("1", ahead(LONG))])
     if what == "queue":
         channel.queue_delete(f"lapse.{timer.name}.level-12")
@@ -116,38 +115,38 @@ def test_a_level_that_was_deleted_is_made_anew(timer: Timer, channel: pika.chann
 def test_a_queue_of_another_kind_is_refused(
     timer_name: str, rabbit: RabbitServer, channel: pika.channel.Channel
 ) -> None:
-    """The message names it."""
+    """The message names the queue."""
     channel.queue_declare(f"lapse.{timer_name}.buried", durable=True)
     with open_timer(rabbit.url, name=timer_name) as timer, pytest.raises(TimerRefused, match=r"buried.*delete"):
         timer.arm([Deadline("1", ago(5))])
 
 
-def test_a_message_that_is_none_of_ours_is_dropped_and_logged(
+def test_a_foreign_message_is_dropped_and_logged(
     timer: Timer, channel: pika.channel.Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It neither comes out nor stops what does."""
+    """It is not claimed, and blocks no other message."""
     timer.arm([Deadline("1", ago(5))])
     for body in (b"hello", b"{}", b'{"key":"","due":1,"at":1,"armed":1,"token":1}', b"[]", b'{"key":"x","due":"y"}'):
         channel.basic_publish("", f"lapse.{timer.name}.due", body)
     timer.arm([Deadline("2", ago(4))])
     assert keys_of(timer.claim(lease=LONG)) == ["1", "2"]
     assert timer.claim() == []
-    assert caplog.text.count("none of a timer's") == 5
+    assert caplog.text.count("that Lapse did not write") == 5
 
 
-def test_deadlines_are_restored_a_few_times_and_no_more(rabbit: RabbitServer, timer_name: str) -> None:
-    """Workers that start again and again arm all orders as unknown: the broker does not fill up with doubles."""
+def test_deadlines_are_restored_a_few_times_only(rabbit: RabbitServer, timer_name: str) -> None:
+    """Workers that start again and again restore all orders: the broker does not fill up with copies."""
     orders = [Deadline(str(number), ahead(LONG)) for number in range(10)]
     for _ in range(RESTORES + 3):
         with open_timer(rabbit.url, name=timer_name) as worker:
             worker.arm(orders, only_unknown=True)
-            worker.arm(orders, only_unknown=True)  # a second try of the same worker doubles none
+            worker.arm(orders, only_unknown=True)  # a second try of the same worker adds no copies
     with open_timer(rabbit.url, name=timer_name) as timer:
         assert timer.stats().pending == RESTORES * len(orders)
 
 
 def test_a_fork_has_a_connection_of_its_own(rabbit: RabbitServer, timer_name: str) -> None:
-    """Parent and child go on, each by itself, with the handle that was opened before the fork."""
+    """Parent and child both go on with the handle that was opened before the fork."""
     program = """
 import os, sys
 from datetime import UTC, datetime
@@ -169,7 +168,7 @@ timer.close()
 
 
 def test_by_tls(rabbit: RabbitServer, rabbit_by_tls: str, rabbit_certificate: Certificate, timer_name: str) -> None:
-    """amqps:// works with a certificate that the URL names as trusted, and with no other; both ways share one timer."""
+    """amqps:// works only with a certificate that the URL names as trusted. TLS and plain handles share one timer."""
     with open_timer(f"{rabbit_by_tls}?cafile={rabbit_certificate.file}", name=timer_name) as timer:
         timer.arm([Deadline("1", ago(5))])
         with open_timer(rabbit.url, name=timer_name) as other:

@@ -1,1 +1,1 @@
-"""What the timer on RabbitMQ is made of."""
+"""The RabbitMQ mechanism: `timer.py` is the timer, the other files are its parts."""

@@ -1,4 +1,4 @@
-"""The address of a RabbitMQ, out of a URL."""
+"""The address of a RabbitMQ broker, parsed from a URL."""
 
 import ssl
 from dataclasses import dataclass
@@ -9,23 +9,26 @@ import pika
 from lapse.engine.errors import ConfigError
 
 HEARTBEAT = 10
-"""Seconds, the length of a lease: a broker that hears nothing for so long, twice, gives what was held to others."""
+"""Seconds, as long as a lease. A broker that receives nothing for two heartbeats closes the connection.
+
+It then gives the connection's unacknowledged messages to other consumers.
+"""
 
 ANSWER_WITHIN = 5.0
-"""Seconds after which a broker that does not answer counts as away."""
+"""Seconds without an answer after which the broker counts as unavailable."""
 
 EXAMPLE = "amqp://user:password@localhost:5672/vhost"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a broker is. `parameters` are pika's, and hold the password."""
+    """The address of a broker. `parameters` are pika's, and contain the password."""
 
     parameters: pika.ConnectionParameters
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Take amqp[s]://user:password@host:port/vhost?heartbeat=10&cafile=… apart. Raises ConfigError."""
+        """Return the address in amqp[s]://user:password@host:port/vhost?heartbeat=10&cafile=…. Raises ConfigError."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -34,7 +37,7 @@ class Address:
         if not parts.hostname:
             raise ConfigError(f"{parts.scheme}:// needs an address, such as {EXAMPLE}")
         if parts.fragment:
-            raise ConfigError("an AMQP URL has no '#': write %23 if it is part of a password")
+            raise ConfigError("an AMQP URL has no '#': write %23 if '#' is part of a password")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         heartbeat, cafile = options.pop("heartbeat", str(HEARTBEAT)), options.pop("cafile", None)
         if options:
@@ -59,19 +62,19 @@ class Address:
                 socket_timeout=ANSWER_WITHIN,
                 stack_timeout=ANSWER_WITHIN + 1,
                 connection_attempts=1,
-                ssl_options=pika.SSLOptions(_trusting(cafile), parts.hostname) if secure else None,
+                ssl_options=pika.SSLOptions(_tls_context(cafile), parts.hostname) if secure else None,
                 client_properties={"connection_name": "lapse"},
             )
         )
 
     @property
     def where(self) -> str:
-        """The address as people may see it, without the account."""
+        """Host and port, for messages: without user and password."""
         return f"{self.parameters.host}:{self.parameters.port}"
 
 
-def _trusting(cafile: str | None) -> ssl.SSLContext:
+def _tls_context(cafile: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=cafile)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cafile= in an AMQP URL is a file with certificates in PEM; {cafile!r}: {error}") from error
+        raise ConfigError(f"cafile= in an AMQP URL names a file with PEM certificates; {cafile!r}: {error}") from error

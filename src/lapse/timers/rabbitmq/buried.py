@@ -1,58 +1,63 @@
-"""What was given up on: a queue that is looked through, one at a time, and put back as it was."""
+"""Lists and revives buried deadlines. RabbitMQ cannot search a queue, so all messages are taken out and put back."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Buried, from_milliseconds
-from lapse.timers.rabbitmq.consumer import Inbox
-from lapse.timers.rabbitmq.generation import locked
-from lapse.timers.rabbitmq.messages import Copy, Note
+from lapse.timers.rabbitmq.consumer import Consumer
+from lapse.timers.rabbitmq.lock import locked
+from lapse.timers.rabbitmq.messages import Message, Received
 from lapse.timers.rabbitmq.queues import Names
 
 MOST = 50_000
-"""How many are looked through; those buried longest come first. AMQP cannot have more than 65,535 unanswered."""
+"""How many messages are searched, the longest buried first. AMQP allows at most 65,535 unacknowledged deliveries."""
 
 BACK_WITHIN = 10.0
+"""Seconds in which the queue must have taken back all messages."""
+
 BACK_AGAIN = 0.005
+"""Seconds between two looks at whether it has."""
 
 
-def listed(inbox: Inbox, names: Names, limit: int) -> list[Buried]:
-    """List them, the longest buried first."""
-    with _looked_through(inbox, names) as (copies, back):
-        back.extend(copy.tag for copy in copies)
-        graves = sorted((copy.note for copy in copies), key=lambda note: note.buried)[:limit]
-        return [_grave(note) for note in graves]
+def list_buried(consumer: Consumer, names: Names, limit: int) -> list[Buried]:
+    """Return up to `limit` buried deadlines, the longest buried first."""
+    with _taken_out(consumer, names) as (received, put_back):
+        put_back.extend(copy.tag for copy in received)
+        messages = sorted((copy.message for copy in received), key=lambda message: message.buried)[:limit]
+        return [_buried(message) for message in messages]
 
 
-def dug_out(inbox: Inbox, names: Names, keys: Collection[str], post: Callable[[list[Note]], None]) -> int:
-    """Let `post` have those of these keys, then forget them here. Returns of how many keys there were some."""
+def revive(consumer: Consumer, names: Names, keys: Collection[str], publish: Callable[[list[Message]], None]) -> int:
+    """Publish the messages with these keys, remove them here, and return how many of the keys were found."""
     wanted = set(keys)
-    with _looked_through(inbox, names) as (copies, back):
-        found = [copy for copy in copies if copy.note.key in wanted]
-        back.extend(copy.tag for copy in copies if copy.note.key not in wanted)
-        post([copy.note for copy in found])
-        inbox.line.answer(settled=[copy.tag for copy in found])
-        return len({copy.note.key for copy in found})
+    with _taken_out(consumer, names) as (received, put_back):
+        found = [copy for copy in received if copy.message.key in wanted]
+        put_back.extend(copy.tag for copy in received if copy.message.key not in wanted)
+        publish([copy.message for copy in found])
+        consumer.channel.answer(ack=[copy.tag for copy in found])
+        return len({copy.message.key for copy in found})
 
 
-def _grave(note: Note) -> Buried:
-    return Buried(note.key, from_milliseconds(note.due), note.attempts, note.reason, from_milliseconds(note.buried))
+def _buried(message: Message) -> Buried:
+    due_at, buried_at = from_milliseconds(message.due), from_milliseconds(message.buried)
+    return Buried(message.key, due_at, message.attempts, message.reason, buried_at)
 
 
 @contextmanager
-def _looked_through(inbox: Inbox, names: Names) -> Iterator[tuple[list[Copy], list[int]]]:
-    """Take all of them out for a block; what it puts on the second list goes back, in order.
+def _taken_out(consumer: Consumer, names: Names) -> Iterator[tuple[list[Received], list[int]]]:
+    """Take all messages out for a block, and put back those whose tags the block adds to the second list, in order.
 
-    A process that dies meanwhile gives them back with its connection. Two that looked at once would each find some.
+    The connection of a process that dies meanwhile gives them back. The lock keeps two processes from searching at
+    once, because each would see a part of the messages.
     """
-    back: list[int] = []
-    with locked(inbox.link, names), inbox.intake(names.buried, MOST) as intake:
-        intake.gather()
-        intake.end()
-        yield intake.copies, back
-        inbox.line.answer(returned=back)
+    put_back: list[int] = []
+    with locked(consumer.connection, names), consumer.subscribe(names.buried, MOST) as subscription:
+        subscription.gather()
+        subscription.end()
+        yield subscription.received, put_back
+        consumer.channel.answer(requeue=put_back)
         end = SYSTEM_CLOCK.monotonic() + BACK_WITHIN
-        # The broker takes what is given back bit by bit, and who looks next shall find all of it.
-        while inbox.line.count(names.buried) < len(back) and SYSTEM_CLOCK.monotonic() < end:
+        # The broker requeues bit by bit, and the next search must see all messages.
+        while consumer.channel.count(names.buried) < len(put_back) and SYSTEM_CLOCK.monotonic() < end:
             SYSTEM_CLOCK.sleep(BACK_AGAIN)

@@ -1,4 +1,4 @@
-"""One channel of a connection: declares, publishes with confirms, consumes, answers."""
+"""One channel of a connection: declares, publishes with confirms, consumes and acknowledges."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -10,151 +10,156 @@ from typing import Any, Self
 import pika
 from pika.exceptions import ChannelWrongStateError
 
-from lapse.timers.rabbitmq.connection import Link, answered, failed
-from lapse.timers.rabbitmq.errors import Undelivered
+from lapse.timers.rabbitmq.connection import Connection, fail, resolve
+from lapse.timers.rabbitmq.errors import PublishFailed
 
-WINDOW = 1000
-"""Messages that may be under way without a confirm. It bounds what broker and client keep in memory for them."""
+MOST_UNCONFIRMED = 1000
+"""Messages that are sent before the broker must confirm them. This bounds the memory that both sides need for them."""
 
 CONFIRM_WITHIN = 20.0
-"""Seconds that a broker has to confirm a window: it writes every message to disk first."""
+"""Seconds in which the broker must confirm a batch: it writes every message to disk first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """A message and where it goes."""
+class Publishing:
+    """A message to send, and its exchange and routing key."""
 
     exchange: str
-    key: str
+    routing_key: str
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """A delivery. `times` is how often the broker has handed it out before without an answer."""
+class Delivery:
+    """A message that the broker delivered. `redeliveries` counts earlier deliveries without an acknowledgement."""
 
     tag: int
     body: bytes
-    times: int
+    redeliveries: int
     headers: Mapping[str, Any]
 
 
 @dataclass(slots=True)
-class _Window:
-    """Messages sent together: how many are not confirmed yet, and what became of one that was not kept."""
+class _Batch:
+    """Messages sent together: how many are not confirmed yet, and why a message was not stored ("" if all were)."""
 
     future: Future[None]
-    left: int
+    unconfirmed: int
     failure: str = ""
 
 
-class Line:
-    """A channel, opened at once. The broker closes it at the first thing that it refuses.
+class Channel:
+    """A channel, opened at once. The broker closes it when it refuses a call.
 
-    With `confirming`, it can publish. One that is `vital` takes the connection with it, where the broker closes it.
+    `confirming` is needed to publish. With `essential`, the connection is dropped when the broker closes the channel.
     """
 
-    def __init__(self, link: Link, *, confirming: bool = False, vital: bool = False) -> None:
-        self.link = link
-        self._asked: set[Future[Any]] = set()
-        self._vital = vital
+    def __init__(self, connection: Connection, *, confirming: bool = False, essential: bool = False) -> None:
+        self.connection = connection
+        self._calls: set[Future[Any]] = set()
+        self._essential = essential
         self._sent = 0
-        self._unconfirmed: dict[int, _Window] = {}
+        self._unconfirmed: dict[int, _Batch] = {}
         self._channel: Any = None
-        link.ask(self._open)
+        connection.request(self._open)
         if confirming:
-            self._ask(lambda channel, done: channel.confirm_delivery(self._on_confirm, callback=done))
+            self._call(lambda channel, done: channel.confirm_delivery(self._on_confirm, callback=done))
 
     def declare_queue(self, name: str, arguments: Mapping[str, Any], *, exclusive: bool = False) -> None:
-        """Make the queue, unless it is there. One that is exclusive ends with the connection."""
-        self._ask(
+        """Create the queue, unless it exists. An exclusive queue ends with its connection."""
+        self._call(
             lambda channel, done: channel.queue_declare(
                 name, durable=not exclusive, exclusive=exclusive, arguments=dict(arguments), callback=done
             )
         )
 
     def count(self, queue: str) -> int:
-        """How many messages of the queue are with nobody. Raises Absent where there is no such queue."""
-        frame = self._ask(lambda channel, done: channel.queue_declare(queue, passive=True, callback=done))
+        """Return how many messages of the queue wait for a consumer. Raises NotFound where there is no such queue."""
+        frame = self._call(lambda channel, done: channel.queue_declare(queue, passive=True, callback=done))
         return int(frame.method.message_count)
 
     def delete_queue(self, name: str) -> None:
-        """Delete the queue, if it is there."""
-        self._ask(lambda channel, done: channel.queue_delete(name, callback=done))
+        """Delete the queue, if it exists."""
+        self._call(lambda channel, done: channel.queue_delete(name, callback=done))
 
     def declare_exchange(self, name: str, *, passive: bool = False) -> None:
-        """Make the exchange, unless it is there. With `passive`, raise Absent instead."""
-        self._ask(
+        """Create the exchange, unless it exists. With `passive`, raise NotFound instead of creating it."""
+        self._call(
             lambda channel, done: channel.exchange_declare(name, "topic", passive=passive, durable=True, callback=done)
         )
 
     def delete_exchange(self, name: str) -> None:
-        """Delete the exchange, if it is there."""
-        self._ask(lambda channel, done: channel.exchange_delete(name, callback=done))
+        """Delete the exchange, if it exists."""
+        self._call(lambda channel, done: channel.exchange_delete(name, callback=done))
 
     def bind_queue(self, queue: str, exchange: str, pattern: str) -> None:
-        """Let the queue have what comes to the exchange with a key of this pattern."""
-        self._ask(lambda channel, done: channel.queue_bind(queue, exchange, pattern, callback=done))
+        """Route messages whose key matches the pattern from the exchange to the queue."""
+        self._call(lambda channel, done: channel.queue_bind(queue, exchange, pattern, callback=done))
 
-    def bind_exchange(self, onward: str, exchange: str, pattern: str) -> None:
-        """Let the exchange `onward` have what comes to `exchange` with a key of this pattern."""
-        self._ask(lambda channel, done: channel.exchange_bind(onward, exchange, pattern, callback=done))
+    def bind_exchange(self, target: str, source: str, pattern: str) -> None:
+        """Route messages whose key matches the pattern from exchange `source` to exchange `target`."""
+        self._call(lambda channel, done: channel.exchange_bind(target, source, pattern, callback=done))
 
-    def consume(self, queue: str, window: int, hear: Callable[[Arrived], None]) -> str:
-        """Let `hear` have, in the link's thread, what comes; at most `window` without an answer. Returns the tag."""
+    def consume(self, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]) -> str:
+        """Start to consume, and return the consumer tag. The connection's thread calls `on_delivery`.
 
-        def on_message(_channel: object, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401 - as called
+        At most `prefetch` deliveries are unacknowledged at a time.
+        """
+
+        def on_message(_channel: object, method: Any, properties: Any, body: bytes) -> None:  # noqa: ANN401 - a callback of pika
             headers = properties.headers or {}
-            hear(Arrived(method.delivery_tag, body, int(headers.get("x-delivery-count", 0)), headers))
+            on_delivery(Delivery(method.delivery_tag, body, int(headers.get("x-delivery-count", 0)), headers))
 
-        def begin(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
-            channel.basic_qos(prefetch_count=window)  # for the consumers that follow, so nothing may come in between
+        def start(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
+            # Applies to the consumers that are started after it, so both are sent in one step.
+            channel.basic_qos(prefetch_count=prefetch)
             channel.basic_consume(queue, on_message, callback=done)
 
-        return str(self._ask(begin).method.consumer_tag)
+        return str(self._call(start).method.consumer_tag)
 
-    def cancel(self, tag: str) -> None:
-        """Let no more come. What came until this returns has been heard."""
+    def cancel(self, consumer_tag: str) -> None:
+        """Cancel the consumer. Deliveries received before this returns have been processed."""
 
-        def begin(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
-            channel.basic_cancel(tag, callback=done)
-            # Else the library gives back what is under way, and the broker counts that as handed out.
-            channel._cancelled.discard(tag)  # noqa: SLF001 - it has no setting for it
+        def start(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
+            channel.basic_cancel(consumer_tag, callback=done)
+            # Otherwise pika rejects the deliveries that are still under way, and the broker counts each as delivered.
+            channel._cancelled.discard(consumer_tag)  # noqa: SLF001 - pika has no setting for that
 
-        self._ask(begin)
+        self._call(start)
 
-    def answer(self, settled: Iterable[int] = (), returned: Iterable[int] = ()) -> None:
-        """Tell the broker that these deliveries are done with, or are for others. In the link's thread it is told now.
+    def answer(self, *, ack: Iterable[int] = (), requeue: Iterable[int] = ()) -> None:
+        """Acknowledge the deliveries with the tags in `ack`, and give back those in `requeue`.
 
-        The broker does not reply to this; whatever is asked on this line after it shows that it was heard.
+        The broker does not reply. The reply to any later call on this channel shows that it has processed the answer.
         """
 
-        def begin(future: Future[None]) -> None:
-            self.answer_now(settled, returned)
-            answered(future, None)
+        def start(future: Future[None]) -> None:
+            self.answer_now(ack=ack, requeue=requeue)
+            resolve(future, None)
 
-        self.link.ask(begin)
+        self.connection.request(start)
 
-    def answer_now(self, settled: Iterable[int] = (), returned: Iterable[int] = ()) -> None:
-        """Do so in the link's own thread."""
-        for tag in settled:
+    def answer_now(self, *, ack: Iterable[int] = (), requeue: Iterable[int] = ()) -> None:
+        """Do the same as `answer`. Only the connection's own thread may call this."""
+        for tag in ack:
             self._channel.basic_ack(tag)
-        for tag in returned:
-            self._channel.basic_reject(tag, requeue=True)  # from RabbitMQ 4.3 on a nack is not counted as handed out
+        for tag in requeue:
+            # A reject, because from RabbitMQ 4.3 on a nack is not counted as a delivery.
+            self._channel.basic_reject(tag, requeue=True)
 
-    def publish(self, posts: Sequence[Post]) -> None:
-        """Send them, kept on disk, and return when the broker has confirmed every one.
+    def publish(self, publishings: Sequence[Publishing]) -> None:
+        """Send persistent messages, and return when the broker has confirmed all of them.
 
-        Raises Undelivered where it did not keep one, or had no queue for it; others of them may have arrived.
+        Raises PublishFailed where the broker did not store a message or had no queue for it. Others may be stored.
         """
-        for start in range(0, len(posts), WINDOW):
-            part = posts[start : start + WINDOW]
-            self.link.ask(lambda future, part=part: self._send(part, future), CONFIRM_WITHIN)  # type: ignore[misc] # bound now
+        for start in range(0, len(publishings), MOST_UNCONFIRMED):
+            part = publishings[start : start + MOST_UNCONFIRMED]
+            self.connection.request(lambda future, part=part: self._send(part, future), CONFIRM_WITHIN)  # type: ignore[misc] # bound now
 
     def close(self) -> None:
         """Close the channel, if it is still open."""
-        if not self.link.lost:
-            self.link.ask(self._close)
+        if not self.connection.lost:
+            self.connection.request(self._close)
 
     def __enter__(self) -> Self:
         return self
@@ -165,70 +170,74 @@ class Line:
         self.close()
 
     def _open(self, future: Future[None]) -> None:
-        def opened(channel: Any) -> None:  # noqa: ANN401 - as the library calls it
+        def on_open(channel: Any) -> None:  # noqa: ANN401 - a callback of pika
             self._channel = channel
             channel.add_on_return_callback(self._on_return)
-            answered(future, None)
+            resolve(future, None)
 
-        def closed(_channel: object, error: BaseException) -> None:
-            asked, self._asked = self._asked, set()
-            windows, self._unconfirmed = self._unconfirmed, {}
-            for waiting in (future, *asked, *(window.future for window in windows.values())):
-                failed(waiting, error)
-            if self._vital:
-                self.link.drop(str(error))
+        def on_close(_channel: object, error: BaseException) -> None:
+            calls, self._calls = self._calls, set()
+            batches, self._unconfirmed = self._unconfirmed, {}
+            for waiting in (future, *calls, *(batch.future for batch in batches.values())):
+                fail(waiting, error)
+            if self._essential:
+                self.connection.drop(str(error))
 
-        channel = self.link.connection.channel(on_open_callback=opened)
-        channel.add_on_close_callback(closed)
+        channel = self.connection.pika.channel(on_open_callback=on_open)
+        channel.add_on_close_callback(on_close)
 
     def _close(self, future: Future[None]) -> None:
         if self._channel.is_open:
-            self._channel.add_on_close_callback(lambda *_: answered(future, None))
+            self._channel.add_on_close_callback(lambda *_: resolve(future, None))
             self._channel.close()
         else:
-            answered(future, None)
+            resolve(future, None)
 
-    def _ask(self, begin: Callable[[Any, Callable[[Any], None]], Any]) -> Any:  # noqa: ANN401 - the library's frames
+    def _call(self, start: Callable[[Any, Callable[[Any], None]], Any]) -> Any:  # noqa: ANN401 - frames of pika
+        """Call `start` with pika's channel and a callback, and return the frame that the callback receives."""
+
         def run(future: Future[Any]) -> None:
-            self._asked.add(future)
-            future.add_done_callback(self._asked.discard)
-            begin(self._channel, lambda frame: answered(future, frame))
+            self._calls.add(future)
+            future.add_done_callback(self._calls.discard)
+            start(self._channel, lambda frame: resolve(future, frame))
 
-        return self.link.ask(run)
+        return self.connection.request(run)
 
-    def _send(self, posts: Sequence[Post], future: Future[None]) -> None:
+    def _send(self, publishings: Sequence[Publishing], future: Future[None]) -> None:
         if not self._channel.is_open:
             raise ChannelWrongStateError("the channel is closed")
-        window = _Window(future, len(posts))
-        for post in posts:
+        batch = _Batch(future, len(publishings))
+        for publishing in publishings:
             self._sent += 1
-            self._unconfirmed[self._sent] = window
+            self._unconfirmed[self._sent] = batch
             properties = pika.BasicProperties(
                 delivery_mode=pika.DeliveryMode.Persistent,
                 content_type="application/json",
                 message_id=str(self._sent),
             )
-            self._channel.basic_publish(post.exchange, post.key, post.body, properties, mandatory=True)
+            exchange, routing_key = publishing.exchange, publishing.routing_key
+            self._channel.basic_publish(exchange, routing_key, publishing.body, properties, mandatory=True)
 
-    def _on_return(self, _channel: object, method: Any, properties: Any, _body: bytes) -> None:  # noqa: ANN401 - as called
-        """Hear of a message for which there is no queue. The confirm follows."""
-        window = self._unconfirmed.get(int(properties.message_id))
-        if window is not None:
-            window.failure = f"{method.reply_text} for {method.routing_key!r} at {method.exchange or 'the default'!r}"
+    def _on_return(self, _channel: object, method: Any, properties: Any, _body: bytes) -> None:  # noqa: ANN401 - a callback of pika
+        """Note that no queue took a message. Its confirm follows."""
+        batch = self._unconfirmed.get(int(properties.message_id))
+        if batch is not None:
+            batch.failure = f"{method.reply_text} for {method.routing_key!r} at {method.exchange or 'the default'!r}"
 
-    def _on_confirm(self, frame: Any) -> None:  # noqa: ANN401 - as the library calls it
-        last, several = frame.method.delivery_tag, frame.method.multiple
-        tags = list(takewhile(lambda tag: tag <= last, self._unconfirmed)) if several else [last]
+    def _on_confirm(self, frame: Any) -> None:  # noqa: ANN401 - a callback of pika
+        last, multiple = frame.method.delivery_tag, frame.method.multiple
+        tags = list(takewhile(lambda tag: tag <= last, self._unconfirmed)) if multiple else [last]
         for tag in tags:
-            window = self._unconfirmed.pop(tag, None)
-            if window is None:
+            batch = self._unconfirmed.pop(tag, None)
+            if batch is None:
                 continue
             if isinstance(frame.method, pika.spec.Basic.Nack):
-                window.failure = "it was not stored"
-            window.left -= 1
-            if window.left:
+                batch.failure = "it was not stored"
+            batch.unconfirmed -= 1
+            if batch.unconfirmed:
                 continue
-            if window.failure:
-                failed(window.future, Undelivered(f"RabbitMQ at {self.link.where} did not keep it: {window.failure}"))
+            if batch.failure:
+                text = f"RabbitMQ at {self.connection.where} did not keep a message: {batch.failure}"
+                fail(batch.future, PublishFailed(text))
             else:
-                answered(window.future, None)
+                resolve(batch.future, None)

@@ -1,61 +1,104 @@
-"""Waits until something is due, and lets what came too early wait for the rest of its time."""
+"""Waits until a deadline is due, and sends messages that arrived too early back to wait."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 
 from lapse.engine import waiting
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError
-from lapse.timers.rabbitmq.consumer import MOST_AT_ONCE, Inbox, Intake
-from lapse.timers.rabbitmq.messages import Copy
-from lapse.timers.rabbitmq.publisher import Outbox, milliseconds_now
+from lapse.engine.waker import Waker
+from lapse.timers.rabbitmq.consumer import MOST_AT_ONCE, Consumer, Subscription
+from lapse.timers.rabbitmq.messages import Received
+from lapse.timers.rabbitmq.publisher import Publisher, milliseconds_now
 from lapse.timers.rabbitmq.queues import Names
-from lapse.timers.rabbitmq.wakeups import Bells
 
 SOON = 1000
-"""Milliseconds for which what came too early is kept while a claim goes on, rather than sent to wait once more."""
+"""Milliseconds. A message that arrived up to so much too early is kept during a claim, and not sent back to wait."""
+
+
+class Wakeups:
+    """Ends the waits of the claims of one timer. Each claim has a waker of its own, for its own deliveries."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wakers: tuple[Waker, ...] = ()  # replaced, never changed: a signal handler may be reading it
+        self._interrupts: SimpleQueue[None] = SimpleQueue()
+
+    @contextmanager
+    def waker(self) -> Iterator[Waker]:
+        """Provide a waker for a block."""
+        waker = Waker()
+        with self._lock:
+            self._wakers = (*self._wakers, waker)
+        try:
+            yield waker
+        finally:
+            with self._lock:
+                self._wakers = tuple(other for other in self._wakers if other is not waker)
+
+    def wake_all(self) -> None:
+        """Let every claim that waits look again."""
+        for waker in self._wakers:
+            waker.wake()
+
+    def interrupt(self) -> None:
+        """Make one claim that waits return at once, or else the next that would wait. Signal-safe."""
+        self._interrupts.put(None)
+        self.wake_all()
+
+    def interrupted(self) -> bool:
+        """Return whether the calling claim must return. Each interrupt ends one claim."""
+        try:
+            self._interrupts.get_nowait()
+        except Empty:
+            return False
+        return True
 
 
 class Claiming:
-    """Takes what is due out of a timer's queue. `outbox` gives the connection over which it sends back what is not."""
+    """Takes due messages from a timer's queue. `publisher` returns the publisher that sends early messages back."""
 
-    def __init__(self, names: Names, bells: Bells, outbox: Callable[[], Outbox]) -> None:
+    def __init__(self, names: Names, wakeups: Wakeups, publisher: Callable[[], Publisher]) -> None:
         self._names = names
-        self._bells = bells
-        self._outbox = outbox
+        self._wakeups = wakeups
+        self._publisher = publisher
 
-    def due(self, inbox: Inbox, limit: int, wait: float) -> list[Copy]:
-        """Take what is due, by this process's clock; where nothing is, wait for it for so many seconds."""
+    def due(self, consumer: Consumer, limit: int, wait: float) -> list[Received]:
+        """Return messages that are due by this process's clock. Where none is due, wait up to `wait` seconds."""
         end = SYSTEM_CLOCK.monotonic() + wait
         with (
-            self._bells.one() as bell,
-            inbox.intake(self._names.due, min(limit, MOST_AT_ONCE), bell.wake) as intake,
+            self._wakeups.waker() as waker,
+            consumer.subscribe(self._names.due, min(limit, MOST_AT_ONCE), waker.wake) as subscription,
         ):
             while True:
-                intake.gather()
+                subscription.gather()
                 now = milliseconds_now()
-                due, early = intake.split(now)
+                due, early = subscription.split(now)
                 left = end - SYSTEM_CLOCK.monotonic()
-                if due or left <= 0 or self._bells.interrupted():
+                if due or left <= 0 or self._wakeups.interrupted():
                     break
-                self._park(inbox, intake, [copy for copy in early if copy.note.at - now > SOON])
-                soonest = min((copy.note.at - now for copy in early), default=SOON) / 1000
-                bell.wait(min(left, waiting.LOOK_AGAIN, soonest))
-            intake.end()  # before anything is handed out, so that nothing comes that nobody would claim
-            due, early = intake.split(milliseconds_now())
+                self._send_back(consumer, subscription, [copy for copy in early if copy.message.at - now > SOON])
+                soonest = min((copy.message.at - now for copy in early), default=SOON) / 1000
+                waker.wait(min(left, waiting.LOOK_AGAIN, soonest))
+            subscription.end()  # before messages are returned, so that no delivery arrives that no claim would take
+            due, early = subscription.split(milliseconds_now())
             try:
-                self._park(inbox, intake, early)
-            except TimerError:  # a broker that is short of memory takes nothing, and what it has given is due
+                self._send_back(consumer, subscription, early)
+            except TimerError:  # a broker that is short of memory accepts no message, but due ones must be returned
                 if not due:
                     raise
-                inbox.line.answer(returned=[copy.tag for copy in early])
+                consumer.channel.answer(requeue=[copy.tag for copy in early])
             return due
 
-    def _park(self, inbox: Inbox, intake: Intake, early: list[Copy]) -> None:
-        """Let what came before its time wait for the rest of it: it was due later than all levels can wait.
+    def _send_back(self, consumer: Consumer, subscription: Subscription, early: list[Received]) -> None:
+        """Let early messages wait for the rest of their time.
 
-        Or else its waiting was worked out by a clock that is ahead of this one.
+        A message is early where its delay is longer than all levels can wait. It is also early where the process that
+        computed the delay has a clock that is ahead of this process's clock.
         """
         if early:
-            self._outbox().post([copy.counted for copy in early])
-            inbox.line.answer(settled=[copy.tag for copy in early])
-            intake.remove(early)
+            self._publisher().publish([copy.counted for copy in early])
+            consumer.channel.answer(ack=[copy.tag for copy in early])
+            subscription.remove(early)

@@ -1,4 +1,4 @@
-"""The connection over which a timer claims: consumes while a claim is under way, and answers what was claimed."""
+"""The connection over which a timer claims: it consumes during a claim, and acknowledges the claimed deliveries."""
 
 import logging
 import threading
@@ -8,112 +8,116 @@ from contextlib import contextmanager
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.channel import Arrived, Line
-from lapse.timers.rabbitmq.connection import Link
-from lapse.timers.rabbitmq.generation import remembered
+from lapse.timers.rabbitmq.channel import Channel, Delivery
+from lapse.timers.rabbitmq.connection import Connection
+from lapse.timers.rabbitmq.generation import read_or_create
 from lapse.timers.rabbitmq.leases import Leases
-from lapse.timers.rabbitmq.messages import Copy, decode
+from lapse.timers.rabbitmq.messages import Received, decode
 from lapse.timers.rabbitmq.queues import Names
 
 log = logging.getLogger("lapse")
 
 MOST_AT_ONCE = 2000
-"""The most that one claim takes. It bounds what the broker sends without an answer."""
+"""The most messages that one claim takes. It bounds the unacknowledged deliveries of a connection."""
 
 GATHER_WITHIN = 2.0
-"""Seconds in which what the queue has is taken along, before a claim makes do with what came."""
+"""Seconds in which a claim collects the queue's messages, before it goes on with those that have arrived."""
 
-QUIET = 2
-"""Looks at an empty queue that end a gathering: what is under way at the first has come at the second."""
+EMPTY_LOOKS = 2
+"""How often in a row the queue must be empty to end the collecting: deliveries under way at the first look have
+arrived at the second."""
 
 
-class Intake:
-    """What comes of one queue while a consumer is open: at most `window` without an answer."""
+class Subscription:
+    """The deliveries of one queue while it is consumed: at most `prefetch` unacknowledged ones at a time."""
 
-    def __init__(self, line: Line, queue: str, window: int, on_arrival: Callable[[], None]) -> None:
-        self.copies: list[Copy] = []
-        """What came, and is not answered yet. The link's thread adds to it."""
-        self._line = line
+    def __init__(self, channel: Channel, queue: str, prefetch: int, on_arrival: Callable[[], None]) -> None:
+        self.received: list[Received] = []
+        """The deliveries that are not answered yet. The connection's thread adds to them."""
+        self._channel = channel
         self._queue = queue
-        self._window = window
+        self._prefetch = prefetch
         self._on_arrival = on_arrival
-        self._tag = line.consume(queue, window, self._hear)
+        self._consumer_tag = channel.consume(queue, prefetch, self._on_delivery)
 
     def gather(self) -> None:
-        """Wait until all that the queue has is here, or as much as the window takes."""
-        quiet = 0
+        """Wait until all messages of the queue have arrived, or as many as `prefetch` allows."""
+        empty_looks = 0
         end = SYSTEM_CLOCK.monotonic() + GATHER_WITHIN
-        while len(self.copies) < self._window and quiet < QUIET and SYSTEM_CLOCK.monotonic() < end:
-            quiet = 0 if self._line.count(self._queue) else quiet + 1
+        while len(self.received) < self._prefetch and empty_looks < EMPTY_LOOKS and SYSTEM_CLOCK.monotonic() < end:
+            empty_looks = 0 if self._channel.count(self._queue) else empty_looks + 1
 
-    def split(self, now: int) -> tuple[list[Copy], list[Copy]]:
-        """Give what is due by `now`, in milliseconds, and what is here before its time."""
-        copies = list(self.copies)
-        return [one for one in copies if one.note.at <= now], [one for one in copies if one.note.at > now]
+    def split(self, now: int) -> tuple[list[Received], list[Received]]:
+        """Return the messages that are due by `now`, in milliseconds, and those that are early."""
+        received = list(self.received)
+        due = [copy for copy in received if copy.message.at <= now]
+        return due, [copy for copy in received if copy.message.at > now]
 
-    def remove(self, some: Iterable[Copy]) -> None:
-        """Leave these out: they were answered."""
-        for one in some:
-            self.copies.remove(one)
+    def remove(self, answered: Iterable[Received]) -> None:
+        """Remove deliveries that were answered."""
+        for copy in answered:
+            self.received.remove(copy)
 
     def end(self) -> None:
-        """Let no more come. What was under way is here then."""
-        self._line.cancel(self._tag)
+        """Stop consuming. Deliveries that were under way have arrived when this returns."""
+        self._channel.cancel(self._consumer_tag)
 
-    def _hear(self, arrived: Arrived) -> None:
+    def _on_delivery(self, delivery: Delivery) -> None:
         try:
-            note = decode(arrived.body)
+            message = decode(delivery.body)
         except ValueError as error:
-            log.error("%s: dropped a message that is none of a timer's: %s: %r", self._queue, error, arrived.body[:200])  # noqa: TRY400 - its trace says nothing
-            self._line.answer_now(settled=[arrived.tag])
+            log.error("%s: dropped a message that Lapse did not write: %s: %r", self._queue, error, delivery.body[:200])  # noqa: TRY400 - the traceback adds nothing
+            self._channel.answer_now(ack=[delivery.tag])
         else:
-            self.copies.append(Copy(arrived.tag, note, arrived.times))
+            self.received.append(Received(delivery.tag, message, delivery.redeliveries))
             self._on_arrival()
 
 
-class Inbox:
-    """The claims of one connection, and the intake of new ones."""
+class Consumer:
+    """A connection, its claims, and the subscriptions over which new claims arrive."""
 
     def __init__(self, address: Address, names: Names, on_lost: Callable[[], None]) -> None:
         self._names = names
-        self._link = Link(address, on_lost)
+        self._connection = Connection(address, on_lost)
         try:
-            self.memory = remembered(self._link, names)
-            self.line = Line(self._link, vital=True)
+            self.generation = read_or_create(self._connection, names)
+            self.channel = Channel(self._connection, essential=True)
         except BaseException:
-            self._link.close()
+            self._connection.close()
             raise
-        self.leases = Leases(self._link.later, lambda tags: self.line.answer_now(returned=tags))
+        self.leases = Leases(self._connection.call_later, lambda tags: self.channel.answer_now(requeue=tags))
         self._lock = threading.Lock()
 
     @property
-    def link(self) -> Link:
+    def connection(self) -> Connection:
         """The connection."""
-        return self._link
+        return self._connection
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is gone, and with it all that was claimed."""
-        return self._link.lost
+        """Whether the connection is gone, and with it all its claims."""
+        return self._connection.lost
 
     @contextmanager
-    def intake(self, queue: str, window: int, on_arrival: Callable[[], None] = lambda: None) -> Iterator[Intake]:
-        """Consume for the length of a block. If it raises, the connection is given up, and with it what came."""
+    def subscribe(
+        self, queue: str, prefetch: int, on_arrival: Callable[[], None] = lambda: None
+    ) -> Iterator[Subscription]:
+        """Consume the queue for a block. If the block raises, drop the connection, and with it all deliveries."""
         try:
             with self._lock:
-                intake = Intake(self.line, queue, window, on_arrival)
-            yield intake
+                subscription = Subscription(self.channel, queue, prefetch, on_arrival)
+            yield subscription
         except BaseException:
-            self._link.drop("what was done over it failed")
+            self._connection.drop("a call over it failed")
             raise
 
-    def settle(self, tags: list[int]) -> None:
-        """Answer that these are done with, and be sure that the broker heard it."""
+    def acknowledge(self, tags: list[int]) -> None:
+        """Acknowledge deliveries, and return once the broker has processed that."""
         if not tags:
             return
         try:
-            self.line.answer(settled=tags)
-            self.line.count(self._names.due)
+            self.channel.answer(ack=tags)
+            self.channel.count(self._names.due)  # its reply shows that the broker has read the acknowledgements
         except TimerError:
-            self._link.drop("what was done over it failed")
+            self._connection.drop("a call over it failed")
             raise

@@ -1,4 +1,4 @@
-"""What pika and the broker say goes wrong, in this package's own words."""
+"""Translates the errors of pika and of the broker into the package's own."""
 
 import ssl
 
@@ -7,28 +7,28 @@ from pika import exceptions
 from lapse.engine.errors import TimerError, TimerRefused, TimerUnavailable
 
 
-class Absent(TimerUnavailable):
-    """There is no such queue or exchange."""
+class NotFound(TimerUnavailable):
+    """The queue or the exchange does not exist."""
 
 
 class Locked(TimerUnavailable):
-    """Another connection has the queue to itself."""
+    """Another connection has declared the queue as exclusive."""
 
 
-class Undelivered(TimerUnavailable):
-    """The broker did not keep a message. None of those it was sent with counts as armed."""
+class PublishFailed(TimerUnavailable):
+    """The broker did not store or could not route a message. No message of the same call counts as armed."""
 
 
 _NOT_FOUND, _IN_USE, _PRECONDITION = 404, 405, 406
-_REFUSING = {
+_ADVICE = {
     403: "the account may not do that: check the user, the password and the permissions in the virtual host",
-    _PRECONDITION: "a queue is there with other arguments: delete what is named here, the next call makes it anew",
-    530: "the account may not use this virtual host, or there is none: check the URL's path",
+    _PRECONDITION: "a queue exists with other arguments: delete the queue named here, the next call declares it again",
+    530: "the virtual host does not exist, or the account may not use it: check the URL's path",
     540: "this broker cannot do that: Lapse needs RabbitMQ 3.10 or later with all stable feature flags",
 }
-"""AMQP's reply codes that trying again does not change, and what to do."""
+"""AMQP reply code → what to change. Repeating the call does not help with these codes."""
 
-_REFUSED_BEFORE = (
+_REFUSED_AT_LOGIN = (
     exceptions.AuthenticationError,
     exceptions.ProbableAuthenticationError,
     exceptions.ProbableAccessDeniedError,
@@ -36,40 +36,41 @@ _REFUSED_BEFORE = (
 
 
 def translated(error: BaseException, where: str) -> TimerError:
-    """Give this package's error for pika's. The URL's password is in none of them."""
+    """Return the package's error for an error of pika. Its message does not contain the password."""
     if isinstance(error, TimerError):
         return error
-    error = _root(error)
+    error = _cause(error)
     code = getattr(error, "reply_code", None)
-    said = _said(error)
-    if code == _NOT_FOUND and ("no queue" in said or "no exchange" in said):  # else it is there, but not up yet
-        return Absent(f"RabbitMQ at {where}: {said}")
+    text = _text(error)
+    # A 404 with another text means that the queue exists but is not ready yet, as after a restart.
+    if code == _NOT_FOUND and ("no queue" in text or "no exchange" in text):
+        return NotFound(f"RabbitMQ at {where}: {text}")
     if code == _IN_USE:
-        return Locked(f"RabbitMQ at {where}: {said}")
+        return Locked(f"RabbitMQ at {where}: {text}")
     if advice := _advice(error, code):
-        return TimerRefused(f"RabbitMQ at {where} refused: {said}; {advice}")
-    return TimerUnavailable(f"RabbitMQ at {where} gave no answer: {said}")
+        return TimerRefused(f"RabbitMQ at {where} refused: {text}; {advice}")
+    return TimerUnavailable(f"RabbitMQ at {where} gave no answer: {text}")
 
 
 def _advice(error: BaseException, code: int | None) -> str:
-    """Say what to change, where trying again would change nothing."""
-    if isinstance(error, _REFUSED_BEFORE):
-        return _REFUSING[403]
+    """Return what to change, or "" where repeating the call may help."""
+    if isinstance(error, _REFUSED_AT_LOGIN):
+        return _ADVICE[403]
     if isinstance(error, exceptions.IncompatibleProtocolError):
-        return "what answers there does not speak AMQP 0-9-1: is it RabbitMQ, and the right port?"
+        return "the server there does not speak AMQP 0-9-1: is it RabbitMQ, and is the port right?"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted: name the one that signed it with ?cafile="
-    if code == _PRECONDITION and "inequivalent" not in _said(error):
-        return ""  # that something was held for too long, for example
-    return _REFUSING.get(code or 0, "")
+        return "its certificate is not trusted: name the certificate authority's file with ?cafile="
+    if code == _PRECONDITION and "inequivalent" not in _text(error):
+        return ""  # for example a delivery that was unacknowledged for longer than the broker allows
+    return _ADVICE.get(code or 0, "")
 
 
-def _root(error: BaseException) -> BaseException:
-    """Look into the errors that pika wraps around what happened while it connected."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the innermost error: pika wraps the errors that occur while it connects."""
     inner = getattr(error, "exceptions", None) or getattr(error, "exception", None) or error.args[:1]
-    first = inner[-1] if isinstance(inner, list | tuple) and inner else inner
-    return _root(first) if isinstance(first, BaseException) else error
+    last = inner[-1] if isinstance(inner, list | tuple) and inner else inner
+    return _cause(last) if isinstance(last, BaseException) else error
 
 
-def _said(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return str(getattr(error, "reply_text", "")) or str(error) or repr(error)

@@ -1,4 +1,4 @@
-"""What a message of the timer says, and when it was handed out before: one deadline, as JSON."""
+"""The body of the timer's messages, one deadline as JSON, and a message as it was received."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -8,13 +8,13 @@ from lapse.engine.errors import InvalidDeadline
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Message:
     """One copy of a deadline. Times are in milliseconds since 1970, in UTC.
 
-    `due` is what was armed, `at` from when it may be handed out: later than that after a release with a delay.
-    `attempts` and `token` are those of the last time that it was handed out by whoever wrote the message; the broker
-    counts on top of them (x-delivery-count) how often it was handed out without an answer. `armed` is when it was
-    armed, in microseconds, and tells apart the copies of one key. The last two are those of a buried one.
+    `due` is the deadline that was armed. `at` is the earliest time of a claim: later than `due` after a release with a
+    delay. `attempts` and `token` are those of the last claim before the message was written. Later deliveries without
+    an acknowledgement are counted by the broker (x-delivery-count) and added to both. `armed` is when the deadline was
+    armed, in microseconds, and orders the copies of one key. `reason` and `buried` (when) are set for a buried one.
     """
 
     key: str
@@ -26,37 +26,34 @@ class Note:
     reason: str = ""
     buried: int = 0
 
-    def unanswered(self, times: int) -> "Note":
-        """Add what the broker counted."""
-        return replace(self, attempts=self.attempts + times, token=self.token + times)
-
     def encode(self) -> bytes:
-        """Write it as a message's body."""
+        """Return the message's body."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """One message: the delivery's tag, what it says, and how often the broker has handed it out before in vain."""
+class Received:
+    """A delivery: its tag, its message, and how often the broker delivered it before without an acknowledgement."""
 
     tag: int
-    note: Note
-    times: int
+    message: Message
+    redeliveries: int
 
     @property
-    def counted(self) -> Note:
-        """The note with what the broker has counted."""
-        return self.note.unanswered(self.times)
+    def counted(self) -> Message:
+        """The message with the broker's count added to its attempts and its token."""
+        message, count = self.message, self.redeliveries
+        return replace(message, attempts=message.attempts + count, token=message.token + count)
 
 
-def decode(body: bytes) -> Note:
-    """Read a message's body. Raises ValueError for what this package did not write."""
+def decode(body: bytes) -> Message:
+    """Return the message with this body. Raises ValueError for a body that Lapse did not write."""
     try:
-        note = Note(**json.loads(body))
-        check_key(note.key)
-        numbers = (note.due, note.at, note.armed, note.token, note.attempts, note.buried)
+        message = Message(**json.loads(body))
+        check_key(message.key)
+        numbers = (message.due, message.at, message.armed, message.token, message.attempts, message.buried)
     except (TypeError, InvalidDeadline) as error:
         raise ValueError(f"not a deadline: {error}") from error
-    if not all(type(number) is int for number in numbers) or not isinstance(note.reason, str):
+    if not all(type(number) is int for number in numbers) or not isinstance(message.reason, str):
         raise ValueError("not a deadline: its times and counts must be whole numbers")
-    return note
+    return message

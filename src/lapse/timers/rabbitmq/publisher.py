@@ -1,7 +1,7 @@
-"""The connection over which a timer publishes. It is another than the one that consumes.
+"""The connection over which a timer publishes, apart from the connection that consumes.
 
-A broker that is short of memory or disk takes nothing more from a connection that publishes, whatever it is: what is
-claimed over the other one can still be settled.
+A broker that is short of memory or disk reads nothing more from a connection that publishes. Claims on the other
+connection can still be settled.
 """
 
 import threading
@@ -12,25 +12,24 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, MILLISECOND
 from lapse.engine.errors import TimerError
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.channel import Line, Post
-from lapse.timers.rabbitmq.connection import Link
-from lapse.timers.rabbitmq.flush_queue_names import seal
-from lapse.timers.rabbitmq.generation import remembered
-from lapse.timers.rabbitmq.messages import Note
-from lapse.timers.rabbitmq.queues import Names, levels_for, pattern, spelled, ticks
+from lapse.timers.rabbitmq.channel import Channel, Publishing
+from lapse.timers.rabbitmq.connection import Connection
+from lapse.timers.rabbitmq.generation import read_or_create
+from lapse.timers.rabbitmq.messages import Message
+from lapse.timers.rabbitmq.queues import Names, declare_level, flush_queue_names, levels_for, routing_key, ticks
 
 
-class Outbox:
-    """Puts notes where they are to wait, each confirmed by the broker before a call returns."""
+class Publisher:
+    """Publishes messages to the queues in which they wait. The broker confirms each message before a call returns."""
 
     def __init__(self, address: Address, names: Names) -> None:
         self._names = names
-        self.link = Link(address)
+        self.connection = Connection(address)
         try:
-            self.memory = remembered(self.link, names)
-            self._line = Line(self.link, confirming=True, vital=True)
+            self.generation = read_or_create(self.connection, names)
+            self._channel = Channel(self.connection, confirming=True, essential=True)
         except BaseException:
-            self.link.close()
+            self.connection.close()
             raise
         self._lock = threading.Lock()
         self._levels = 0
@@ -38,58 +37,48 @@ class Outbox:
     @property
     def lost(self) -> bool:
         """Whether the connection is gone."""
-        return self.link.lost
+        return self.connection.lost
 
-    def post(self, notes: Iterable[Note]) -> None:
-        """Let each note come to the queue of what is due when its time has come, by this process's clock."""
-        with self._whole():
-            posts: list[Post] = []
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Publish messages so that each reaches the queue of due messages at its time, by this process's clock."""
+        with self._dropped_on_error():
+            publishings: list[Publishing] = []
             now = milliseconds_now()
-            ordered = sorted(notes, key=lambda note: note.at)
-            self._make_levels(levels_for(ordered[-1].at - now) if ordered else 0)
-            for note in ordered:
-                delay = note.at - now
+            ordered = sorted(messages, key=lambda message: message.at)
+            self._declare_levels(levels_for(ordered[-1].at - now) if ordered else 0)
+            for message in ordered:
+                delay = message.at - now
                 if delay <= 0:
-                    posts.append(Post("", self._names.due, note.encode()))
-                else:  # to the highest level that it needs
+                    publishings.append(Publishing("", self._names.due, message.encode()))
+                else:  # to the highest level that the delay needs
                     level = self._names.level(levels_for(delay) - 1)
-                    posts.append(Post(level, spelled(ticks(delay)), note.encode()))
-            self._line.publish(posts)
+                    publishings.append(Publishing(level, routing_key(ticks(delay)), message.encode()))
+            self._channel.publish(publishings)
 
-    def bury(self, notes: Iterable[Note]) -> None:
-        """Put the notes to those that were given up on."""
-        with self._whole():
-            self._line.publish([Post("", self._names.buried, note.encode()) for note in notes])
+    def bury(self, messages: Iterable[Message]) -> None:
+        """Publish messages to the queue of buried ones."""
+        with self._dropped_on_error():
+            self._channel.publish([Publishing("", self._names.buried, message.encode()) for message in messages])
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Give the connection up where something fails: at the next call, what is missing is made anew."""
+    def _dropped_on_error(self) -> Iterator[None]:
+        """Drop the connection where the block fails: the next call opens another and declares what is missing."""
         try:
             yield
         except TimerError:
-            self.link.drop("what was sent over it failed")
+            self.connection.drop("a call over it failed")
             raise
 
-    def _make_levels(self, wanted: int) -> None:
-        """See to it that there are so many levels, and that they outlive a crash with what will be in them."""
+    def _declare_levels(self, wanted: int) -> None:
+        """Declare levels until there are `wanted`, so that they outlive a crash together with their messages."""
         with self._lock:
             if self._levels < wanted:
                 for number in range(self._levels, wanted):
-                    self._make(number)
-                seal(self._line, self._names)
+                    declare_level(self._channel, self._names, number)
+                flush_queue_names(self._channel, self._names)
                 self._levels = wanted
-
-    def _make(self, number: int) -> None:
-        level, names, line = self._names.level(number), self._names, self._line
-        line.declare_queue(level, names.waiting(number))
-        line.declare_exchange(level)
-        line.bind_queue(level, level, pattern(number, 1))
-        if number:
-            line.bind_exchange(names.level(number - 1), level, pattern(number, 0))
-        else:
-            line.bind_queue(names.due, level, pattern(number, 0))
 
 
 def milliseconds_now() -> int:
-    """The time by this process's clock, in milliseconds since 1970, rounded down."""
+    """Return the time by this process's clock, in milliseconds since 1970, rounded down."""
     return (SYSTEM_CLOCK.now() - EPOCH) // MILLISECOND

@@ -1,98 +1,175 @@
-"""The queues of one timer, and the way of a message to its time.
+"""The queues of one timer: their names, the route of a message to its time, how they are declared and counted.
 
-A message that has to wait is put into the queue of the highest bit of its delay, counted in ticks of 125 ms. Each of
-these levels lets all its messages wait equally long, so the first that came is the first to leave and none holds up
-another. When its time there is over the broker passes it on to the queue of the next bit that is set, by the routing
-key, which spells the bits, the lowest first. From the last it comes to the queue of what is due.
+A message that must wait goes into the queue of the highest bit of its delay, counted in ticks of 125 ms. Every message
+in the queue of one level waits equally long. So the first message in is the first message out, and no message blocks
+another. When its time in a level is over, the broker dead-letters the message to the level of the next bit that is
+set. The routing key spells the bits, lowest first. After the last level the message reaches the queue of due messages.
 """
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
+
+from lapse.timers.rabbitmq.channel import Channel
+from lapse.timers.rabbitmq.connection import Connection
+from lapse.timers.rabbitmq.errors import NotFound
 
 TICK = 125
 """Milliseconds of the lowest level. A delay is rounded up to whole ticks."""
 
 LEVELS = 26
-"""The highest waits 48.5 days, near the longest that a broker takes (2³² ms); all together 97 days."""
+"""The highest level waits 48.5 days, near the longest time to live of a broker (2³² ms). All together wait 97 days."""
+
+RESTORES = 3
+"""How many processes may restore the deadlines in one generation: each may double those that the broker still has."""
+
+FLUSH_QUEUE_EXPIRES = 60_000
+"""Milliseconds after which the broker deletes a flush queue by itself, where the process that declared it died."""
 
 QUORUM: dict[str, Any] = {
     "x-queue-type": "quorum",
-    # How often a message came back without an answer is for the worker to judge. Some brokers drop it at 20.
+    # The worker decides how many deliveries without an acknowledgement are too many. Some brokers drop a message at 20.
     "x-delivery-limit": 2**31 - 1,
 }
+"""The arguments of every durable queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the timer's queues and exchanges are called. No name of one timer can be one of another's."""
+    """The names of the timer's queues and exchanges. Two timers have no name in common."""
 
     timer: str
 
     @property
     def due(self) -> str:
-        """The queue of what is due."""
+        """The queue of due messages."""
         return f"lapse.{self.timer}.due"
 
     @property
     def buried(self) -> str:
-        """The queue of what was given up on."""
+        """The queue of buried messages."""
         return f"lapse.{self.timer}.buried"
 
     @property
-    def memory(self) -> str:
-        """The queue whose one message names the broker's memory."""
+    def generation(self) -> str:
+        """The queue whose only message is the generation."""
         return f"lapse.{self.timer}.memory"
 
     @property
     def lock(self) -> str:
-        """The exclusive queue that only one connection can have at a time."""
+        """The exclusive queue that serves as a lock."""
         return f"lapse.{self.timer}.lock"
 
     def level(self, number: int) -> str:
-        """The queue in which messages wait for 2 to the power of `number` ticks, and the exchange before it."""
+        """Return the name of the queue in which messages wait for 2**number ticks, and of the exchange before it."""
         return f"lapse.{self.timer}.level-{number}"
 
-    def seal(self, one: str) -> str:
-        """The queue that lasts for a moment, see `seal`."""
-        return f"lapse.{self.timer}.seal-{one}"
+    def flush(self, suffix: str) -> str:
+        """Return the name of a queue that exists for a moment, see `flush_queue_names`."""
+        return f"lapse.{self.timer}.seal-{suffix}"
 
     def restored(self, number: int) -> str:
-        """The exchange that exists since the deadlines were armed again for the so many-th time."""
+        """Return the name of the exchange that exists once the deadlines were restored so many times, see RESTORES."""
         return f"lapse.{self.timer}.restored-{number}"
 
-    def waiting(self, number: int) -> dict[str, Any]:
-        """The arguments of a level's queue: nothing is lost on the way out of it, whatever the next one does."""
-        onward = (
+    def level_arguments(self, number: int) -> dict[str, Any]:
+        """Return the arguments of a level's queue. A message leaves it only once the next queue has stored it."""
+        next_hop = (
             {"x-dead-letter-exchange": self.level(number - 1)}
             if number
             else {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.due}
         )
         return (
             QUORUM
-            | onward
+            | next_hop
             | {
                 "x-message-ttl": TICK << number,
                 "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",  # which that strategy demands
+                "x-overflow": "reject-publish",  # which that strategy requires
             }
         )
 
 
 def levels_for(delay: int) -> int:
-    """How many levels there must be for a delay in milliseconds: 0 for one that is over."""
+    """Return how many levels a delay in milliseconds needs: 0 for a delay that is over."""
     return ticks(delay).bit_length()
 
 
 def ticks(delay: int) -> int:
-    """Round up to ticks, and down to what all levels together can wait: then it comes too early, and waits again."""
+    """Return the delay in ticks, rounded up, at most what all levels together can wait.
+
+    A message with a longer delay arrives too early and waits again.
+    """
     return min(-(-max(delay, 0) // TICK), (1 << LEVELS) - 1)
 
 
-def spelled(count: int) -> str:
-    """The routing key: the bits, lowest first."""
+def routing_key(count: int) -> str:
+    """Return the routing key for so many ticks: the bits, lowest first."""
     return ".".join(reversed(f"{count:b}"))
 
 
-def pattern(level: int, bit: int) -> str:
-    """What keys with this bit at this level match."""
+def binding_pattern(level: int, bit: int) -> str:
+    """Return the pattern of the routing keys that have this bit at this level."""
     return "*." * level + f"{bit}.#"
+
+
+def declare_level(channel: Channel, names: Names, number: int) -> None:
+    """Create the queue and the exchange of a level. The level below must exist."""
+    level = names.level(number)
+    channel.declare_queue(level, names.level_arguments(number))
+    channel.declare_exchange(level)
+    channel.bind_queue(level, level, binding_pattern(number, 1))
+    if number:
+        channel.bind_exchange(names.level(number - 1), level, binding_pattern(number, 0))
+    else:
+        channel.bind_queue(names.due, level, binding_pattern(number, 0))
+
+
+def flush_queue_names(channel: Channel, names: Names) -> None:
+    """Make sure that a broker which is killed the next moment still knows the queues that were just declared.
+
+    A quorum queue's messages are on disk before they are confirmed. Before May 2024, the name under which the broker
+    finds them again was not (https://github.com/rabbitmq/ra/pull/443). It stayed in an in-memory table of Erlang for up
+    to three seconds. A broker killed in that time came back with the queue, and without all messages that it had
+    confirmed for it. Seen on RabbitMQ 3.10.8.
+
+    To declare one more quorum queue helps: the broker looks its name up in that table first, and a look-up of a name
+    that is missing there writes the table to disk. So this declares one and deletes it, before the others are used.
+
+    A connection that finds a queue cannot know whether the process that declared it came so far, nor whether a crash
+    has undone it. So each connection does this itself, once for all queues that it is about to publish to.
+    """
+    queue = names.flush(uuid4().hex)  # a new name each time: a queue that exists already would write nothing
+    channel.declare_queue(queue, QUORUM | {"x-expires": FLUSH_QUEUE_EXPIRES})
+    channel.delete_queue(queue)
+
+
+def exists(connection: Connection, queue: str) -> bool:
+    """Return whether the queue exists."""
+    with Channel(connection) as channel:
+        try:
+            channel.count(queue)
+        except NotFound:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Messages that no consumer holds: those that wait for their time, those that are due, those that are buried."""
+
+    waiting: int
+    due: int
+    buried: int
+
+
+def counts(connection: Connection, names: Names) -> Counts:
+    """Return the counts, by one short call per queue: 28 at most. Levels exist from the lowest up to the first gap."""
+    with Channel(connection) as channel:
+        due, buried, waiting = channel.count(names.due), channel.count(names.buried), 0
+        try:
+            for number in range(LEVELS):
+                waiting += channel.count(names.level(number))
+        except NotFound:
+            pass  # the broker has closed the channel
+        return Counts(waiting, due, buried)

@@ -1,4 +1,4 @@
-"""What is opened at its first use, opened again when it was lost, and left alone in a fork."""
+"""Opens a connection at its first use, opens another one when it is lost, and leaves it alone in a forked process."""
 
 import os
 import threading
@@ -6,78 +6,78 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from lapse.engine.errors import TimerUnavailable
-from lapse.timers.rabbitmq.connection import Link
+from lapse.timers.rabbitmq.connection import Connection
 
 
 class Losable(Protocol):
-    """What stands on a connection."""
+    """An object that works over a connection: a `Publisher` or a `Consumer`."""
 
     @property
-    def link(self) -> Link:
+    def connection(self) -> Connection:
         """The connection."""
         ...
 
     @property
     def lost(self) -> bool:
-        """Whether it is gone."""
+        """Whether the connection is gone."""
         ...
 
 
 C = TypeVar("C", bound=Losable)
 
 
-class Kept(Generic[C]):
-    """Keeps what `open_new` opens."""
+class Reconnecting(Generic[C]):
+    """Holds the object that `open_new` opens, and replaces it once its connection is lost."""
 
     def __init__(self, open_new: Callable[[], C]) -> None:
         self._open_new = open_new
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._one: C | None = None
-        self._inherited: list[C] = []  # kept from the collector: the parent's, with no thread here to serve it
+        self._current: C | None = None
+        self._inherited: list[C] = []  # the parent's, which no thread serves here: never collected, so never closed
         self._closed = False
         self._failures = 0
         self._last_failure = ""
 
     def get(self) -> C:
-        """Give the one that stands, or a new one. Raises what opening raises.
+        """Return the open object, opening one if needed. Raises what `open_new` raises.
 
-        Those who waited while it could not be opened do not try again, one after the other: each try may take long.
+        Threads that waited during a failed try do not try again one after the other: each try may take long.
         """
         self._disown()
         failures = self._failures
         with self._lock:
             if self._closed:
                 raise TimerUnavailable("this timer is closed: open another")
-            if self._one is None or self._one.lost:
+            if self._current is None or self._current.lost:
                 if self._failures != failures:
                     raise TimerUnavailable(self._last_failure)
                 try:
-                    self._one = self._open_new()
+                    self._current = self._open_new()
                 except TimerUnavailable as error:
                     self._failures += 1
                     self._last_failure = str(error)
                     raise
-            return self._one
+            return self._current
 
     def peek(self) -> C | None:
-        """Give the one that stands, if any."""
+        """Return the open object, or None where none is open."""
         self._disown()
-        return None if self._one is None or self._one.lost else self._one
+        return None if self._current is None or self._current.lost else self._current
 
     def close(self) -> None:
-        """Close it for good."""
+        """Close the connection for good."""
         self._disown()
         with self._lock:
             self._closed = True
-            if self._one is not None:
-                self._one.link.close()
+            if self._current is not None:
+                self._current.connection.close()
 
     def _disown(self) -> None:
-        """After a fork, leave the parent's connection alone, and its lock, which a thread may have held."""
+        """After a fork, leave the parent's connection alone, and the lock, which a thread of the parent may hold."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._lock = threading.Lock()
-            if self._one is not None:
-                self._inherited.append(self._one)
-                self._one = None
+            if self._current is not None:
+                self._inherited.append(self._current)
+                self._current = None

@@ -1,39 +1,63 @@
-"""What this process has told a broker again that may have lost it: each deadline once, and not too often in all."""
+"""Restores deadlines that the broker may have lost, without filling its queues with copies.
 
+No one can look up which deadlines the broker still has, so each restored deadline may exist twice. Therefore
+deadlines are restored a few times only per generation. And a process sends each deadline once per generation, also
+where the connection is lost in between and the rest goes over the next one.
+"""
+
+import logging
 import threading
 from collections.abc import Iterable
 
-from lapse.timers.rabbitmq.generation import may_restore
-from lapse.timers.rabbitmq.messages import Note
-from lapse.timers.rabbitmq.publisher import Outbox
-from lapse.timers.rabbitmq.queues import Names
+from lapse.timers.rabbitmq.channel import Channel
+from lapse.timers.rabbitmq.connection import Connection
+from lapse.timers.rabbitmq.errors import NotFound
+from lapse.timers.rabbitmq.lock import locked
+from lapse.timers.rabbitmq.messages import Message
+from lapse.timers.rabbitmq.publisher import Publisher
+from lapse.timers.rabbitmq.queues import RESTORES, Names
+
+log = logging.getLogger("lapse")
 
 
 class Restoring:
-    """Restores deadlines in a broker's memory that may have lost them.
-
-    Nobody can look up which of them it knows, so each may double one. Therefore only so many processes restore one
-    memory, and each tells it each deadline once, also where the connection is lost in between and the rest is told over
-    the next.
-    """
+    """What this process has restored in the current generation."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
         self._lock = threading.Lock()
-        self._memory = ""
+        self._generation = ""
         self._permitted = False
-        self._told: set[int] = set()
+        self._sent: set[int] = set()
 
-    def restore(self, outbox: Outbox, notes: Iterable[Note]) -> None:
-        """Post those of the notes that are to be told."""
+    def restore(self, publisher: Publisher, messages: Iterable[Message]) -> None:
+        """Publish those messages that this process has not yet published in this generation, if it may."""
         with self._lock:
-            if outbox.memory != self._memory:
-                self._permitted = may_restore(outbox.link, self._names)
-                self._memory, self._told = outbox.memory, set()
+            if publisher.generation != self._generation:
+                self._permitted = _may_restore(publisher.connection, self._names)
+                self._generation, self._sent = publisher.generation, set()
             if not self._permitted:
                 return
-            untold = {hash((note.key, note.due)): note for note in notes}
-            untold = {what: note for what, note in untold.items() if what not in self._told}
-        outbox.post(untold.values())
+            missing = {hash((message.key, message.due)): message for message in messages}
+            missing = {digest: message for digest, message in missing.items() if digest not in self._sent}
+        publisher.publish(missing.values())
         with self._lock:
-            self._told.update(untold)
+            self._sent.update(missing)
+
+
+def _may_restore(connection: Connection, names: Names) -> bool:
+    """Return whether this process may restore the deadlines, and count it if so: one exchange stands for each."""
+    with locked(connection, names):
+        for number in range(1, RESTORES + 1):
+            with Channel(connection) as channel:
+                try:
+                    channel.declare_exchange(names.restored(number), passive=True)
+                except NotFound:
+                    pass
+                else:
+                    continue
+            with Channel(connection) as channel:
+                channel.declare_exchange(names.restored(number))
+                return True
+    log.info("timer %s: the deadlines were restored %s times already: not again", names.timer, RESTORES)
+    return False

@@ -1,4 +1,4 @@
-"""Delayed messages on RabbitMQ, with nothing but its queues: quorum queues that wait, one after the other."""
+"""Delayed messages on RabbitMQ without a plugin: messages wait in quorum queues, in one after the other."""
 
 import threading
 from collections import defaultdict
@@ -13,19 +13,17 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, Buried, Claim, Deadline, to_milliseconds
 from lapse.engine.errors import TimerError
 from lapse.engine.timer import LEASE, Finding, Stats, Traits
+from lapse.timers.rabbitmq import buried
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.buried import dug_out, listed
 from lapse.timers.rabbitmq.check import findings
-from lapse.timers.rabbitmq.claiming import Claiming
-from lapse.timers.rabbitmq.consumer import Inbox
-from lapse.timers.rabbitmq.counts import counted
+from lapse.timers.rabbitmq.claiming import Claiming, Wakeups
+from lapse.timers.rabbitmq.consumer import Consumer
 from lapse.timers.rabbitmq.leases import Held
-from lapse.timers.rabbitmq.messages import Copy, Note
-from lapse.timers.rabbitmq.publisher import Outbox, milliseconds_now
-from lapse.timers.rabbitmq.queues import Names
-from lapse.timers.rabbitmq.reconnecting import Kept
+from lapse.timers.rabbitmq.messages import Message, Received
+from lapse.timers.rabbitmq.publisher import Publisher, milliseconds_now
+from lapse.timers.rabbitmq.queues import Names, counts
+from lapse.timers.rabbitmq.reconnecting import Reconnecting
 from lapse.timers.rabbitmq.restoring import Restoring
-from lapse.timers.rabbitmq.wakeups import Bells
 
 TRAITS = Traits(
     mechanism="rabbitmq",
@@ -41,77 +39,76 @@ TRAITS = Traits(
 
 
 class RabbitTimer:
-    """A timer on one virtual host of a RabbitMQ.
+    """A timer in one virtual host of a RabbitMQ broker.
 
-    RabbitMQ tells nobody the time. A message waits as long as the process that armed it has worked out by its clock,
-    and is handed out when it is due by the clock of the process that claims.
+    RabbitMQ has no command that returns its time. So the process that arms computes how long a message waits, by its
+    own clock. The process that claims decides whether a message is due, by its own clock.
     """
 
     traits = TRAITS
 
     def __init__(self, address: Address, name: str) -> None:
         self.name = name
-        self._address = address
         self._names = names = Names(name)
-        self._bells = Bells()
-        self._outbox = Kept(lambda: Outbox(address, names))
-        self._inbox = Kept(lambda: Inbox(address, names, self._bells.ring))
-        self._claiming = Claiming(names, self._bells, self._outbox.get)
+        self._wakeups = Wakeups()
+        self._publisher = Reconnecting(lambda: Publisher(address, names))
+        self._consumer = Reconnecting(lambda: Consumer(address, names, self._wakeups.wake_all))
+        self._claiming = Claiming(names, self._wakeups, self._publisher.get)
         self._restoring = Restoring(names)
         self._lock = threading.Lock()
         self._last_armed = 0
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
-        """Arm many at once. What was armed before fires nevertheless."""
+        """Arm many at once. Messages of the same keys that were published earlier still fire."""
         latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
         if not latest:
             return
-        outbox, armed = self._outbox.get(), self._stamp()
-        notes = [Note(key, due, due, armed, armed) for key, due in latest.items()]
+        publisher, armed = self._publisher.get(), self._arming_number()
+        messages = [Message(key, due, due, armed, armed) for key, due in latest.items()]
         if only_unknown:
-            inbox = self._inbox.peek()
-            held = inbox.leases.keys() if inbox else set()
-            self._restoring.restore(outbox, [note for note in notes if note.key not in held])
+            consumer = self._consumer.peek()
+            claimed = consumer.leases.keys() if consumer else set()
+            self._restoring.restore(publisher, [message for message in messages if message.key not in claimed])
         else:
-            outbox.post(notes)
+            publisher.publish(messages)
             self._end_claims(latest)
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """End the claims that this handle has on them. What waits cannot be found by its key, and fires."""
+        """End this handle's claims on the keys. Waiting messages cannot be found by their keys, and fire."""
         self._end_claims(keys)
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Take what is due, or wait for it."""
+        """Return claims on due deadlines, or wait for them."""
         if limit < 1:
             return []
-        inbox = self._inbox.get()
-        copies: dict[str, list[Copy]] = defaultdict(list)
-        for copy in self._claiming.due(inbox, limit, wait.total_seconds()):
-            copies[copy.note.key].append(copy)
-        return inbox.leases.hold(copies, lease, SYSTEM_CLOCK.now()) if copies else []
+        consumer = self._consumer.get()
+        copies: dict[str, list[Received]] = defaultdict(list)
+        for received in self._claiming.due(consumer, limit, wait.total_seconds()):
+            copies[received.message.key].append(received)
+        return consumer.leases.hold(copies, lease, SYSTEM_CLOCK.now()) if copies else []
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again."""
-        inbox = self._inbox.peek()
-        return inbox.leases.renew(claims, lease) if inbox else []
+        """Restart the leases, and return the claims that are still held."""
+        consumer = self._consumer.peek()
+        return consumer.leases.renew(claims, lease) if consumer else []
 
     def settle(self, claims: Sequence[Claim]) -> int:
-        """Forget what is done."""
-        inbox = self._inbox.peek()
-        if inbox is None:
+        """Acknowledge the claims' messages, and return how many claims were still held."""
+        consumer = self._consumer.peek()
+        if consumer is None:
             return 0
-        held = inbox.leases.take(claims)
-        inbox.settle(_tags(held))
+        held = consumer.leases.take(claims)
+        consumer.acknowledge(_tags(held))
         return len(held)
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
-        """Give back, for after the delay."""
+        """Release the claims, due again after the delay, and return how many were still held."""
         later = to_milliseconds(SYSTEM_CLOCK.now() + delay) if delay > timedelta(0) else 0
         with self._taken(claims) as held:
-            self._outbox.get().post(
+            self._publisher.get().publish(
                 replace(
-                    one.note,
-                    at=later or one.note.due,
+                    one.message,
+                    at=later or one.message.due,
                     attempts=one.claim.attempt - forgive,
                     token=one.claim.token,
                 )
@@ -120,64 +117,66 @@ class RabbitTimer:
         return len(held)
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Give up on these."""
+        """Move the claims' messages to the queue of buried ones, and return how many claims were still held."""
         now = to_milliseconds(SYSTEM_CLOCK.now())
         reason = reason.encode(errors="replace").decode()
         with self._taken(claims) as held:
-            self._outbox.get().bury(
-                replace(one.note, attempts=one.claim.attempt, token=one.claim.token, reason=reason, buried=now)
+            self._publisher.get().bury(
+                replace(one.message, attempts=one.claim.attempt, token=one.claim.token, reason=reason, buried=now)
                 for one in held
             )
         return len(held)
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """List what was given up on."""
-        return listed(self._inbox.get(), self._names, limit)
+        """Return the buried deadlines, the longest buried first."""
+        return buried.list_buried(self._consumer.get(), self._names, limit)
 
     def revive(self, keys: Iterable[str]) -> int:
-        """Bring back what was buried, due at once."""
+        """Make buried deadlines due at once with attempts reset to 0, and return how many there were."""
         now = milliseconds_now()
         wanted = set(keys)
         if not wanted:
             return 0
 
-        def post(notes: list[Note]) -> None:
-            fresh = [replace(note, at=min(note.due, now), attempts=0, reason="", buried=0) for note in notes]
-            self._outbox.get().post(fresh)
+        def publish(messages: list[Message]) -> None:
+            revived = [
+                replace(message, at=min(message.due, now), attempts=0, reason="", buried=0) for message in messages
+            ]
+            self._publisher.get().publish(revived)
 
-        return dug_out(self._inbox.get(), self._names, wanted, post)
+        return buried.revive(self._consumer.get(), self._names, wanted, publish)
 
     def stats(self) -> Stats:
-        """Count what is with nobody, and what is claimed here."""
-        inbox = self._inbox.get()
-        figures = counted(inbox.link, self._names)
+        """Return the broker's counts of messages that no consumer holds, and the number of claims of this handle."""
+        consumer = self._consumer.get()
+        counted = counts(consumer.connection, self._names)
         return Stats(
-            pending=figures.waiting + figures.due,
-            due=figures.due,
-            claimed=len(inbox.leases),
-            buried=figures.buried,
+            pending=counted.waiting + counted.due,
+            due=counted.due,
+            claimed=len(consumer.leases),
+            buried=counted.buried,
             oldest_due=None,
             next_due=None,
             now=SYSTEM_CLOCK.now(),
         )
 
     def generation(self) -> str:
-        """Name the broker's memory, as it was when the connection came to stand."""
-        return self._inbox.get().memory
+        """Return the generation that the broker had when the connection was opened."""
+        return self._consumer.get().generation
 
     def check(self) -> list[Finding]:
-        """Look at the broker's version, its alarms and its clock."""
-        return findings(self._outbox.get().link)
+        """Return findings about the broker's version, its alarms and its clock."""
+        return findings(self._publisher.get().connection)
 
     def wake(self) -> None:
-        """End a wait."""
-        self._bells.interrupt()
+        """Make a claim that waits return."""
+        self._wakeups.interrupt()
 
     def close(self) -> None:
-        """Give up the connections. The broker gives what is claimed here to others at once."""
+        """Close the connections. The broker gives this handle's claims to other consumers at once."""
         self.wake()
-        self._inbox.close()
-        self._outbox.close()
+        self._consumer.close()
+        self._publisher.close()
 
     def __enter__(self) -> Self:
         return self
@@ -187,39 +186,41 @@ class RabbitTimer:
     ) -> None:
         self.close()
 
-    def _stamp(self) -> int:
-        """Name the moment of arming, in microseconds: a later one than any before in this process."""
+    def _arming_number(self) -> int:
+        """Return the time in microseconds since 1970, but always more than the last number of this process."""
         with self._lock:
             now = (SYSTEM_CLOCK.now() - EPOCH) // timedelta(microseconds=1)
             self._last_armed = max(self._last_armed + 1, now)
             return self._last_armed
 
     def _end_claims(self, keys: Iterable[str]) -> None:
-        inbox = self._inbox.peek()
-        if inbox is not None:
-            inbox.settle(_tags(inbox.leases.take_keys(keys)))
+        consumer = self._consumer.peek()
+        if consumer is not None:
+            consumer.acknowledge(_tags(consumer.leases.take_keys(keys)))
 
     @contextmanager
     def _taken(self, claims: Sequence[Claim]) -> Iterator[list[Held]]:
-        """Take what is held of the claims, for a block that writes it down elsewhere; then it is answered."""
-        inbox = self._inbox.peek()
-        held = inbox.leases.take(claims) if inbox else []
-        if not inbox or not held:
+        """Take the claims that are still held, for a block that publishes their messages elsewhere; then acknowledge.
+
+        Where the block raises, the deliveries go back to their queue.
+        """
+        consumer = self._consumer.peek()
+        held = consumer.leases.take(claims) if consumer else []
+        if not consumer or not held:
             yield []
             return
         try:
             yield held
         except BaseException:
-            with suppress(
-                TimerError
-            ):  # where this fails too, the connection is lost, and the broker gives it to others
-                inbox.line.answer(returned=_tags(held))
+            # Where this fails too, the connection is lost, and the broker gives the messages to other consumers.
+            with suppress(TimerError):
+                consumer.channel.answer(requeue=_tags(held))
             raise
-        inbox.settle(_tags(held))
+        consumer.acknowledge(_tags(held))
 
 
 def open_from_url(url: str, *, name: str) -> RabbitTimer:
-    """Open by URL, for example amqp://user:password@localhost:5672/vhost."""
+    """Return the timer at a URL such as amqp://user:password@localhost:5672/vhost."""
     return RabbitTimer(Address.parse(url), name)
 
 
