@@ -14,7 +14,7 @@ import redis
 
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis.permissions import of_the_queue
+from lapse.timers.redis.permissions import queue_commands
 from tests.engine.running import wait_until
 
 LAPSE = Path(sys.executable).with_name("lapse")
@@ -185,7 +185,7 @@ def test_all_that_the_scripts_do_is_asked_about() -> None:
     """Every command of every script is among those that are checked."""
     sources = "".join(path.read_text() for path in LUA.glob("*.lua"))
     used = {part.split("'")[1] for part in sources.replace("redis.pcall", "redis.call").split("redis.call(")[1:]}
-    asked = {str(command[0]) for command in of_the_queue("key", "channel")}
+    asked = {str(command[0]) for command in queue_commands("key", "channel")}
     assert used - asked == {"PEXPIRETIME", "PTTL"}  # for watched keys only; the first may be missing
 
 

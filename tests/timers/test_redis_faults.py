@@ -13,7 +13,7 @@ from lapse import Claim, Deadline, Timer, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
-from lapse.timers.redis.server import script
+from lapse.timers.redis.scripts import script
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from lapse import Claim, ConfigError, Kind, TimerRefused, open_timer
 from lapse.config import NAME
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer, redis_binaries
-from lapse.timers.redis.notifications import announced
+from lapse.timers.redis.notifications import announced_flags
 from lapse.watch.key_changes import EXPIRED
 from lapse.watch.key_scan import glob
 from lapse.watch.ledger_name import ledger_name
@@ -307,7 +307,7 @@ def test_events_switched_off_are_switched_on_and_what_was_missed_is_found(
     monkeypatch.setattr("lapse.watch.key_intake.LOOK", 0.2)
     shop.config_set("notify-keyspace-events", "El")
     with watching(server.url, prefix) as (timer, _, heard):
-        assert {"E", "l", "K", "g", "$", "x"} <= set(announced(shop))
+        assert {"E", "l", "K", "g", "$", "x"} <= set(announced_flags(shop))
         shop.config_set("notify-keyspace-events", "")
         shop.set(prefix + "1", "x", ex=1000)
         wait_until(lambda: pending(timer) == 1)

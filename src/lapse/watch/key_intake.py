@@ -8,8 +8,9 @@ import redis
 from lapse.engine.background import BackgroundThread
 from lapse.engine.deadline import check_key
 from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
+from lapse.timers.redis.client import database_number
+from lapse.timers.redis.errors import Demoted
 from lapse.timers.redis.listener import RECONNECT, RedisListener
-from lapse.timers.redis.server import Demoted, database
 from lapse.watch.key_changes import HINTS, KeyChanges
 from lapse.watch.key_scan import KeyScan, Progress, glob
 
@@ -61,7 +62,7 @@ class KeyIntake:
         self._scan = KeyScan(
             client, prefix, ledger, learn=learn, keep=self._key, tell=tell_progress, pause=self._looking.pause
         )
-        events = f"__keyspace@{database(client)}__:".encode()
+        events = f"__keyspace@{database_number(client)}__:".encode()
         self._named = len(events)
         self.channel = events + glob(prefix)  # of which the events come, a pattern
         self._listener = RedisListener(lambda: client, self.channel, self._hear, self._connected, pattern=True)

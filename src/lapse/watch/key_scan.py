@@ -7,7 +7,7 @@ from typing import cast
 import redis
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.timers.redis.server import translated
+from lapse.timers.redis.errors import translated
 from lapse.watch.key_changes import CHANGED, UNWATCHED
 
 STEP = 1000

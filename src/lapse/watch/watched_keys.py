@@ -22,12 +22,13 @@ import redis
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import ConfigError, TimerError, TimerRefused
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
+from lapse.timers.redis.address import Address, split_url
 from lapse.timers.redis.check import Needs
+from lapse.timers.redis.errors import translated
 from lapse.timers.redis.listener import Listening
 from lapse.timers.redis.notifications import SETTING, require_notifications
 from lapse.timers.redis.permissions import Command, denied
 from lapse.timers.redis.queue import RedisQueue
-from lapse.timers.redis.server import Address, split, translated
 from lapse.watch.key_intake import KeyIntake
 from lapse.watch.key_scan import Progress
 from lapse.watch.ledger_name import ledger_name
@@ -94,10 +95,10 @@ class WatchedKeys(RedisQueue):
         kept = [claim for claim in claims if claim.key.encode() in fire]
         return kept, 0.0 if claims and not kept else due_in
 
-    def _on_another_memory(self) -> None:
+    def _on_new_generation(self) -> None:
         """Look at all keys: the ledger was deleted, or changed for another, and they may all be there still."""
         self._intake.look_again()
-        super()._on_another_memory()
+        super()._on_new_generation()
 
     def _listeners(self) -> Sequence[Listening]:
         return [*super()._listeners(), self._intake]
@@ -166,7 +167,7 @@ def open_watch(url: str, *, prefix: str, hooks: Iterable[Hook] = (log_event,)) -
 
     Raises ConfigError for any other.
     """
-    scheme = split(url).scheme
+    scheme = split_url(url).scheme
     if scheme.endswith("+cluster"):
         raise ConfigError(NO_CLUSTER)
     if scheme not in SCHEMES:

@@ -10,8 +10,11 @@ from apscheduler.jobstores.redis import RedisJobStore
 from lapse.engine.timer import Finding
 from lapse.timers.apscheduler.job import timestamp
 from lapse.timers.apscheduler.stores import STORES, Figures, Move, Place
+from lapse.timers.redis.address import Address
 from lapse.timers.redis.check import findings
-from lapse.timers.redis.server import Address, identity, script, translated
+from lapse.timers.redis.errors import translated
+from lapse.timers.redis.generation import server_generation
+from lapse.timers.redis.scripts import script
 
 
 class RedisJobs:
@@ -103,7 +106,7 @@ class RedisJobs:
 
     def identity(self) -> str:
         """Name the server's process: it may come back without its data, or with older ones."""
-        return identity(self._client)
+        return server_generation(self._client)
 
     def findings(self) -> Iterable[Finding]:
         """Look at eviction and persistence."""

@@ -1,1 +1,1 @@
-"""What the timers on Redis share, and what `lapse watch` needs besides."""
+"""Two timers on Redis: the delay queue (`queue.py`) and, on top of it, expiring keys (`expiry.py`)."""

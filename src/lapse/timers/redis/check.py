@@ -1,4 +1,4 @@
-"""Whether a Redis server is set up so that it keeps deadlines."""
+"""What `lapse check` finds on a Redis server: whether its settings keep deadlines."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,39 +11,41 @@ import redis
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError, TimerRefused
 from lapse.engine.timer import Finding
-from lapse.timers.redis.notifications import SETTING, announced, announces, set_flags, with_flags
+from lapse.timers.redis.client import OLDEST, is_too_old
+from lapse.timers.redis.errors import translated
+from lapse.timers.redis.notifications import SETTING, announced_flags, announces, set_flags, with_flags
 from lapse.timers.redis.permissions import Command, denied
-from lapse.timers.redis.server import OLDEST, translated
 
 CLOCKS_AGREE = timedelta(seconds=1)
-"""Deadlines are reckoned by the shop's hosts and come due by the server's clock: further apart is a fault."""
+"""The shop's hosts compute deadlines and the server's clock decides when they are due: a larger gap is a fault."""
 
 MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a timer needs of its server.
-
-    `commands` are those that it gives; without any it is a library that talks to the server, and goes by this host's
-    clock. `flags` are those of notify-keyspace-events, `expiring` is whether it depends on keys that expire, `relative`
-    whether deadlines come as times to live, so that clocks need not agree. `tried_with` is a key of its own with which
-    events may be tried out. `no_cluster` is why a cluster's node will not do, "" where it will.
-    """
+    """What a timer needs of its server."""
 
     commands: Sequence[Command] = ()
+    """The commands that the timer runs. Where it runs none, a library runs them and this host's clock decides."""
     flags: str = ""
+    """The flags of notify-keyspace-events."""
     expiring: bool = False
+    """Whether the timer depends on keys that expire."""
     relative: bool = False
+    """Whether deadlines are given as times to live, so that the clocks need not agree."""
     tried_with: str = ""
+    """A key of the timer's own, with which events may be tried out."""
     no_cluster: str = ""
+    """The reason why the timer cannot use a node of a cluster, "" where it can."""
 
 
-NOTHING_OF_ITS_OWN = Needs()
+LIBRARY_NEEDS = Needs()
+"""What is needed where a library runs the commands."""
 
 
-def findings(server: redis.Redis, needs: Needs = NOTHING_OF_ITS_OWN) -> Iterator[Finding]:
-    """Look at version, rights, events, eviction, persistence and clock. Changes nothing."""
+def findings(server: redis.Redis, needs: Needs = LIBRARY_NEEDS) -> Iterator[Finding]:
+    """Yield what is found about version, rights, events, eviction, persistence and clock. Changes nothing."""
     missing = sorted(set(denied(server, needs.commands))) if needs.commands else []
     try:
         with translated():
@@ -67,8 +69,7 @@ def _version(info: dict[str, Any], needs: Needs) -> Finding:
     product = "Valkey" if "valkey_version" in info else "Redis"
     kind = "a node of a cluster" if info.get("cluster_enabled") else "no cluster"
     found = f"{product} {info.get('valkey_version', info['redis_version'])}, {kind}"
-    version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-    if version < OLDEST:
+    if is_too_old(info):
         return Finding(fit=False, text=f"{found}; Lapse needs {OLDEST[0]}.{OLDEST[1]} or later, or Valkey")
     if needs.no_cluster and info.get("cluster_enabled"):
         return Finding(fit=False, text=f"{found}; {needs.no_cluster}")
@@ -80,34 +81,34 @@ def _rights(missing: Sequence[str]) -> Finding:
         return Finding(fit=True, text="this user may do everything that is needed")
     return Finding(
         fit=False,
-        text=f"this user may not, with the keys and channels that are needed: {', '.join(missing)}; "
+        text=f"with the keys and channels that are needed, this user may not run: {', '.join(missing)}; "
         "permit them by ACL SETUSER",
     )
 
 
 def _events(server: redis.Redis, needs: Needs) -> Finding:
     try:
-        flags = announced(server)
+        flags = announced_flags(server)
     except TimerError as error:
         text = f"{SETTING} cannot be looked up ({error.__cause__})"
         if not needs.flags:
             return Finding(fit=True, text=f"{text}; this timer needs no events")
         if needs.tried_with and announces(server, needs.tried_with):
-            return Finding(fit=True, text=f"{text}, but what is needed is announced: it was tried out")
+            return Finding(fit=True, text=f"{text}, but the events that are needed were tried out, and they come")
         return Finding(fit=False, text=f"{text}; permit CONFIG GET to this user. Needed: {SETTING} {needs.flags}")
     wanted = with_flags(flags, needs.flags)
-    said = f'{SETTING} "{flags}"'
+    setting = f'{SETTING} "{flags}"'
     if not needs.flags:
         return Finding(
             fit=True,
-            text=f"{said}; this timer needs no events. redis+expiry:// would need {SETTING} {with_flags(flags, 'Ex')}, "
-            f"lapse watch {SETTING} {with_flags(flags, 'Kg$x')}",
+            text=f"{setting}; this timer needs no events. redis+expiry:// would need {SETTING} "
+            f"{with_flags(flags, 'Ex')}, lapse watch {SETTING} {with_flags(flags, 'Kg$x')}",
         )
     if wanted == flags:
-        return Finding(fit=True, text=f"{said} announces what is needed")
+        return Finding(fit=True, text=f"{setting} sends the events that are needed")
     return Finding(
         fit=False,
-        text=f"{said} does not announce what is needed; add this line to redis.conf: {SETTING} {wanted}",
+        text=f"{setting} does not send the events that are needed; add this line to redis.conf: {SETTING} {wanted}",
         fix=partial(_set_events, server, needs.flags),
     )
 
@@ -129,43 +130,45 @@ def _eviction(info: dict[str, Any], needs: Needs) -> Finding:
         return Finding(fit=False, text=text)
     if needs.expiring:
         text = (
-            f"maxmemory-policy {policy} takes away keys that expire when memory is short, and these are the ones that "
-            "count: set maxmemory-policy noeviction"
+            f"maxmemory-policy {policy} evicts keys that expire when memory is short, and this timer's deadlines are "
+            "such keys: set maxmemory-policy noeviction"
         )
         return Finding(fit=False, text=text)
     return Finding(fit=True, text=f"maxmemory-policy {policy} evicts keys that expire, and the queue's keys do not")
 
 
 def _persistence(server: redis.Redis, info: dict[str, Any], needs: Needs) -> Finding:
-    covered = "the sweep over the orders finds what is lost, within its interval"
+    remedy = "the sweep over the orders finds what is lost, within its interval"
     if needs.relative:
-        covered = "the shop's keys are lost with it, so only a look at its unpaid orders finds these"
+        remedy = "the shop's keys are lost too, so only the shop itself can find its unpaid orders again"
     if info.get("aof_enabled"):
-        return Finding(fit=True, text=f"appendonly yes: a crash loses at most the last second or so; {covered}")
+        return Finding(fit=True, text=f"appendonly yes: a crash loses at most the last second or so; {remedy}")
     try:
         with translated():
             save = server.config_get("save").get("save", "")
     except TimerError:
         save = "unknown"
-    what = "a crash loses everything since the last snapshot" if save else "a crash loses every deadline"
-    return Finding(fit=True, text=f"appendonly no: {what}; {covered}. To lose less: appendonly yes")
+    loss = "a crash loses everything since the last snapshot" if save else "a crash loses every deadline"
+    return Finding(fit=True, text=f"appendonly no: {loss}; {remedy}. To lose less: appendonly yes")
 
 
 def _clock(server: redis.Redis, needs: Needs) -> Finding:
-    """Compare the server's clock with this host's; the quickest of some answers says it best."""
-    looks = []
+    """Return how far the server's clock is from this host's. Of five answers the quickest is the most exact."""
+    answers = []
     for _ in range(5):
-        before, begun = SYSTEM_CLOCK.now(), SYSTEM_CLOCK.monotonic()
+        before, started = SYSTEM_CLOCK.now(), SYSTEM_CLOCK.monotonic()
         with translated():
             seconds, microseconds = server.time()
-        trip = timedelta(seconds=SYSTEM_CLOCK.monotonic() - begun)
-        there = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
-        looks.append((trip, there - before - trip / 2))
-    trip, ahead = min(looks)
-    far = f"{abs(ahead) / MILLISECOND:,.1f} ms {'ahead of' if ahead > timedelta(0) else 'behind'} this host's"
-    text = f"the server's clock is {far}, give or take {trip / 2 / MILLISECOND:.1f} ms"
+        trip = timedelta(seconds=SYSTEM_CLOCK.monotonic() - started)
+        server_time = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+        answers.append((trip, server_time - before - trip / 2))
+    trip, ahead = min(answers)
+    offset = f"{abs(ahead) / MILLISECOND:,.1f} ms {'ahead of' if ahead > timedelta(0) else 'behind'} this host's"
+    text = f"the server's clock is {offset}, give or take {trip / 2 / MILLISECOND:.1f} ms"
     if abs(ahead) - trip / 2 <= CLOCKS_AGREE:
         return Finding(fit=True, text=text)
     if needs.relative:
-        return Finding(fit=True, text=f"{text}; keys have a time to live, so that no deadline moves by it")
-    return Finding(fit=False, text=f"{text}: deadlines reckoned here are off by as much. Let both follow NTP")
+        return Finding(fit=True, text=f"{text}; keys have a time to live, so this moves no deadline")
+    return Finding(
+        fit=False, text=f"{text}: deadlines computed on this host are wrong by as much. Let both hosts follow NTP"
+    )

@@ -1,15 +1,15 @@
-"""Key expiry events, made punctual and lossless.
+"""Key expiry events, made punctual and lossless. This timer is the delay queue of `queue.py`, and keys beside it.
 
-Each deadline is a key that expires at its time, so that Redis announces it to any subscriber, and an entry in a
-ledger, which is the delay queue. The three faults of the bare mechanism and what is done about them:
+Each deadline is a key that expires at its time, so that Redis announces the event to every subscriber. Each is also an
+entry in a ledger, which is the delay queue. The bare mechanism has three faults, which are removed as follows:
 
-* *Late*: Redis sends the event when it deletes the key, which may be long after the key's time. A worker claims from
-  the ledger at the very time and touches the key, and a touched key whose time has come is deleted, and announced, at
-  once.
-* *Lost*: an event that nobody hears is gone. The ledger is not, and it is claimed and settled like any other timer.
-  The event is a wake-up and no more; however many listen, one claims.
-* *Silent*: without `notify-keyspace-events` nothing is announced. It is looked up, set where that is permitted, and
-  refused with the line to add where not.
+* *Late*: Redis sends the event when it deletes the key, which may be long after the key's time. A worker claims the
+  deadline from the ledger at its time and touches the key. Redis deletes a touched key whose time has come, and sends
+  the event at once.
+* *Lost*: an event is gone if no subscriber is connected. The ledger is not: it is claimed and settled like every other
+  timer. The event is a wake-up and no more: of all workers that receive the event, one claims the deadline.
+* *Silent*: without `notify-keyspace-events` Redis sends no events. The setting is read, and set where that is
+  permitted. Where it is not, the timer refuses to start and names the line to add.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,37 +17,42 @@ from dataclasses import replace
 
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import TimerUnavailable
+from lapse.timers.redis.address import Address
 from lapse.timers.redis.check import Needs
+from lapse.timers.redis.client import Client, database_number, primaries
+from lapse.timers.redis.errors import translated
 from lapse.timers.redis.listener import Listening, RedisListener
 from lapse.timers.redis.notifications import require_notifications
 from lapse.timers.redis.permissions import Command
+from lapse.timers.redis.queue import TRAITS as QUEUE_TRAITS
 from lapse.timers.redis.queue import RedisQueue
-from lapse.timers.redis.server import Address, Client, database, primaries, translated
 from lapse.timers.redis.shards import MOST_SHARDS
+
+TRAITS = replace(QUEUE_TRAITS, mechanism="redis_expiry")
 
 LINGER = 0.002
 """Seconds after which to touch again a key that had not yet expired when its deadline was claimed."""
 
 TOUCHES = 25
-"""How often a key is touched. One that is still there then is another key: somebody has set it to expire later."""
+"""How often a key is touched at most. A key that is still there then is another key, which was set to expire later."""
 
 MANY = 1000
 """Commands in one pipeline."""
 
 ANNOUNCED = "Ex"
-"""What must be announced: events under their own names (E), of expired keys (x)."""
+"""The events that are needed: under their own names (E), of expired keys (x)."""
 
 
 class RedisExpiry(RedisQueue):
-    """Deadlines as expiring keys named `prefix` + key, with a ledger beside them, by the Redis server's clock."""
+    """Deadlines as expiring keys named `prefix` + key, with a ledger beside the keys, by the Redis server's clock."""
 
-    traits = replace(RedisQueue.traits, mechanism="redis_expiry")
+    traits = TRAITS
 
     def __init__(self, client: Client, name: str, *, shards: int = 1, prefix: str = "") -> None:
         super().__init__(client, name, shards=shards)
         self._prefix = prefix or f"lapse:{name}:"
-        self._lingering: dict[str, int] = {}  # keys that were claimed and still there, and how often to touch each yet
-        self._events: list[RedisListener] = []
+        self._lingering: dict[str, int] = {}  # claimed keys that were still there → how many touches are left
+        self._event_listeners: list[RedisListener] = []
 
     def _needs(self) -> Needs:
         key = self._prefix + "a"
@@ -55,17 +60,17 @@ class RedisExpiry(RedisQueue):
             ("SET", key, "", "PX", "1"),
             ("DEL", key),
             ("EXISTS", key),
-            ("SUBSCRIBE", f"__keyevent@{database(self._client)}__:expired"),
+            ("SUBSCRIBE", f"__keyevent@{database_number(self._client)}__:expired"),
         ]
         return Needs(commands=[*super()._needs().commands, *own], flags=ANNOUNCED, expiring=True)
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
-        self._let_go(due)
+        self._stop_touching(due)
         with translated():
             pipeline = self._client.pipeline(transaction=False)
             for key, at in due.items():
                 # Redis expires a key once its clock is past the time, not at it: one millisecond less is on time.
-                # A time in the past would delete the key with another event than `expired`, so that one is soon.
+                # A time in the past would delete the key with another event than `expired`, so the key expires soon.
                 if at - 1 > now:
                     pipeline.set(self._prefix + key, b"", nx=only_unknown, pxat=at - 1)
                 else:
@@ -73,7 +78,7 @@ class RedisExpiry(RedisQueue):
             pipeline.execute()
 
     def _disarmed(self, keys: Sequence[str]) -> None:
-        self._let_go(keys)
+        self._stop_touching(keys)
         with translated():
             pipeline = self._client.pipeline(transaction=False)
             for key in keys:
@@ -84,44 +89,44 @@ class RedisExpiry(RedisQueue):
         claims, due_in = super()._take(limit, lease_ms)
         touches = self._lingering | dict.fromkeys((self._prefix + claim.key for claim in claims), TOUCHES)
         try:
-            alive = self._touch(list(touches))
-            self._lingering = {name: touches[name] - 1 for name in alive if touches[name] > 1}
+            remaining = self._touch(list(touches))
+            self._lingering = {name: touches[name] - 1 for name in remaining if touches[name] > 1}
         except TimerUnavailable:
-            # The claims are leased by now, so they are returned; their keys are touched later.
+            # The claims are already leased, so they are returned. Their keys are touched later.
             self._lingering = touches
         if self._lingering:
             due_in = LINGER if due_in is None else min(due_in, LINGER)
         return claims, due_in
 
-    def _let_go(self, keys: Iterable[str]) -> None:
-        """Touch these keys no more: they are not those that were claimed."""
+    def _stop_touching(self, keys: Iterable[str]) -> None:
+        """Touch these keys no more: a key that was armed or disarmed is not the key that was claimed."""
         for key in keys:
             self._lingering.pop(self._prefix + key, None)
 
     def _touch(self, names: Sequence[str]) -> Iterable[str]:
-        """Make Redis notice that these keys' time has come, and announce it. Returns those that are still there."""
+        """Let Redis delete and announce the keys whose time has come. Yield the keys that are still there."""
         for start in range(0, len(names), MANY):
             part = names[start : start + MANY]
             with translated():
                 pipeline = self._client.pipeline(transaction=False)
                 for name in part:
                     pipeline.exists(name)
-                alive = pipeline.execute()
-            yield from (name for name, still in zip(part, alive, strict=True) if still)
+                found = pipeline.execute()
+            yield from (name for name, exists in zip(part, found, strict=True) if exists)
 
     def _listeners(self) -> Sequence[Listening]:
-        """Listen to the wake-ups of the queue, and on every server to the events of its keys."""
-        if not self._events:
-            self._events = [
+        """Return the queue's listener, and a listener on every server for the events of its keys."""
+        if not self._event_listeners:
+            self._event_listeners = [
                 RedisListener(
                     lambda number=number: primaries(self._client)[number],  # type: ignore[misc] # a default binds it
-                    f"__keyevent@{database(self._client)}__:expired",
+                    f"__keyevent@{database_number(self._client)}__:expired",
                     self._on_expired,
                     self._on_connect,
                 )
                 for number in range(len(primaries(self._client)))
             ]
-        return [*super()._listeners(), *self._events]
+        return [*super()._listeners(), *self._event_listeners]
 
     def _on_expired(self, _channel: bytes, name: bytes) -> None:
         if name.startswith(self._prefix.encode()):
@@ -134,7 +139,7 @@ class RedisExpiry(RedisQueue):
 
 
 def open_from_url(url: str, *, name: str) -> RedisExpiry:
-    """Open by URL, for example redis+expiry://localhost:6379/0?prefix=nick_."""
+    """Return a timer by URL, for example redis+expiry://localhost:6379/0?prefix=nick_."""
     address = Address.parse(url, own=("shards", "prefix"))
     shards = address.option("shards", 1, least=1, most=MOST_SHARDS)
     return RedisExpiry(address.connect(), name, shards=shards, prefix=address.options.get("prefix", ""))

@@ -1,62 +1,85 @@
-"""What is written on the servers about a timer as a whole: its number of shards, and a name for each one's memory."""
+"""The generation of a timer on Redis: a name that changes when a server may have lost deadlines.
+
+The generation has two parts. The servers' processes are one: a restart or a failover may bring older data, or none.
+The names that are stored with each shard are the other: they are lost together with the shard's data.
+"""
 
 from typing import cast
 from uuid import uuid4
 
 from lapse.engine.errors import TimerRefused, TimerUnavailable
-from lapse.timers.redis.server import Client, translated
+from lapse.timers.redis.client import OLDEST, Client, is_too_old, server_info
+from lapse.timers.redis.errors import translated
 from lapse.timers.redis.shards import Shards
 
 
-class Memory:
-    """The memory of one timer. `epochs` are the names of its shards' memories as they were last seen, "" before."""
+def server_generation(client: Client) -> str:
+    """Return a name for the servers' processes, which changes after a restart or a failover.
 
-    def __init__(self, client: Client, name: str, shards: Shards) -> None:
+    Raises TimerRefused if a server is too old.
+    """
+    run_ids = []
+    for info in server_info(client):
+        if is_too_old(info):
+            raise TimerRefused(
+                f"Redis {info['redis_version']} is too old: Lapse needs {OLDEST[0]}.{OLDEST[1]} or later, or Valkey"
+            )
+        run_ids.append(str(info["run_id"]))
+    return "+".join(sorted(run_ids))
+
+
+class ShardGenerations:
+    """The names that are stored with each shard of one timer, in the string `epoch`, and the number of shards.
+
+    `last_seen` are the names as last read, in the order of the shards, "" before the first reading.
+    """
+
+    def __init__(self, client: Client, timer: str, shards: Shards) -> None:
         self._client = client
-        self._name = name
+        self._timer = timer
         self._shards = shards
-        self.epochs = [""] * len(shards)
+        self.last_seen = [""] * len(shards)
 
     def begin(self) -> None:
-        """Read what is there, and write it where nothing is: one writer wins.
+        """Read what is stored, and store it where it is missing: of several processes one wins.
 
-        Raises TimerRefused where others spread this timer over another number of shards.
+        Raises TimerRefused where other processes use another number of shards for this timer.
         """
         with translated():
-            found = self._first_written(self._shards[0] + "shards", str(len(self._shards)))
-            for number, shard in enumerate(self._shards):
-                self.epochs[number] = self._first_written(shard + "epoch", uuid4().hex)
-        self._compare(found)
+            number = self._first_stored(self._shards[0] + "shards", str(len(self._shards)))
+            for index, shard in enumerate(self._shards):
+                self.last_seen[index] = self._first_stored(shard + "epoch", uuid4().hex)
+        self._check_number(number)
 
-    def look(self) -> None:
-        """Read the number of shards and write nothing. Raises as `begin` does."""
+    def check(self) -> None:
+        """Read the number of shards and store nothing. Raises as `begin` does."""
         with translated():
-            self._compare(self._read(self._shards[0] + "shards"))
+            self._check_number(self._read(self._shards[0] + "shards"))
 
-    def seen(self, number: int, epoch: str) -> bool:
-        """Note what a shard's memory is called now. Returns whether it is another one than before."""
-        before, self.epochs[number] = self.epochs[number], epoch
-        return before not in ("", epoch)
+    def changes(self, index: int, generation: str) -> bool:
+        """Remember the name that a shard has now. Return whether the shard had another name before."""
+        before, self.last_seen[index] = self.last_seen[index], generation
+        return before not in ("", generation)
 
-    def _compare(self, found: str | None) -> None:
+    def _check_number(self, stored: str | None) -> None:
         wanted = str(len(self._shards))
-        if found not in (None, wanted):
+        if stored not in (None, wanted):
             raise TimerRefused(
-                f"the timer {self._name!r} has {found} shards on this server; add ?shards={found} to the URL, "
+                f"the timer {self._timer!r} has {stored} shards on this server; add ?shards={stored} to the URL, "
                 f"or disarm everything and delete {self._shards[0]}shards to begin with {wanted}"
             )
 
     def _read(self, key: str) -> str | None:
-        found = cast("bytes | None", self._client.get(key))
-        return None if found is None else found.decode()
+        value = cast("bytes | None", self._client.get(key))
+        return None if value is None else value.decode()
 
-    def _first_written(self, key: str, value: str) -> str:
-        """Write the value where there is none. Returns the one that is there.
+    def _first_stored(self, key: str, value: str) -> str:
+        """Return the value that is stored, or store this one.
 
-        Nothing is written where there is one: a server that is full can still hand out what is due.
+        A value that is there is only read: a server whose memory is full can still hand out what is due.
         """
-        for _ in range(3):  # somebody may empty the server between the two
-            if (found := self._read(key)) is not None:
-                return found
+        for _ in range(3):  # another process may empty the server between the two commands
+            if (stored := self._read(key)) is not None:
+                return stored
             self._client.set(key, value, nx=True)
         raise TimerUnavailable(f"{key} is gone as soon as it is written: does this server have room for it?")

@@ -1,4 +1,4 @@
-"""Hears what Redis publishes, in a thread, and lives through the server's absence."""
+"""Receives what Redis publishes, in a thread, and reconnects when the server was unavailable."""
 
 import threading
 from collections.abc import Callable
@@ -12,22 +12,23 @@ from redis import exceptions
 from lapse.engine.background import BackgroundThread
 from lapse.engine.backoff import Backoff
 from lapse.engine.errors import TimerError
-from lapse.timers.redis.server import ANSWER_WITHIN, translated
+from lapse.timers.redis.client import ANSWER_WITHIN
+from lapse.timers.redis.errors import translated
 
 RECONNECT = Backoff(first=timedelta(milliseconds=50), most=timedelta(seconds=2))
 LISTEN = 0.5
-"""Seconds between two looks at whether to end."""
+"""Seconds between two checks whether to stop."""
 
 
 class Listening(Protocol):
-    """Something that listens in threads of its own."""
+    """An object that listens in threads of its own."""
 
     def ensure(self) -> None:
-        """Listen, if not yet."""
+        """Start to listen, unless it listens already."""
         ...
 
     def reconnect(self) -> None:
-        """Leave the server that is listened to, and connect by its name once more."""
+        """Close the connection, and connect again by the server's host name."""
         ...
 
     def close(self) -> None:
@@ -36,11 +37,11 @@ class Listening(Protocol):
 
 
 class RedisListener:
-    """Subscribes to one channel on one server, or to all whose names match a `pattern` of Redis's.
+    """Subscribes to one channel on one server, or with `pattern` to all channels whose names match.
 
-    `on_message` is called with the channel and the text of each message, `on_connect` whenever the subscription
-    stands, for the first time or again: what was published in between is lost, and the server may be another one.
-    Both must be quick.
+    `on_message` is called with the channel and the text of each message. `on_connect` is called whenever the
+    subscription is in place, the first time and each time after: messages that were published in between are lost, and
+    the server may be another one. Both must return quickly.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class RedisListener:
         self._on_message = on_message
         self._on_connect = on_connect
         self._pattern = pattern
-        self._leave = threading.Event()
+        self._reconnecting = threading.Event()
         self._thread = BackgroundThread(self._run, name="lapse-listener")
 
     def ensure(self) -> None:
@@ -65,8 +66,8 @@ class RedisListener:
         self._thread.ensure()
 
     def reconnect(self) -> None:
-        """Leave the server that is listened to, and connect by its name once more."""
-        self._leave.set()
+        """Close the connection, and connect again by the server's host name."""
+        self._reconnecting.set()
 
     def close(self) -> None:
         """Stop listening."""
@@ -75,33 +76,33 @@ class RedisListener:
     def _run(self) -> None:
         failures = 0
         while not self._thread.closing:
-            with suppress(TimerError), translated():  # the worker's own claims report an absent server
+            with suppress(TimerError), translated():  # the worker's own claims report an unavailable server
                 failures += 1
-                self._leave.clear()
+                self._reconnecting.clear()
                 with self._connect().pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
                     if self._pattern:
                         pubsub.psubscribe(self._channel)
                     else:
                         pubsub.subscribe(self._channel)
-                    while not (self._thread.closing or self._leave.is_set()):
-                        if self._hear(pubsub).endswith("subscribe"):
+                    while not (self._thread.closing or self._reconnecting.is_set()):
+                        if self._receive(pubsub).endswith("subscribe"):
                             failures = 0
             if failures:
                 self._thread.pause(RECONNECT.delay(failures).total_seconds())
 
-    def _hear(self, pubsub: redis.client.PubSub) -> str:
-        """Take note of one message. Returns its type, "" for none."""
+    def _receive(self, pubsub: redis.client.PubSub) -> str:
+        """Receive one message. Return its type, "" where none came in time."""
         message = None
         with suppress(exceptions.TimeoutError):
             message = pubsub.get_message(timeout=LISTEN)
         if message is None:
-            # A connection that is half open stays silent for a quarter of an hour. The client sends a PING once it has
-            # been silent for `health_check_interval`, and from then on one with each look.
+            # A half-open connection stays silent for a quarter of an hour. After `health_check_interval` seconds of
+            # silence the client sends a PING, and from then on one with each call.
             if pubsub.health_check_response_counter * LISTEN > ANSWER_WITHIN:
                 raise exceptions.ConnectionError("the server does not answer a PING on the listener's connection")
             return ""
         if message["type"] in ("subscribe", "psubscribe"):
-            self._on_connect()  # also when the client connected again by itself, which nothing else would tell
+            self._on_connect()  # also after the client itself has connected again, which only this message shows
         elif message["type"] in ("message", "pmessage"):
             self._on_message(message["channel"], message["data"])
         return str(message["type"])

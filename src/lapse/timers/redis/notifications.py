@@ -1,4 +1,4 @@
-"""Which changes of keys a Redis server announces: `notify-keyspace-events`, looked up, set, or refused."""
+"""The events that a Redis server sends when keys change: `notify-keyspace-events` is read, set, or refused."""
 
 from contextlib import suppress
 from typing import Any
@@ -7,79 +7,80 @@ import redis
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerRefused
-from lapse.timers.redis.server import database, translated
+from lapse.timers.redis.client import database_number
+from lapse.timers.redis.errors import translated
 
 SETTING = "notify-keyspace-events"
 TRY_FOR = 2.0
-"""Seconds within which events that are tried out must come."""
+"""Seconds within which an event that is tried out must come."""
 
 ALL = "g$lshzxetd"
-"""What the flag A stands for."""
+"""The flags that the flag A stands for."""
 
 
-def announced(server: redis.Redis) -> str:
-    """Read the flags. Raises TimerRefused where the user may not."""
+def announced_flags(server: redis.Redis) -> str:
+    """Return the flags that the server has. Raises TimerRefused where the user may not read them."""
     with translated():
-        found: Any = server.config_get(SETTING)
-    return str(found.get(SETTING, ""))
+        setting: Any = server.config_get(SETTING)
+    return str(setting.get(SETTING, ""))
 
 
 def with_flags(flags: str, needed: str) -> str:
-    """Give the flags with those that are needed added. None is taken away: others may listen to their events."""
-    there = flags + (ALL if "A" in flags else "")
-    return flags + "".join(flag for flag in needed if flag not in there)
+    """Return the flags with the needed ones added. None is removed: other programs may need their events."""
+    present = flags + (ALL if "A" in flags else "")
+    return flags + "".join(flag for flag in needed if flag not in present)
 
 
 def set_flags(server: redis.Redis, needed: str) -> str:
-    """Add the flags that are needed to those the server has. Returns those it has then.
+    """Add the needed flags to the server's setting, and return the flags that the server then has.
 
-    Raises TimerRefused, with the line that somebody else must add, where the user may not.
+    Raises TimerRefused where the user may not. The message has the line that the operator must add.
     """
-    wanted = with_flags(announced(server), needed)
+    wanted = with_flags(announced_flags(server), needed)
     with translated():
         try:
             server.config_set(SETTING, wanted)
         except redis.ResponseError as error:
             raise TimerRefused(
-                f"Redis does not announce what is needed, and this user may not change that ({error}). Add this line "
-                f"to redis.conf and restart, or run CONFIG SET with the same words:\n    {SETTING} {wanted}"
+                f"Redis does not send the events that are needed, and this user may not change that ({error}). Add "
+                f"this line to redis.conf and restart, or run CONFIG SET with the same words:\n    {SETTING} {wanted}"
             ) from error
     return wanted
 
 
 def require_notifications(server: redis.Redis, needed: str, *, tried_with: str = "") -> str:
-    """Make sure that the server announces what is needed. Returns the flags that it had to be given, "" for none.
+    """Make sure that the server sends the needed events. Return the new flags if they had to be set, otherwise "".
 
-    Where the flags cannot be looked up, as with many a provider, the events are tried out with the key `tried_with`.
-    Raises TimerRefused, with the line that makes it, where that cannot be looked up, tried or set.
+    Where the flags cannot be read, as at many hosting providers, the events are tried out with the key `tried_with`.
+    Raises TimerRefused where the flags can be neither read nor tried out nor set. The message has the line to add.
     """
     try:
-        flags = announced(server)
+        flags = announced_flags(server)
     except TimerRefused as error:
         if tried_with and announces(server, tried_with):
             return ""
         raise TimerRefused(
-            f"cannot see whether Redis announces what happens to keys ({error.__cause__}). Permit CONFIG GET to this "
-            f"user, and let redis.conf have the line:\n    {SETTING} {needed}"
+            f"cannot see whether Redis sends events when keys change ({error.__cause__}). Permit CONFIG GET to this "
+            f"user, and add this line to redis.conf:\n    {SETTING} {needed}"
         ) from error
     return "" if with_flags(flags, needed) == flags else set_flags(server, needed)
 
 
 def announces(server: redis.Redis, key: str) -> bool:
-    """Try out whether it is announced, under its name, that a key is set, is given a time to live, and expires.
+    """Return whether events come, under the key's name, when a key is set, gets a time to live, and expires.
 
-    False also where this user may not try it out: then it is not known.
+    The key is set to try this out. Return False also where this user may not do so: then the answer is unknown.
     """
-    wanted = {b"set", b"expire", b"expired"}
+    missing = {b"set", b"expire", b"expired"}
     with suppress(TimerRefused), translated(), server.pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here
-        pubsub.subscribe(f"__keyspace@{database(server)}__:{key}")
+        pubsub.subscribe(f"__keyspace@{database_number(server)}__:{key}")
         end = SYSTEM_CLOCK.monotonic() + TRY_FOR
-        while wanted and SYSTEM_CLOCK.monotonic() < end:
+        while missing and SYSTEM_CLOCK.monotonic() < end:
             message = pubsub.get_message(timeout=0.05)
             if message is None:
-                server.exists(key)  # to look at a key whose time has come is what makes Redis announce it
+                server.exists(key)  # Redis deletes a key whose time has come, and sends the event, when the key is read
             elif message["type"] == "subscribe":
                 server.set(key, "", px=1)
             else:
-                wanted.discard(message["data"])
-    return not wanted
+                missing.discard(message["data"])
+    return not missing

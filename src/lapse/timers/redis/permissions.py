@@ -1,20 +1,21 @@
-"""Whether a Redis user may do what a timer needs done."""
+"""Whether a Redis user may run the commands that a timer needs."""
 
 from collections.abc import Iterable
 
 import redis
 from redis import exceptions
 
-from lapse.timers.redis.server import leave, translated
+from lapse.timers.redis.client import close_idle
+from lapse.timers.redis.errors import translated
 
 Command = tuple[str | bytes, ...]
-"""A command with arguments of the right number and kind. It is asked about and never run."""
+"""A command with arguments of the right number and kind. It is checked and never run."""
 
 _FORBIDDEN = ("NOPERM", "no permissions", "unknown command")
 
 
-def of_the_queue(key: str, channel: str) -> list[Command]:
-    """Everything that the delay queue does, in its scripts and beside them, with a key and the channel of its own."""
+def queue_commands(key: str, channel: str) -> list[Command]:
+    """Return every command of the delay queue, in its scripts and outside, with a key and the channel of a timer."""
     return [
         ("EVALSHA", "0" * 40, "0"),
         ("EVAL", "return 0", "0"),
@@ -44,25 +45,25 @@ def of_the_queue(key: str, channel: str) -> list[Command]:
 
 
 def denied(server: redis.Redis, commands: Iterable[Command]) -> list[str]:
-    """Name those of the commands that this user may not give, with these keys and channels. None of them is run.
+    """Return the names of the commands that this user may not run, with these keys and channels. None is run.
 
-    They are queued in a transaction that is then discarded: what is not permitted is refused as it is queued, on every
-    version, and nobody needs the right to ask about rights. That it can be begun and discarded is tried before, for
-    else they would be run, or the connection be left inside of it.
+    The commands are queued in a transaction that is then discarded. Every version refuses a command without permission
+    when it is queued, so the user needs no right to ask about rights. Whether MULTI and DISCARD are permitted is tried
+    first: otherwise the commands would run, or the connection would stay inside the transaction.
     """
     if any(map(_is_forbidden, _queued(server, []))):
-        leave(server)
-        return ["MULTI and DISCARD (so that nothing else could be asked about)"]
-    asked = list(commands)
-    answers = _queued(server, asked)[1:-1]
-    return [str(command[0]) for command, answer in zip(asked, answers, strict=True) if _is_forbidden(answer)]
+        close_idle(server)
+        return ["MULTI and DISCARD (so that no other command could be checked)"]
+    checked = list(commands)
+    answers = _queued(server, checked)[1:-1]
+    return [str(command[0]) for command, answer in zip(checked, answers, strict=True) if _is_forbidden(answer)]
 
 
 def _queued(server: redis.Redis, commands: Iterable[Command]) -> list[object]:
-    """Give the answers to MULTI, to each command, and to DISCARD."""
+    """Return the answers to MULTI, to each command, and to DISCARD."""
     with translated():
         pipeline = server.pipeline(transaction=False)
-        # Names in bytes: the client makes nothing of the answer, which is only that the command is queued.
+        # Names in bytes: the client does not parse the answer, which only says that the command is queued.
         for name, *arguments in [("MULTI",), *commands, ("DISCARD",)]:
             pipeline.execute_command(str(name).encode(), *arguments)  # type: ignore[no-untyped-call] # no types here
         return list(pipeline.execute(raise_on_error=False))

@@ -7,36 +7,45 @@ from datetime import timedelta
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
 from lapse.engine.errors import TimerUnavailable
-from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
+from lapse.engine.timer import LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
+from lapse.timers.redis.address import Address
+from lapse.timers.redis.buried import list_buried
 from lapse.timers.redis.check import Needs, findings
-from lapse.timers.redis.generation import Memory
+from lapse.timers.redis.claiming import Claiming
+from lapse.timers.redis.client import Client, close_idle, primaries
+from lapse.timers.redis.errors import Demoted
+from lapse.timers.redis.generation import ShardGenerations, server_generation
 from lapse.timers.redis.listener import Listening, RedisListener
-from lapse.timers.redis.permissions import of_the_queue
-from lapse.timers.redis.server import Address, Client, Demoted, identity, leave, primaries, script
-from lapse.timers.redis.shards import MOST_SHARDS, SCRIPT_MEMBERS, Shards
+from lapse.timers.redis.permissions import queue_commands
+from lapse.timers.redis.scripts import PRELUDE_PACKAGE, Arguments, script
+from lapse.timers.redis.shards import MOST_SHARDS, Shards
+
+TRAITS = Traits(
+    mechanism="redis_queue",
+    durable=True,
+    shared=True,
+    can_disarm=True,
+    transactional=False,
+    ordered=True,
+    precision=timedelta(milliseconds=1),
+)
 
 
 class RedisQueue:
     """Deadlines in sorted sets, claimed under leases, by the Redis server's clock.
 
-    `shards` spreads one timer over so many hash slots; every process must name the same number, which is checked.
+    `shards` is the number of hash slots that one timer uses. Every process must use the same number, which is checked.
+
+    Other timers build on this class: expiring keys (`expiry.py`) and the shop's own keys (`lapse.watch`). They extend
+    the methods from `_listeners` to `_on_connect`.
     """
 
-    traits = Traits(
-        mechanism="redis_queue",
-        durable=True,
-        shared=True,
-        can_disarm=True,
-        transactional=False,
-        ordered=True,
-        precision=timedelta(milliseconds=1),
-    )
+    traits = TRAITS
 
     def __init__(self, client: Client, name: str, *, shards: int = 1) -> None:
         self.name = name
@@ -44,19 +53,19 @@ class RedisQueue:
         self._client = client
         self._channel = f"lapse:{name}:wake"
         self._shards = Shards(name, shards)
-        self._turn = count()
         self._waker = Waker()
         self._lock = threading.Lock()
-        self._memory = Memory(client, name, self._shards)
+        self._generations = ShardGenerations(client, name, self._shards)
+        self._claiming = Claiming(self._run, self._shards, self._generations, self._on_new_generation)
         self._doubts = count(1)
-        self._connected = 0  # another number whenever the server may be another: a connection stands, an answer failed
-        self._servers = (-1, "")  # what that was when the server was last looked at, and its name
-        self._wakes = RedisListener(
+        self._doubt = 0  # another number whenever the server may be another process: subscribed again, a call failed
+        self._checked = (-1, "")  # the doubt at which the server was last checked, and the server's generation then
+        self._wake_listener = RedisListener(
             lambda: primaries(self._client)[0], self._channel, lambda *_: self._waker.wake(), self._on_connect
         )
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
-        """Arm many at once."""
+        """Arm many deadlines at once."""
         self._ready()
         command = "restore" if only_unknown else "arm"
         latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
@@ -68,14 +77,14 @@ class RedisQueue:
             self._armed({key: latest[key] for key in part}, now, only_unknown=only_unknown)
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """Forget many at once."""
+        """Forget many keys at once."""
         self._ready()
         for shard, part in self._shards.parts(dict.fromkeys(keys)):
             self._run("disarm", shard, part)
             self._disarmed(part)
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Take what is due, or wait for it."""
+        """Return claims on due deadlines, waiting for some if there are none."""
         self._ready()
         if wait > timedelta(0):
             for listener in self._listeners():
@@ -84,55 +93,47 @@ class RedisQueue:
         return claim_when_due(lambda: self._take(limit, lease_ms), self._waker, wait.total_seconds())
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again."""
+        """Let the leases run from now again. Return the claims that were still held, renewed."""
         renewed = []
         for shard, token, part in self._shards.parts_by_token(claims):
             keys = [claim.key for claim in part]
-            ends, *kept = self._run("renew", shard, [token, lease // MILLISECOND, *keys])
+            ends, *held = self._run("renew", shard, [token, lease // MILLISECOND, *keys])
             leased_until = from_milliseconds(int(ends))
-            still = {key.decode() for key in kept}
+            held_keys = {key.decode() for key in held}
             renewed += [
                 Claim(claim.key, claim.due_at, claim.attempt, claim.token, claim.claimed_at, leased_until)
                 for claim in part
-                if claim.key in still
+                if claim.key in held_keys
             ]
         return renewed
 
     def settle(self, claims: Sequence[Claim]) -> int:
-        """Forget what is done."""
-        return self._for_held("settle", claims)
+        """Forget the deadlines of these claims. Return how many claims were still held."""
+        return self._run_for_claims("settle", claims)
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
-        """Give back, for after the delay."""
+        """Make these deadlines pending again, after the delay. Return how many claims were still held."""
         delay_ms = -(-delay // MILLISECOND)
-        return self._for_held("release", claims, delay_ms, int(forgive), self._channel)
+        return self._run_for_claims("release", claims, delay_ms, int(forgive), self._channel)
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Give up on these."""
-        return self._for_held("bury", claims, reason.encode(errors="replace"))
+        """Bury these deadlines. Return how many claims were still held."""
+        return self._run_for_claims("bury", claims, reason.encode(errors="replace"))
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """List what was given up on."""
-        found: list[Buried] = []
-        for shard in self._shards:
-            flat = self._buried(shard, limit)
-            for key, buried_at, grave in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
-                attempt, due, reason = grave.split(b":", 2)
-                at = from_milliseconds(int(buried_at))
-                text = reason.decode(errors="replace")
-                found.append(Buried(key.decode(), from_milliseconds(int(due)), int(attempt), text, at))
-        return sorted(found, key=lambda buried: buried.buried_at)[:limit]
+        """Return the buried deadlines, the longest buried first."""
+        return list_buried(self._run, self._shards, limit)
 
     def revive(self, keys: Iterable[str]) -> int:
-        """Bring back what was buried, due at once."""
+        """Make buried deadlines pending and due at once. Return how many were buried."""
         parts = self._shards.parts(dict.fromkeys(keys))
         return sum(int(self._run("revive", shard, [self._channel, *part])) for shard, part in parts)
 
     def stats(self) -> Stats:
-        """Count. Nothing is written, so that a look at a name that was mistyped leaves nothing under it."""
-        if self._servers[0] != self._connected:
-            identity(self._client)
-            self._memory.look()
+        """Return the numbers of deadlines. Nothing is written: a mistyped name leaves no keys on the server."""
+        if self._checked[0] != self._doubt:
+            server_generation(self._client)
+            self._generations.check()
         rows = [self._run("stats", shard, []) for shard in self._shards]
         oldest = [int(row[5]) for row in rows if row[5]]
         upcoming = [int(row[6]) for row in rows if row[6]]
@@ -147,11 +148,11 @@ class RedisQueue:
         )
 
     def generation(self) -> str:
-        """Name the servers' processes and the memory they hold: either changes when deadlines may be lost."""
-        return f"{self._ready()}/{'+'.join(self._memory.epochs)}"
+        """Return a name of the servers' processes and of their data, which changes when deadlines may be lost."""
+        return f"{self._ready()}/{'+'.join(self._generations.last_seen)}"
 
     def check(self) -> list[Finding]:
-        """Look at what decides whether the server keeps deadlines. Changes nothing."""
+        """Return what decides whether the server keeps deadlines. Changes nothing."""
         needs = self._needs()
         return [finding for server in primaries(self._client) for finding in findings(server, needs)]
 
@@ -160,7 +161,7 @@ class RedisQueue:
         self._waker.interrupt()
 
     def close(self) -> None:
-        """Stop listening and give up the connections."""
+        """Stop listening and close the connections."""
         self._waker.interrupt()
         for listener in self._listeners():
             listener.close()
@@ -175,116 +176,71 @@ class RedisQueue:
         self.close()
 
     def _listeners(self) -> Sequence[Listening]:
-        return [self._wakes]
+        return [self._wake_listener]
 
     def _needs(self) -> Needs:
-        return Needs(commands=of_the_queue(self._shards[0] + "pending", self._channel))
+        return Needs(commands=queue_commands(self._shards[0] + "pending", self._channel))
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
-        """Follow up on what the queue has armed, at the server's `now`; both in ms. For mechanisms on top of it."""
+        """Follow up on deadlines that the queue has armed at the server's `now`. Times are ms since 1970."""
 
     def _disarmed(self, keys: Sequence[str]) -> None:
-        """Follow up on what the queue has forgotten."""
+        """Follow up on keys that the queue has forgotten."""
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Claim from each shard in turn, another one first each time.
+        """Return up to `limit` claims, and the seconds until the next look, None where no deadline is known."""
+        return self._claiming.take(limit, lease_ms)
 
-        Where a shard gives no answer, what the others gave is returned: its lease runs. The next turn begins elsewhere.
-        """
-        claims: list[Claim] = []
-        due_in: float | None = None
-        first = next(self._turn)
-        for step in range(len(self._shards)):
-            number = (first + step) % len(self._shards)
-            while len(claims) < limit:
-                part = min(limit - len(claims), SCRIPT_MEMBERS)
+    def _check_server(self) -> None:
+        """Raise TimerRefused where the server's state does not fit this timer."""
+        self._generations.begin()
+
+    def _on_new_generation(self) -> None:
+        """End the wait of a claim, so that the worker compares the generation: the server has lost its data."""
+        self._waker.interrupt()
+
+    def _on_connect(self) -> None:
+        """Check the server before the next command: it may be another process now."""
+        self._doubt = next(self._doubts)
+        self._waker.wake()
+
+    def _ready(self) -> str:
+        """Make sure that the server is fit for this timer. Return the server's generation."""
+        doubt, generation = self._checked
+        if doubt != self._doubt:
+            with self._lock:
+                doubt = self._doubt
                 try:
-                    now, look_at, token, ends, epoch, *flat = self._run(
-                        "claim", self._shards[number], [part, lease_ms, FRESH_SHARE, uuid4().hex]
-                    )
+                    generation = server_generation(self._client)
+                    self._check_server()
                 except TimerUnavailable:
-                    if not claims:
+                    if not generation or len(self._shards) == 1:
                         raise
-                    return claims, None
-                if self._memory.seen(number, epoch.decode()):
-                    self._on_another_memory()
-                claims += _claims(now, int(token), int(ends), flat)
-                if int(look_at) >= 0:
-                    pause = max(int(look_at) - now, 0) / 1000
-                    due_in = pause if due_in is None else min(due_in, pause)
-                if len(flat) < 3 * part:
-                    break
-        if len(self._shards) > 1:
-            claims.sort(key=lambda claim: claim.due_at)
-        return claims, due_in
+                    return generation  # one node may be unavailable: the shards on the other nodes must go on
+                self._checked = (doubt, generation)
+        return generation
 
-    def _buried(self, shard: str, limit: int) -> list[bytes]:
-        """List a shard's buried, in parts: key, when it was buried and what is known of it, for each."""
-        flat: list[bytes] = []
-        for start in range(0, limit, SCRIPT_MEMBERS):
-            part = self._run("buried", shard, [start, min(limit - start, SCRIPT_MEMBERS)])
-            flat += part
-            if len(part) < 3 * SCRIPT_MEMBERS:
-                break
-        return flat
-
-    def _for_held(self, command: str, claims: Sequence[Claim], *settings: bytes | str | int) -> int:
+    def _run_for_claims(self, command: str, claims: Sequence[Claim], *settings: bytes | str | int) -> int:
         parts = self._shards.parts_by_token(claims)
         return sum(
             int(self._run(command, shard, [token, *settings, *(claim.key for claim in part)]))
             for shard, token, part in parts
         )
 
-    def _run(self, command: str, shard: str, args: Iterable[bytes | str | int]) -> Any:  # noqa: ANN401 - as the script
+    def _run(self, command: str, shard: str, args: Arguments, *, package: str = PRELUDE_PACKAGE) -> Any:  # noqa: ANN401 - as the script
+        """Run a script of a package with the keys of a shard, and return its output."""
         try:
-            return script(command).run(self._client, shard, args)
+            return script(command, package).run(self._client, shard, args)
         except TimerUnavailable as error:
-            self._connected = next(self._doubts)  # the listener may not notice: its connection can be half open
-            if isinstance(error, Demoted) and leave(self._client):
+            self._doubt = next(self._doubts)  # the listener may not notice: its connection can be half open
+            if isinstance(error, Demoted) and close_idle(self._client):
                 for listener in self._listeners():
                     listener.reconnect()
             raise
 
-    def _on_another_memory(self) -> None:
-        """Let whoever waits look at the generation: what the server had is gone."""
-        self._waker.interrupt()
-
-    def _on_connect(self) -> None:
-        """Look at the server again before the next command: it may be another process by now."""
-        self._connected = next(self._doubts)
-        self._waker.wake()
-
-    def _ready(self) -> str:
-        """Make sure that the server is fit for this timer. Returns the name of its process."""
-        connected, servers = self._servers
-        if connected != self._connected:
-            with self._lock:
-                connected = self._connected
-                try:
-                    servers = identity(self._client)
-                    self._check_server()
-                except TimerUnavailable:
-                    if not servers or len(self._shards) == 1:
-                        raise
-                    return servers  # one node may be away: the shards on the others shall go on
-                self._servers = (connected, servers)
-        return servers
-
-    def _check_server(self) -> None:
-        """Raise TimerRefused where the server's state does not fit this timer."""
-        self._memory.begin()
-
 
 def open_from_url(url: str, *, name: str) -> RedisQueue:
-    """Open by URL, for example redis://localhost:6379/0?shards=4."""
+    """Return a timer by URL, for example redis://localhost:6379/0?shards=4."""
     address = Address.parse(url, own=("shards",))
     shards = address.option("shards", 1, least=1, most=MOST_SHARDS)
     return RedisQueue(address.connect(), name, shards=shards)
-
-
-def _claims(now: int, token: int, ends: int, flat: Sequence[bytes]) -> list[Claim]:
-    claimed_at, leased_until = from_milliseconds(now), from_milliseconds(ends)
-    return [
-        Claim(key.decode(), from_milliseconds(int(due)), int(attempt), token, claimed_at, leased_until)
-        for key, due, attempt in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-    ]

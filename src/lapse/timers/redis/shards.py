@@ -1,4 +1,4 @@
-"""Which hash slot a key belongs to, and batches in parts that one script may take."""
+"""The hash slot of each key, and batches cut into parts that one script may take."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from zlib import crc32
@@ -6,16 +6,16 @@ from zlib import crc32
 from lapse.engine.deadline import Claim
 
 SCRIPT_MEMBERS = 1000
-"""No script touches more members, so that none holds the server up for more than a few milliseconds."""
+"""The most members in one script, so that no script blocks the server for more than a few milliseconds."""
 
 SCRIPT_BYTES = 64 * 1024
-"""No script is sent more bytes of keys."""
+"""The most bytes of keys in one script."""
 
 MOST_SHARDS = 64
 
 
 class Shards:
-    """One timer over `number` hash slots. A shard is named by what all its keys begin with; iterating gives those."""
+    """The shards of one timer, one for each of `number` hash slots. A shard is the prefix of all its keys."""
 
     def __init__(self, name: str, number: int) -> None:
         self._prefixes = [f"lapse:{{{name}:{shard}}}:" for shard in range(number)]
@@ -30,13 +30,13 @@ class Shards:
         return self._prefixes[number]
 
     def of(self, key: str) -> str:
-        """The shard that a key belongs to."""
+        """Return the shard of a key."""
         if len(self._prefixes) == 1:
-            return self._prefixes[0]  # so it is nearly always, and then there is nothing to work out
+            return self._prefixes[0]  # the usual case, which needs no hash
         return self._prefixes[crc32(key.encode()) % len(self._prefixes)]
 
     def parts(self, keys: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-        """Group keys by shard, in parts that a script may take."""
+        """Yield each shard with its keys, in parts that a script may take."""
         parts: dict[str, list[str]] = {}
         sizes = dict.fromkeys(self._prefixes, 0)
         for key in keys:
@@ -50,9 +50,9 @@ class Shards:
         yield from parts.items()
 
     def parts_by_token(self, claims: Sequence[Claim]) -> Iterator[tuple[str, int, list[Claim]]]:
-        """Group claims by shard and token, in parts that a script may take."""
+        """Yield each shard and token with its claims, in parts that a script may take."""
         groups: dict[tuple[str, int], list[Claim]] = {}
-        if len(self._prefixes) == 1 and len({claim.token for claim in claims}) == 1:  # by far the most frequent
+        if len(self._prefixes) == 1 and len({claim.token for claim in claims}) == 1:  # the most frequent case
             groups[self._prefixes[0], claims[0].token] = list(claims)
         else:
             for claim in claims:

@@ -1,0 +1,59 @@
+"""The client of one Redis: the servers, the database and the connections that the client uses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+from redis.cluster import RedisCluster
+
+from lapse.timers.redis.errors import translated
+
+ANSWER_WITHIN = 5.0
+"""Seconds after which a server that does not answer counts as unavailable, unless the URL sets `socket_timeout`."""
+
+OLDEST = (6, 2)
+"""The oldest Redis with the commands that the scripts use (ZMSCORE, SET … PXAT). Every Valkey has these commands."""
+
+Client = redis.Redis | RedisCluster
+
+
+def primaries(client: Client) -> list[redis.Redis]:
+    """Return a client for each server that holds data: a cluster has several such servers."""
+    with translated():
+        if isinstance(client, RedisCluster):
+            nodes = client.get_primaries()  # type: ignore[no-untyped-call] # the library has no types here
+            return [client.get_redis_connection(node) for node in nodes]
+        return [client]
+
+
+def database_number(client: Client) -> int:
+    """Return the number of the database that holds the client's keys."""
+    if isinstance(client, RedisCluster):
+        return 0  # a cluster has no other database
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
+
+
+def close_idle(client: Client) -> bool:
+    """Close the connections that are not in use, so that the next call resolves the server's host name again.
+
+    Return False for a cluster, where nothing is closed: its nodes themselves report their addresses.
+    """
+    if isinstance(client, RedisCluster):
+        return False
+    client.connection_pool.disconnect(inuse_connections=False)
+    return True
+
+
+def server_info(client: Client) -> list[dict[str, Any]]:
+    """Return the section "server" of INFO from each server that holds data."""
+    with translated():
+        if isinstance(client, RedisCluster):
+            # Through the cluster's client: it reads the list of nodes again when a node is gone. A node's own does not.
+            nodes = client.get_primaries()  # type: ignore[no-untyped-call] # the library has no types here
+            return [client.info("server", target_nodes=node) for node in nodes]
+        return [client.info("server")]
+
+
+def is_too_old(info: Mapping[str, Any]) -> bool:
+    """Return whether a server with this INFO is older than `OLDEST`."""
+    return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST
