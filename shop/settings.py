@@ -32,7 +32,7 @@ from pathlib import Path
 
 from shop import environment
 from shop.logs import logging_settings
-from shop.payments import alipay_settings
+from shop.payments import alipay
 
 BASE_DIR = Path(__file__).resolve().parent
 
@@ -153,6 +153,6 @@ LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
 
 SHOP_GATEWAY = environment.gateway("SHOP_GATEWAY")
-ALIPAY = alipay_settings.read(os.environ)
+ALIPAY = alipay.read_environment(os.environ)
 LEAST_TIME_TO_PAY = timedelta(seconds=environment.seconds("LEAST_TIME_TO_PAY", 5, longest=86_400))
-PAYMENT_ORIGINS = [alipay_settings.origin(ALIPAY["gateway_url"])] if SHOP_GATEWAY == "alipay" else []
+PAYMENT_ORIGINS = [alipay.origin(ALIPAY["gateway_url"])] if SHOP_GATEWAY == "alipay" else []

@@ -6,10 +6,10 @@ from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
 from shop.api.app import api
+from shop.api.webhook import cancel_order
 from shop.live import views as live
 from shop.pages import accounts, errors, orders, paying, products, shopping
 from shop.payments import alipay_views
-from shop.payments.webhook import cancel_order
 
 urlpatterns = [
     path("", products.shelf, name="products"),

@@ -12,8 +12,8 @@ from shop.orders.models import UNPAID, Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.payments.gateways import close
 from shop.payments.models import OPEN, PaymentAttempt
-from shop.payments.query import to_close
-from shop.payments.verdicts import record
+from shop.payments.query import open_attempts
+from shop.payments.settle import apply_rulings
 
 
 def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
@@ -28,7 +28,7 @@ def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
         with transaction.atomic(durable=True):
             order = _locked(order_pk)
             # Heard whatever has become of the order meanwhile: money must not be swallowed.
-            record(order, rulings)
+            apply_rulings(order, rulings)
             if not PaymentAttempt.objects.filter(OPEN, order=order).exists():
                 _finish(order, reason, who)
     if order.status == Status.PAID:
@@ -53,7 +53,7 @@ def _begin(order_pk: int, reason: Reason, who: str) -> tuple[Order, list[Attempt
     order = _locked(order_pk)
     if order.status not in (Status.AWAITING_PAYMENT, Status.CLOSING):
         return order, []
-    attempts = list(to_close([order]))
+    attempts = list(open_attempts([order]))
     if not attempts:
         _finish(order, reason, who)
     elif order.status != Status.CLOSING:

@@ -11,8 +11,8 @@ from lapse.orders.gateway import Attempt, Ruling
 from shop.orders.cancelled import after_cancelling
 from shop.orders.models import UNPAID, Order, Reason, Status
 from shop.payments.gateways import GATEWAYS
-from shop.payments.query import to_close
-from shop.payments.verdicts import record
+from shop.payments.query import open_attempts
+from shop.payments.settle import apply_rulings
 
 FIRST_REASON = Case(When(cancel_reason="", then=Value(Reason.EXPIRED.value)), default=F("cancel_reason"))
 """Who began to cancel an order keeps the reason, even if the timer finishes it."""
@@ -35,8 +35,8 @@ class ShopOrders(UnpaidOrders[Order]):
 
     def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
         """Name the attempts that may still be paid; they are closed at their gateway first."""
-        return to_close(orders)
+        return open_attempts(orders)
 
     def on_ruling(self, order: Order, rulings: Sequence[Ruling]) -> bool:
         """Write down what the gateways said. Money that they found pays the order."""
-        return record(order, rulings)
+        return apply_rulings(order, rulings)

@@ -1,1 +1,1 @@
-"""Attempts to pay an order, the seam to payment gateways, and the signed call that cancels an unpaid order."""
+"""Payments: attempts to pay an order, the payment gateways, and what becomes of the money. It stands above `orders`."""

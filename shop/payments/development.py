@@ -2,48 +2,74 @@
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
+from django.core import checks
 from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from lapse.orders.gateway import Attempt, Ruling, Verdict
+from lapse.orders import Attempt, Ruling, Verdict
 from shop.orders.models import Order, Status
-from shop.payments.models import OPEN, PaymentAttempt, State
+from shop.payments.models import OPEN, PAID, PaymentAttempt, State
 from shop.payments.settle import settle
 
 
 class DevelopmentGateway:
-    """Its book of attempts is the shop's own table, so closing is a conditional update there."""
+    """Its record of attempts is the shop's own table, so closing an attempt is a conditional update there."""
 
-    least = timedelta(0)
+    least_time = timedelta(0)
 
     def link_ends(self, pay_by: datetime) -> datetime:
-        """At the deadline itself: it goes by the database's clock."""
+        """Return the deadline itself: this gateway uses the same clock, the database's."""
         return pay_by
 
     def link(self, attempt: PaymentAttempt) -> str:
-        """Give the page with the button. Its unguessable number is what lets one pay."""
+        """Return the page with the button. The attempt's unguessable number is the permission to pay."""
         return reverse("development-pay", args=[attempt.out_trade_no])
 
     def close(self, attempt: Attempt) -> Ruling:
-        """Close the attempt unless it was paid. A payment in progress is waited for."""
-        found = PaymentAttempt.objects.filter(out_trade_no=attempt.reference)
-        found.filter(OPEN).update(state=State.CLOSED, changed_at=Now())
-        state = found.values_list("state", flat=True).get()
-        return Ruling(attempt, Verdict.PAID if state in (State.SUCCEEDED, State.ORPHANED) else Verdict.CLOSED)
+        """Close the attempt unless it was paid, and return the verdict. Waits for a payment in progress.
+
+        Raises PaymentAttempt.DoesNotExist.
+        """
+        found = PaymentAttempt.objects.filter(OPEN, out_trade_no=attempt.reference)
+        found.update(state=State.CLOSED, changed_at=Now())
+        return self.query(attempt)
+
+    def query(self, attempt: Attempt) -> Ruling:
+        """Return the verdict on the attempt. Raises PaymentAttempt.DoesNotExist."""
+        row = PaymentAttempt.objects.get(out_trade_no=attempt.reference)
+        if row.state in PAID:
+            return Ruling(attempt, Verdict.PAID, amount=row.amount, provider_reference=row.trade_no)
+        still_open = PaymentAttempt.objects.filter(OPEN, pk=row.pk).exists()
+        return Ruling(attempt, Verdict.UNKNOWN if still_open else Verdict.CLOSED)
 
 
 @transaction.atomic
-def pay_now(out_trade_no: str) -> bool:
-    """Take the money for an attempt and pay its order. False, and no money taken, if that cannot be any more.
+def pay_now(reference: str) -> bool:
+    """Take the money for an attempt and pay its order. Return False, and take no money, if it cannot be paid any more.
 
-    This gateway asks before it takes: the order's row is locked from the question to the payment.
+    This gateway checks before it takes the money: the order's row is locked from the check to the payment.
     Raises PaymentAttempt.DoesNotExist.
     """
-    attempt = PaymentAttempt.objects.get(out_trade_no=out_trade_no)
+    attempt = PaymentAttempt.objects.get(out_trade_no=reference)
     order = Order.objects.select_for_update(no_key=True).get(pk=attempt.order_id)
     still_open = PaymentAttempt.objects.select_for_update(no_key=True).filter(OPEN, pk=attempt.pk).exists()
     if not still_open or order.status not in (Status.AWAITING_PAYMENT, Status.CLOSING):
         return False
-    settle(out_trade_no)
+    settle(reference, provider_reference=f"development-{attempt.pk}")
     return True
+
+
+@checks.register(deploy=True)
+def check_real_money(**_: object) -> list[checks.CheckMessage]:
+    """Return a warning if the development gateway is chosen where orders are to be real."""
+    if settings.SHOP_GATEWAY != "development":
+        return []
+    return [
+        checks.Warning(
+            "SHOP_GATEWAY is development: pressing its button marks an order as paid, and no money moves.",
+            hint="Unset it where orders are real.",
+            id="payments.W002",
+        )
+    ]

@@ -1,15 +1,15 @@
-"""The seam to payment gateways: what the shop asks of one, and which there are."""
+"""The shop's port to payment gateways, and the list of gateways. Add a gateway here by one line."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from django.conf import settings
 
-from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders import Attempt, Gateway, Ruling, Verdict
 from shop.orders.refusals import PaymentUnavailable
-from shop.payments import alipay
+from shop.payments.alipay import alipay_payments
 from shop.payments.development import DevelopmentGateway
 from shop.payments.models import PaymentAttempt
 
@@ -17,42 +17,54 @@ log = logging.getLogger("shop.payments")
 
 
 class PaymentGateway(Gateway, Protocol):
-    """A provider that takes money: it can also be asked to close an attempt, as lapsing needs."""
+    """A payment provider: lapsing closes attempts there, and buyers pay there."""
 
     @property
-    def least(self) -> timedelta:
-        """With less time than this until a link ends, none is given out."""
+    def least_time(self) -> timedelta:
+        """The shop hands out no link that ends sooner than this."""
         ...
 
     def link_ends(self, pay_by: datetime) -> datetime:
-        """When the link of an order with this deadline ends; never after the deadline."""
+        """Return when the link of an order with this deadline ends; never after the deadline."""
         ...
 
     def link(self, attempt: PaymentAttempt) -> str:
-        """Give the address where the buyer pays this attempt: absolute, or a path of this shop.
+        """Return the address where the buyer pays this attempt: absolute, or a path of this shop.
 
-        Called outside any transaction; calling it again for the same attempt is fine.
+        Called outside any transaction, and again for the same attempt.
         """
         ...
+
+    def query(self, attempt: Attempt) -> Ruling:
+        """Return the verdict on the attempt without changing anything. UNKNOWN: it may still be paid.
+
+        Raises LapseError where the provider does not answer.
+        """
+        ...
+
+
+OPENERS: Mapping[str, Callable[[], PaymentGateway | None]] = {
+    "alipay": alipay_payments,
+    "development": DevelopmentGateway,
+}
+"""How each gateway is opened, by the name that its attempts carry. None: its settings are missing or wrong."""
 
 
 class _Gateways(Mapping[str, PaymentGateway]):
     """The gateways that the settings make possible.
 
-    The development gateway is always among them, because its attempts must be closed like all others; that it gives
-    no link unless it is chosen is `chosen`'s business.
+    The development gateway is always one of them, because its attempts must be closed too. `chosen` decides whether
+    it hands out links.
     """
 
     def __getitem__(self, name: str) -> PaymentGateway:
-        found = {"development": DevelopmentGateway, "alipay": alipay.payments}[name]()
-        if found is None:
+        gateway = OPENERS[name]()
+        if gateway is None:
             raise KeyError(name)
-        return found
+        return gateway
 
     def __iter__(self) -> Iterator[str]:
-        yield "development"
-        if alipay.payments() is not None:
-            yield "alipay"
+        return (name for name, opener in OPENERS.items() if opener() is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -63,7 +75,7 @@ GATEWAYS: Mapping[str, PaymentGateway] = _Gateways()
 
 
 def chosen() -> tuple[str, PaymentGateway]:
-    """Give the gateway of new links, with its name. Raises PaymentUnavailable where its settings are not complete."""
+    """Return the name and the gateway for new links. Raises PaymentUnavailable if its settings are incomplete."""
     name = settings.SHOP_GATEWAY
     gateway = GATEWAYS.get(name)
     if gateway is None:
@@ -72,7 +84,7 @@ def chosen() -> tuple[str, PaymentGateway]:
 
 
 def close(attempt: Attempt) -> Ruling:
-    """Close one attempt at its gateway. A gateway that fails has said nothing: UNKNOWN."""
+    """Close one attempt at its gateway and return the verdict, UNKNOWN if the gateway fails."""
     try:
         return GATEWAYS[attempt.gateway].close(attempt)
     except Exception:

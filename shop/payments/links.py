@@ -1,4 +1,4 @@
-"""The link with which a buyer pays: one open attempt per order, used again while it is open."""
+"""The link with which a buyer pays. An order has one open attempt at most, used again while it is open."""
 
 import secrets
 
@@ -15,7 +15,7 @@ from shop.payments.models import OPEN, PaymentAttempt, State
 
 
 def payment_link(order_pk: int) -> str:
-    """Give the address where this order is paid. The deadline does not move.
+    """Return the address where the buyer pays this order. The deadline does not move.
 
     Not to be called in a transaction. Raises AlreadyPaid, AlreadyCancelled, TooLate or PaymentUnavailable.
     """
@@ -24,7 +24,7 @@ def payment_link(order_pk: int) -> str:
     attempt = _open_attempt(order_pk, name, gateway)
     if attempt.gateway != name:
         raise PaymentUnavailable("This order was to be paid in a way that the shop does not offer any more.")
-    # Made outside the transaction: a gateway may have to be asked.
+    # Outside the transaction: making a link may take a call to the gateway.
     link = gateway.link(attempt)
     PaymentAttempt.objects.filter(pk=attempt.pk, state=State.CREATED).update(state=State.PENDING, changed_at=Now())
     return link
@@ -32,7 +32,7 @@ def payment_link(order_pk: int) -> str:
 
 @transaction.atomic(durable=True)
 def _open_attempt(order_pk: int, name: str, gateway: PaymentGateway) -> PaymentAttempt:
-    # Locked, so that an order cannot begin to lapse while it gets an attempt that lapsing would not know of.
+    # Locked, so that the order cannot begin to lapse while it gets an attempt that lapsing would miss.
     order = Order.objects.select_for_update(no_key=True).get(pk=order_pk)
     if order.status == Status.PAID:
         raise AlreadyPaid("This order is paid.", paid_at=order.paid_at)
@@ -43,7 +43,7 @@ def _open_attempt(order_pk: int, name: str, gateway: PaymentGateway) -> PaymentA
         raise TooLate("The time to pay this order is over.", pay_by=order.pay_by)
     attempt = PaymentAttempt.objects.filter(OPEN, order=order).first()
     ends = gateway.link_ends(order.pay_by) if attempt is None else attempt.expires_at
-    if ends is not None and ends - now < gateway.least:
+    if ends is not None and ends - now < gateway.least_time:
         raise TooLate("Too little time is left to pay this order.", pay_by=order.pay_by)
     if attempt is None:
         attempt = PaymentAttempt.objects.create(

@@ -1,4 +1,4 @@
-"""The attempt to pay, and what gateways say of it."""
+"""The attempts to pay, and the messages that gateways send about them."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from shop.orders.models import Order
 
 
 class State(models.TextChoices):
-    """Where an attempt stands."""
+    """The state of an attempt."""
 
     CREATED = "created"
     PENDING = "pending"
@@ -18,17 +18,20 @@ class State(models.TextChoices):
     CLOSED = "closed"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """The gateway was asked and did not say: it may still be paid."""
+    """The gateway did not answer, or its answer decides nothing: the attempt may still be paid."""
     ORPHANED = "orphaned"
-    """Paid, but no order can take the money: somebody has to give it back."""
+    """Paid, but no order can take the money: the merchant has to give it back."""
 
 
 OPEN = Q(state__in=[State.CREATED, State.PENDING, State.UNKNOWN])
 """The attempts that may still be paid."""
 
+PAID = (State.SUCCEEDED, State.ORPHANED)
+"""The states of an attempt whose money has come."""
+
 
 class PaymentAttempt(models.Model):
-    """One try to pay one order. `out_trade_no` is the shop's unguessable number for it, never used again."""
+    """One try to pay one order. `out_trade_no` is the shop's unguessable number of the attempt, never used again."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="attempts")
     out_trade_no = models.CharField(max_length=64, unique=True)
@@ -37,7 +40,7 @@ class PaymentAttempt(models.Model):
     expires_at = models.DateTimeField(null=True)
     """When the link itself ends, by the gateway's clock; a little before the order's deadline."""
     trade_no = models.CharField(max_length=64, blank=True, default="")
-    """The gateway's number, once money has come."""
+    """The gateway's number of the payment, once money has come."""
     state = models.CharField(max_length=10, choices=State, default=State.CREATED)
     made_at = models.DateTimeField(db_default=Now())
     changed_at = models.DateTimeField(db_default=Now())
@@ -59,11 +62,11 @@ class PaymentAttempt(models.Model):
 
 
 class Judged(models.TextChoices):
-    """Whether a gateway's message was believed."""
+    """Whether the shop believed a gateway's message, or why not."""
 
     ACCEPTED = "accepted"
     UNKNOWN = "unknown"
-    """Its attempt is not known."""
+    """The shop does not know its attempt."""
     SIGNATURE = "signature"
     APP = "app"
     SELLER = "seller"
@@ -72,7 +75,7 @@ class Judged(models.TextChoices):
 
 
 class GatewayMessage(models.Model):
-    """One message of a gateway, as it came. An accepted one has been acted upon in the transaction that wrote it."""
+    """One message of a gateway, as it came. An accepted message took effect in the transaction that wrote it."""
 
     provider = models.CharField(max_length=40)
     judged = models.CharField(max_length=10, choices=Judged)
@@ -84,7 +87,7 @@ class GatewayMessage(models.Model):
     heard_at = models.DateTimeField(db_default=Now())
 
     class Meta:
-        """Each status of a trade is acted upon once; a message that was refused is kept once."""
+        """Each status of a trade takes effect once; a refused message is kept once."""
 
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [

@@ -1,101 +1,122 @@
-"""A notify is heard: believed, written down and acted upon in one transaction, each status of a trade once."""
+"""A notify from a gateway: written down and acted upon in one transaction, each status of a trade once."""
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from django.db import transaction
 from django.db.models.functions import Now
 
-from lapse.gateways.alipay import AlipayGateway, MessageRefused, Notification, TradeStatus
+from lapse.orders import Verdict
 from shop.orders import audit_trail
 from shop.orders.models import Order
-from shop.payments.models import OPEN, GatewayMessage, Judged, PaymentAttempt, State
+from shop.payments.models import OPEN, PAID, GatewayMessage, Judged, PaymentAttempt, State
 from shop.payments.settle import settle
 
 log = logging.getLogger("shop.payments")
 
-PROVIDER = "alipay"
+LONGEST_FIELD = 64
 LONGEST_RAW = 20_000
 MOST_UNSIGNED = 1_000
-"""So many messages without a signature are kept; anybody can send them."""
+"""The shop keeps this many messages without a signature; any stranger can send them."""
 
 
-class Heard(StrEnum):
+class NotifyResult(StrEnum):
     """What became of a notify."""
 
     DONE = "done"
     """Acted upon and committed, now or before."""
     UNKNOWN = "unknown"
-    """It is about an attempt that is not known, or not known yet: let it be sent again."""
+    """Its attempt is not known, or not known yet: the gateway should send it again."""
     REFUSED = "refused"
     """It must not be believed."""
 
 
-def hear(form: Mapping[str, str], raw: str, gateway: AlipayGateway) -> Heard:
-    """Verify a notify and act on it. What it says is committed when this returns DONE.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A notify in the shop's words. `status` is the provider's own word; `amount` is in yuan, None if not reported.
 
-    Not to be called in a transaction. Whatever the database raises is passed on: nothing has happened then.
+    A notice that was not verified is for `refuse_notify` only.
     """
-    try:
-        notification = gateway.read_notify(form)
-    except MessageRefused as refusal:
-        log.error("a notify was refused (%s): %s", refusal.flaw, refusal)  # noqa: TRY400  # no fault of ours to trace
-        _keep(form, raw, Judged(refusal.flaw.value))
-        return Heard.REFUSED
-    judged = _act(notification, raw)
+
+    provider: str
+    reference: str
+    provider_reference: str
+    status: str
+    verdict: Verdict = Verdict.UNKNOWN
+    amount: Decimal | None = None
+
+
+def receive_notify(notice: Notice, raw: str) -> NotifyResult:
+    """Act on a verified notify and return what became of it. Its effect is committed when this returns DONE.
+
+    Not to be called in a transaction. Errors of the database are passed on: then nothing has happened.
+    """
+    judged = _act(notice, raw)
     if judged == Judged.ACCEPTED:
-        return Heard.DONE
-    trade = notification.trade
-    log.error("a notify on attempt %s over %s was refused (%s)", trade.out_trade_no, trade.total_amount, judged.label)
-    _keep(form, raw, judged)
-    return Heard.UNKNOWN if judged == Judged.UNKNOWN else Heard.REFUSED
+        return NotifyResult.DONE
+    log.error("a notify on attempt %s over %s was refused (%s)", notice.reference, notice.amount, judged.label)
+    refuse_notify(notice, raw, judged)
+    return NotifyResult.UNKNOWN if judged == Judged.UNKNOWN else NotifyResult.REFUSED
+
+
+def refuse_notify(notice: Notice, raw: str, judged: Judged) -> None:
+    """Keep a notify that was not acted upon, once, however often it is sent."""
+    unsigned = GatewayMessage.objects.filter(judged=Judged.SIGNATURE)
+    if judged == Judged.SIGNATURE and unsigned.count() >= MOST_UNSIGNED:
+        return
+    message = _message(notice, raw, judged)
+    GatewayMessage.objects.bulk_create([message], ignore_conflicts=True)
 
 
 @transaction.atomic(durable=True)
-def _act(notification: Notification, raw: str) -> Judged:
-    trade = notification.trade
-    found = PaymentAttempt.objects.filter(out_trade_no=trade.out_trade_no, gateway=PROVIDER).first()
+def _act(notice: Notice, raw: str) -> Judged:
+    found = PaymentAttempt.objects.filter(out_trade_no=notice.reference, gateway=notice.provider).first()
     if found is None:
         return Judged.UNKNOWN
-    # The same order of locks as everywhere; it also makes the same notify, come twice at once, wait for itself.
+    # Every transaction locks in this order. The lock also lets the same notify, sent twice at once, act once.
     order = Order.objects.select_for_update(no_key=True).get(pk=found.order_id)
     attempt = PaymentAttempt.objects.select_for_update(no_key=True).get(pk=found.pk)
-    if trade.total_amount != attempt.amount:
+    if notice.amount != attempt.amount:
         return Judged.AMOUNT
-    identity = {"provider": PROVIDER, "trade_no": trade.trade_no, "trade_status": trade.status.value}
-    if GatewayMessage.objects.filter(judged=Judged.ACCEPTED, **identity).exists():
-        return Judged.ACCEPTED
-    GatewayMessage.objects.create(
-        judged=Judged.ACCEPTED, out_trade_no=trade.out_trade_no, raw=raw[:LONGEST_RAW], digest=_digest(raw), **identity
+    message = _message(notice, raw, Judged.ACCEPTED)
+    acted_upon = GatewayMessage.objects.filter(
+        judged=Judged.ACCEPTED,
+        provider=message.provider,
+        trade_no=message.trade_no,
+        trade_status=message.trade_status,
     )
-    if trade.status.paid:
-        settle(trade.out_trade_no, trade_no=trade.trade_no)
-    elif trade.status is TradeStatus.TRADE_CLOSED:
-        _closed(order, attempt)
+    if acted_upon.exists():
+        return Judged.ACCEPTED
+    message.save()
+    if notice.verdict == Verdict.PAID:
+        settle(notice.reference, provider_reference=notice.provider_reference)
+    elif notice.verdict == Verdict.CLOSED:
+        _close(order, attempt)
     return Judged.ACCEPTED
 
 
-def _closed(order: Order, attempt: PaymentAttempt) -> None:
-    """Closed unpaid: that ends the attempt, and cancels no order by itself. Closed after it was paid: a refund."""
-    if attempt.state in (State.SUCCEEDED, State.ORPHANED):
+def _close(order: Order, attempt: PaymentAttempt) -> None:
+    """Close an unpaid attempt, which by itself cancels no order. A paid attempt that is closed was refunded."""
+    if attempt.state in PAID:
         audit_trail.note([order], f"refunded at Alipay: attempt {attempt.out_trade_no}", f"gateway {attempt.gateway}")
     else:
         PaymentAttempt.objects.filter(OPEN, pk=attempt.pk).update(state=State.CLOSED, changed_at=Now())
 
 
-def _keep(form: Mapping[str, str], raw: str, judged: Judged) -> None:
-    """Keep a message that was not acted upon, once, however often it comes."""
-    unsigned = GatewayMessage.objects.filter(judged=Judged.SIGNATURE)
-    if judged == Judged.SIGNATURE and unsigned.count() >= MOST_UNSIGNED:
-        return
-    told = {name: form.get(name, "").replace("\0", "")[:64] for name in ("out_trade_no", "trade_no", "trade_status")}
-    GatewayMessage.objects.bulk_create(
-        [GatewayMessage(provider=PROVIDER, judged=judged, raw=raw[:LONGEST_RAW], digest=_digest(raw), **told)],
-        ignore_conflicts=True,
+def _message(notice: Notice, raw: str, judged: Judged) -> GatewayMessage:
+    # A refused notify has what a stranger wrote: too long, or with a zero character, which PostgreSQL refuses.
+    reference, provider_reference, status = (
+        text.replace("\0", "")[:LONGEST_FIELD] for text in (notice.reference, notice.provider_reference, notice.status)
     )
-
-
-def _digest(raw: str) -> str:
-    return hashlib.sha256(raw.encode()).hexdigest()
+    return GatewayMessage(
+        provider=notice.provider,
+        judged=judged,
+        out_trade_no=reference,
+        trade_no=provider_reference,
+        trade_status=status,
+        raw=raw[:LONGEST_RAW],
+        digest=hashlib.sha256(raw.encode()).hexdigest(),
+    )

@@ -1,4 +1,4 @@
-"""What gateways are asked: to close the open attempts of an order, and about the one that a buyer comes back from."""
+"""The open attempts of orders, which lapsing closes, and the question whether one attempt was paid."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -6,17 +6,18 @@ from collections.abc import Iterable, Sequence
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from lapse.gateways.alipay import AlipayError, AlipayGateway
-from lapse.orders.gateway import Attempt
+from lapse import LapseError
+from lapse.orders import Attempt, Verdict
 from shop.orders.models import Order
+from shop.payments.gateways import GATEWAYS
 from shop.payments.models import OPEN, PaymentAttempt
-from shop.payments.settle import settle
+from shop.payments.settle import amount_is_right, settle
 
 log = logging.getLogger("shop.payments")
 
 
-def to_close(orders: Iterable[Order]) -> Sequence[Attempt]:
-    """Name the open attempts of these orders, and how far off the ends of their links are by the database's clock."""
+def open_attempts(orders: Iterable[Order]) -> Sequence[Attempt]:
+    """Return the open attempts of these orders, with the time left of each link by the database's clock."""
     left = ExpressionWrapper(F("expires_at") - Now(), output_field=DurationField())
     found = PaymentAttempt.objects.filter(OPEN, order__in=[order.pk for order in orders]).select_related("order")
     return [
@@ -25,24 +26,20 @@ def to_close(orders: Iterable[Order]) -> Sequence[Attempt]:
     ]
 
 
-def look(attempt: PaymentAttempt, gateway: AlipayGateway) -> bool:
-    """Ask Alipay whether this attempt was paid, and settle it if so; True where it is settled, now or before.
+def query_attempt(attempt: PaymentAttempt) -> bool:
+    """Ask the attempt's gateway whether it was paid, and settle it if so; return whether it is settled, or closed.
 
-    Not to be called in a transaction: the answer may take its time, or never come.
+    Not to be called in a transaction: the answer may take seconds, or never come.
     """
     if not PaymentAttempt.objects.filter(OPEN, pk=attempt.pk).exists():
         return True
+    gateway = GATEWAYS[attempt.gateway]
     try:
-        trade = gateway.query(attempt.out_trade_no)
-    except AlipayError as error:
-        log.warning("attempt %s could not be asked for: %s", attempt.out_trade_no, error)
+        ruling = gateway.query(Attempt(attempt.order.public_id, attempt.out_trade_no, attempt.gateway))
+    except LapseError as error:
+        log.warning("the gateway could not be asked about attempt %s: %s", attempt.out_trade_no, error)
         return False
-    if trade is None or not trade.status.paid:
+    if ruling.verdict != Verdict.PAID or not amount_is_right(attempt, ruling.amount):
         return False
-    if trade.total_amount != attempt.amount:
-        log.error(
-            "Alipay says that attempt %s paid %s, not %s", attempt.out_trade_no, trade.total_amount, attempt.amount
-        )
-        return False
-    settle(attempt.out_trade_no, trade_no=trade.trade_no)
+    settle(attempt.out_trade_no, provider_reference=ruling.provider_reference)
     return True

@@ -21,7 +21,7 @@ def paying(shop: Settings, live_server: LiveServer) -> Iterator[PayingShop]:
         shop.PAYMENT_ORIGINS = [simulator.url]
         shop.ALIPAY = settings_for(simulator, live_server.url)
         yield PayingShop(simulator, ALIPAY)
-        gateway = alipay.opened()
+        gateway = alipay.open_alipay()
         if gateway is not None:
             gateway.__exit__()
         alipay._open.cache_clear()

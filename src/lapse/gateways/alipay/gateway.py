@@ -26,7 +26,6 @@ from lapse.gateways.alipay.messages import (
     Notification,
     Returned,
     Trade,
-    TradeStatus,
 )
 from lapse.gateways.alipay.settings import AlipaySettings
 from lapse.gateways.alipay.signing import SIGN_TYPE, read_private_key, read_public_key, sign, signed_text
@@ -176,12 +175,10 @@ class AlipayGateway:
         trade = self.query(attempt.reference)
         if trade is None:
             return self._without_trade(attempt)
-        if trade.status.paid:
-            return Ruling(attempt, Verdict.PAID, amount=trade.total_amount, provider_reference=trade.trade_no)
-        if trade.status is TradeStatus.TRADE_CLOSED:
-            return Ruling(attempt, Verdict.CLOSED, provider_reference=trade.trade_no)
-        log.warning("attempt %s could not be closed: its trade waits for the buyer's payment", attempt.reference)
-        return Ruling(attempt, Verdict.UNKNOWN, provider_reference=trade.trade_no)
+        ruling = trade.ruling(attempt)
+        if ruling.verdict is Verdict.UNKNOWN:
+            log.warning("attempt %s could not be closed: its trade waits for the buyer's payment", attempt.reference)
+        return ruling
 
     def _without_trade(self, attempt: Attempt) -> Ruling:
         # `expires_in` was read before Alipay was asked, so at the time of the answer even less of the link is left.

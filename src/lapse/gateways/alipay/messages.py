@@ -19,6 +19,7 @@ from typing import Any
 
 from lapse.engine.errors import LapseError
 from lapse.gateways.alipay.signing import SIGN_TYPE, PublicKey, is_signed, signed_text
+from lapse.orders.gateway import Attempt, Ruling, Verdict
 
 CHINA = timezone(timedelta(hours=8))
 OK = "10000"
@@ -78,6 +79,13 @@ class TradeStatus(StrEnum):
         """Return whether the buyer has paid, and the money has not been refunded in full."""
         return self in (TradeStatus.TRADE_SUCCESS, TradeStatus.TRADE_FINISHED)
 
+    @property
+    def verdict(self) -> Verdict:
+        """Return what this status means for the attempt; UNKNOWN while the trade waits for the buyer."""
+        if self.paid:
+            return Verdict.PAID
+        return Verdict.CLOSED if self is TradeStatus.TRADE_CLOSED else Verdict.UNKNOWN
+
 
 @dataclass(frozen=True, slots=True)
 class Trade:
@@ -87,6 +95,11 @@ class Trade:
     trade_no: str
     status: TradeStatus
     total_amount: Decimal
+
+    def ruling(self, attempt: Attempt) -> Ruling:
+        """Return the verdict on the attempt by the trade's status, with the amount if it was paid."""
+        amount = self.total_amount if self.status.paid else None
+        return Ruling(attempt, self.status.verdict, amount=amount, provider_reference=self.trade_no)
 
 
 @dataclass(frozen=True, slots=True)
