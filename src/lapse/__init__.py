@@ -16,7 +16,7 @@ from lapse.engine.errors import (
 )
 from lapse.engine.events import Event, Hook, Kind
 from lapse.engine.timer import Finding, Stats, Timer, Traits, TransactionalTimer
-from lapse.engine.worker import Handler, Worker
+from lapse.engine.worker import ClaimHandler, ConcurrentWorker, Handler, Worker
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,8 @@ __all__ = [
     "Buried",
     "Bury",
     "Claim",
+    "ClaimHandler",
+    "ConcurrentWorker",
     "ConfigError",
     "Deadline",
     "Decision",

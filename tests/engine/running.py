@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lapse import Claim, Event, Kind, Timer, Worker
+from lapse import Claim, ConcurrentWorker, Event, Kind, Timer, Worker
 from lapse.engine.clock import SYSTEM_CLOCK
 
 PATIENCE = 60.0
@@ -29,7 +29,7 @@ class Recorder:
 class Running:
     """A worker in a thread of its own."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker | ConcurrentWorker) -> None:
         self.worker = worker
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run)

@@ -173,7 +173,7 @@ def test_two_workers_on_one_timer_both_stop(
     timer: Timer, start: Start, heard: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One wake-up ends one wait, perhaps the other worker's: whoever stops calls until its own has ended."""
-    monkeypatch.setattr("lapse.engine.worker.CLAIM_WAIT", timedelta(hours=1))
+    monkeypatch.setattr("lapse.engine.claim_loop.CLAIM_WAIT", timedelta(hours=1))
     workers: list[Running] = [start(timer, Handled(), drain=timedelta(hours=1)) for _ in range(3)]
     wait_until(lambda: len(heard.of(Kind.STARTED)) == 3)
     for running in workers:

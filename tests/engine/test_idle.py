@@ -12,7 +12,7 @@ from tests.engine.running import Handled, Recorder, Start, ago, wait_until
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let claims wait for a moment only."""
-    monkeypatch.setattr("lapse.engine.worker.CLAIM_WAIT", timedelta(milliseconds=20))
+    monkeypatch.setattr("lapse.engine.claim_loop.CLAIM_WAIT", timedelta(milliseconds=20))
 
 
 def test_each_empty_claim_is_told(timer: Timer, start: Start, heard: Recorder) -> None:
@@ -29,7 +29,7 @@ def test_a_claim_that_stop_interrupts_is_not_told(
     timer: Timer, start: Start, heard: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has not looked."""
-    monkeypatch.setattr("lapse.engine.worker.CLAIM_WAIT", timedelta(hours=1))
+    monkeypatch.setattr("lapse.engine.claim_loop.CLAIM_WAIT", timedelta(hours=1))
     running = start(timer, Handled())
     wait_until(lambda: heard.of(Kind.STARTED))
     running.stop()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from lapse import Claim, Deadline, Event, Kind
-from lapse.engine.batch import ALONE_FROM
+from lapse.engine.settlement import ALONE_FROM
 from lapse.engine.worker import Worker
 from lapse.testing.clock import ManualClock
 from lapse.timers.memory import MemoryTimer

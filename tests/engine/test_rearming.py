@@ -41,7 +41,7 @@ class Orders:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often and retry soon; in production either takes up to five seconds."""
-    monkeypatch.setattr("lapse.engine.worker.CLAIM_WAIT", timedelta(seconds=0.2))
+    monkeypatch.setattr("lapse.engine.claim_loop.CLAIM_WAIT", timedelta(seconds=0.2))
     monkeypatch.setattr("lapse.engine.rearming.RETRY_AFTER", 0.2)
 
 

@@ -43,8 +43,7 @@ def test_handled_says_how_many_how_late_how_long() -> None:
             count=3,
             keys=("a", "ü"),
             seconds=0.25,
-            earliest=timedelta(microseconds=400),
-            latest=timedelta(milliseconds=12),
+            lateness=(timedelta(milliseconds=12), timedelta(microseconds=400)),
         )
     )
     assert record.pop("timestamp").endswith("Z")
@@ -66,6 +65,7 @@ def test_levels() -> None:
     by_kind = {record["event"]: record["level"] for record in records}
     assert by_kind["timer away"] == by_kind["claims buried"] == "error"
     assert by_kind["timer back"] == by_kind["batch handled"] == "info"
+    assert by_kind == {kind: logging.getLevelName(Event(kind=kind, timer="orders").level).lower() for kind in by_kind}
     assert by_kind["handler failed"] == by_kind["lease lost"] == "warning"
     assert "claims released" not in by_kind
     assert logged(Event(kind=Kind.RELEASED, timer="orders"), level="DEBUG")

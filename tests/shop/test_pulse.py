@@ -109,8 +109,8 @@ def test_a_worker_that_hangs_falls_silent(heard: Pulse) -> None:
 def test_it_counts_and_keeps_the_latest_lateness(heard: Pulse) -> None:
     """Batches and sweeps add up; the lateness is that of the last batch."""
     heard(Event(kind=Kind.STARTED, timer="orders"))
-    heard(Event(kind=Kind.HANDLED, timer="orders", count=500, latest=timedelta(milliseconds=70)))
-    heard(Event(kind=Kind.HANDLED, timer="orders", count=7, latest=timedelta(milliseconds=3)))
+    heard(Event(kind=Kind.HANDLED, timer="orders", count=500, lateness=(timedelta(milliseconds=70),)))
+    heard(Event(kind=Kind.HANDLED, timer="orders", count=7, lateness=(timedelta(milliseconds=3),)))
     heard(Event(kind=Kind.SWEPT, timer="orders", count=1))
     wait_until(lambda: WorkerPulse.objects.filter(handled=508, latest_ms=3).exists())
 

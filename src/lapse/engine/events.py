@@ -1,13 +1,18 @@
-"""What a worker tells those who watch it: one frozen record, one hook."""
+"""What a worker reports: one frozen record, one hook, and a level for each kind."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from lapse.engine.deadline import Claim, Deadline
+
 log = logging.getLogger("lapse")
+
+KEYS_NAMED = 5
+"""How many keys an event names."""
 
 
 class Kind(StrEnum):
@@ -29,15 +34,30 @@ class Kind(StrEnum):
     LEARNT = "keys learnt"
     UNFIT = "server unfit"
     IDLE = "nothing to do"
-    """It has looked and found nothing, or could not look: a sign of life, at least every few seconds."""
+    """The worker has looked and found nothing, or could not look: a sign of life, at least every few seconds."""
+
+
+LEVELS: Mapping[Kind, int] = {
+    Kind.IDLE: logging.DEBUG,
+    Kind.RELEASED: logging.DEBUG,
+    Kind.DECLINED: logging.WARNING,
+    Kind.FAILED: logging.WARNING,
+    Kind.LEASE_LOST: logging.WARNING,
+    Kind.UNFIT: logging.WARNING,
+    Kind.BURIED: logging.ERROR,
+    Kind.TIMER_LOST: logging.ERROR,
+}
+"""The level at which each kind of event is logged; a kind that is missing is logged at INFO."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One thing that happened to one timer's work.
 
-    `count` is the number of orders concerned and `keys` names the first few. `seconds` is how long it took.
-    `latest` and `earliest` say how late the latest and the least late of them were handed out.
+    `count` is the number of orders concerned, and `keys` names the first few. `seconds` is how long the work took.
+
+    `lateness` has one entry for each claim that the event is about: how long after its deadline it was handed out, by
+    the timer's clock. A histogram of the lateness is made of the entries of all HANDLED events.
     """
 
     kind: Kind
@@ -45,10 +65,24 @@ class Event:
     count: int = 0
     keys: tuple[str, ...] = ()
     seconds: float = 0.0
-    earliest: timedelta | None = None
-    latest: timedelta | None = None
+    lateness: tuple[timedelta, ...] = ()
     reason: str = ""
     error: BaseException | None = None
+
+    @property
+    def earliest(self) -> timedelta | None:
+        """The smallest lateness; None where the event is about no claim."""
+        return min(self.lateness, default=None)
+
+    @property
+    def latest(self) -> timedelta | None:
+        """The greatest lateness; None where the event is about no claim."""
+        return max(self.lateness, default=None)
+
+    @property
+    def level(self) -> int:
+        """The level of the standard library's logging at which the event is logged."""
+        return LEVELS.get(self.kind, logging.INFO)
 
 
 class Hook(Protocol):
@@ -59,8 +93,13 @@ class Hook(Protocol):
         ...
 
 
+def named(deadlines: Sequence[Claim | Deadline]) -> tuple[str, ...]:
+    """Return the keys that an event about these names."""
+    return tuple([one.key for one in deadlines[:KEYS_NAMED]])
+
+
 def emit(hooks: Iterable[Hook], event: Event) -> None:
-    """Tell every hook. One that fails is logged and costs the orders nothing."""
+    """Call every hook. A hook that fails is logged and costs the orders nothing."""
     for hook in hooks:
         try:
             hook(event)
@@ -69,9 +108,8 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
 
 
 def log_event(event: Event, /) -> None:
-    """Write the event to the standard library's logging: the hook of a worker that was given none."""
-    level = _LEVELS.get(event.kind, logging.INFO)
-    if not log.isEnabledFor(level):
+    """Write the event to the logger `lapse`, as one line: the hook of a worker without hooks of its own."""
+    if not log.isEnabledFor(event.level):
         return
     parts = [f"{event.timer}: {event.kind}"]
     if event.count:
@@ -82,18 +120,4 @@ def log_event(event: Event, /) -> None:
         parts.append(f"keys={', '.join(event.keys)}")
     if event.reason:
         parts.append(event.reason)
-    log.log(level, " ".join(parts), exc_info=event.error)
-
-
-_LEVELS = {
-    Kind.HANDLED: logging.DEBUG,
-    Kind.FAILED: logging.WARNING,
-    Kind.RELEASED: logging.DEBUG,
-    Kind.IDLE: logging.DEBUG,
-    Kind.DECLINED: logging.WARNING,
-    Kind.UNFIT: logging.WARNING,
-    Kind.LEASE_LOST: logging.WARNING,
-    Kind.TIMER_LOST: logging.ERROR,
-    Kind.TIMER_BACK: logging.WARNING,
-    Kind.BURIED: logging.ERROR,
-}
+    log.log(event.level, " ".join(parts), exc_info=event.error)

@@ -17,10 +17,10 @@ RENEWALS_PER_LEASE = 3
 
 
 class LeaseKeeper:
-    """Renews what is held, three times per lease, in a thread of its own.
+    """Renews the leases of the claims that are held, three times per lease, in a thread of its own.
 
-    `on_lost` hears of claims whose lease had ended all the same, as happens to a process that was frozen: they may
-    be in other hands, so whoever holds them should stop.
+    `on_lost` is called with claims whose lease had ended all the same, as happens to a process that was frozen: other
+    workers may hold these claims by now, so this worker should stop working on them.
     """
 
     def __init__(self, timer: Timer, lease: timedelta, on_lost: Callable[[list[Claim]], None]) -> None:
@@ -40,20 +40,32 @@ class LeaseKeeper:
         self._thread.close(0.0)
 
     def hold(self, claims: Sequence[Claim]) -> None:
-        """Renew these from now on, and only these."""
+        """Renew the leases of these claims, too, from now on.
+
+        A key that is claimed again while an earlier claim of it is held shows that the earlier lease has ended.
+        """
         with self._lock:
-            self._held = {claim.key: claim for claim in claims}
+            lost = [self._held[claim.key] for claim in claims if claim.key in self._held] if self._held else []
+            self._held.update({claim.key: claim for claim in claims})
+        if lost:
+            self._on_lost(lost)
 
     def let_go(self, claims: Sequence[Claim]) -> None:
-        """Renew these no more: they are done with."""
+        """Stop renewing the leases of these claims: their work is done."""
         with self._lock:
             for claim in claims:
-                self._held.pop(claim.key, None)
+                if self._held.get(claim.key) is claim:
+                    del self._held[claim.key]
+
+    def let_go_all(self) -> None:
+        """Stop renewing all leases."""
+        with self._lock:
+            self._held.clear()
 
     def still_held(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Those of the claims that no renewal has found lost."""
+        """Return those of the claims that no renewal has found lost."""
         with self._lock:
-            return [claim for claim in claims if claim.key in self._held]
+            return [claim for claim in claims if self._held.get(claim.key) is claim]
 
     def _run(self) -> None:
         while not self._thread.pause(self._lease.total_seconds() / RENEWALS_PER_LEASE):
@@ -67,11 +79,11 @@ class LeaseKeeper:
             kept = {claim.key for claim in self._timer.renew(held, lease=self._lease)}
         except TimerError:
             return  # the next renewal may come through, and the worker's own calls report what is wrong
-        except Exception:  # without this thread no long handler would keep its lease, and nobody would hear of it
+        except Exception:  # without this thread no long handler would keep its lease, and no log would say so
             log.exception("leases were not renewed; trying again in a third of a lease")
             return
         with self._lock:
-            # What was let go of meanwhile is settled, so the timer rightly knew nothing of it.
+            # A claim that was let go of meanwhile is settled, so the timer rightly knew nothing of it.
             lost = [claim for claim in held if claim.key not in kept and self._held.get(claim.key) is claim]
             for claim in lost:
                 del self._held[claim.key]

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, while something runs that can be told to stop."""
+"""SIGTERM and SIGINT stop what runs."""
 
 import signal
 import threading
@@ -13,25 +13,25 @@ SAME_SIGNAL = 1.0
 
 
 @contextmanager
-def told_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` for each SIGTERM and SIGINT that comes meanwhile, in the main thread; elsewhere do nothing.
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` for each SIGTERM and SIGINT that comes during the block. Outside the main thread, do nothing.
 
-    `stop` runs between two steps of whatever the main thread does, so it must take no lock that one could hold.
+    `stop` runs between two steps of the main thread's work, so it must take no lock that the main thread could hold.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may; whoever works elsewhere calls stop() himself
+        yield  # Python sets a signal's handler in the main thread only; the caller calls stop() itself
         return
 
     first: float | None = None
 
-    def hear(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         nonlocal first
         now = SYSTEM_CLOCK.monotonic()
         if first is None or now - first >= SAME_SIGNAL:
             first = now
             stop()
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

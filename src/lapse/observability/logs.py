@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from lapse.engine.errors import MissingLibrary
-from lapse.engine.events import Event, Kind
+from lapse.engine.events import Event
 
 try:
     import structlog
@@ -15,18 +15,6 @@ except ModuleNotFoundError as missing:
     raise MissingLibrary("lapse.observability.logs", "logs") from missing
 
 MILLISECOND = timedelta(milliseconds=1)
-
-LEVELS = {
-    Kind.FAILED: logging.WARNING,
-    Kind.RELEASED: logging.DEBUG,
-    Kind.IDLE: logging.DEBUG,
-    Kind.BURIED: logging.ERROR,
-    Kind.DECLINED: logging.WARNING,
-    Kind.UNFIT: logging.WARNING,
-    Kind.LEASE_LOST: logging.WARNING,
-    Kind.TIMER_LOST: logging.ERROR,
-}
-"""The level of each kind of event that is not plain information."""
 
 
 class LogHook:
@@ -57,7 +45,7 @@ class LogHook:
             fields["reason"] = event.reason
         if event.error is not None:
             fields["exc_info"] = event.error
-        self._log.log(LEVELS.get(event.kind, logging.INFO), str(event.kind), **fields)
+        self._log.log(event.level, str(event.kind), **fields)
 
 
 def configure(*, json: bool | None = None, level: int | str = logging.INFO, stream: TextIO | None = None) -> None:

@@ -11,7 +11,7 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
-from lapse.engine.events import Event, Hook, Kind, emit, log_event
+from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
 from lapse.orders.cooldown import Patience
 from lapse.orders.isolate import lapse_apart
@@ -19,9 +19,6 @@ from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
 
 log = logging.getLogger("lapse")
-
-NAMED = 5
-"""How many keys an event names."""
 
 
 @dataclass(slots=True)
@@ -104,7 +101,7 @@ class Sweep:
         last: Deadline | None = None
         while not self._stopping:
             page = self._lapsing.orders.overdue(self._batch, grace=self._grace, after=last)
-            named += self._lapse(page, swept)[: NAMED - len(named)]
+            named += self._lapse(page, swept)[: KEYS_NAMED - len(named)]
             if len(page) < self._batch:
                 break
             last = page[-1]

@@ -12,7 +12,7 @@ from lapse.delivering.signing import HOW, Signer
 from lapse.delivering.webhook import Webhook
 from lapse.engine.errors import ConfigError, MissingLibrary, TimerUnavailable
 from lapse.engine.events import Event, Hook, Kind
-from lapse.integrations.deliveries import Deliveries
+from lapse.engine.worker import ConcurrentWorker
 
 try:
     from lapse.watch.watched_keys import WatchedKeys, open_watch
@@ -68,7 +68,7 @@ class Watch:
                 )
             )
             _say_what_is_unfit(timer, hook)
-            Deliveries(
+            ConcurrentWorker(
                 timer,
                 webhook,
                 concurrency=self.concurrency,

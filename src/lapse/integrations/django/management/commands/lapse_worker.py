@@ -11,11 +11,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
+from lapse.engine.claim_loop import RECONNECT
 from lapse.engine.errors import ConfigError, TimerUnavailable
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
-from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, RECONNECT, Worker
+from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, Worker
 from lapse.integrations.django.background import background_lapsing, background_sweep
 from lapse.integrations.django.settings import hooks, timer, timer_url, unpaid_orders
 from lapse.integrations.django.unpaid_orders import BATCH

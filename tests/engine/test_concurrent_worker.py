@@ -1,16 +1,32 @@
 """Many deliveries at once on a real Redis: bounded, retried, buried, and drained."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
-from lapse import Bury, Claim, Deadline, Kind, Release, Settle, Timer, TimerRefused, open_timer
-from lapse.integrations.deliveries import Deliver, Deliveries
+from lapse import (
+    Bury,
+    Claim,
+    ClaimHandler,
+    ConcurrentWorker,
+    Deadline,
+    Kind,
+    Move,
+    Release,
+    Settle,
+    Timer,
+    TimerRefused,
+    TryLater,
+    open_timer,
+)
+from lapse.testing.clock import ManualClock
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
+from lapse.timers.memory import MemoryTimer
 from tests.engine.running import Recorder, unfinished, wait_until
 
 MOMENT = timedelta(milliseconds=1)
@@ -38,11 +54,11 @@ def arm(timer: Timer, *keys: str) -> None:
 
 @contextmanager
 def delivering(
-    timer: Timer, deliver: Deliver, *, concurrency: int = 4, max_attempts: int = 3, drain: float = 30
+    timer: Timer, deliver: ClaimHandler, *, concurrency: int = 4, max_attempts: int = 3, drain: float = 30
 ) -> Iterator[Recorder]:
     """Deliver beside the test, and stop after it."""
     heard = Recorder()
-    deliveries = Deliveries(
+    deliveries = ConcurrentWorker(
         timer,
         deliver,
         concurrency=concurrency,
@@ -150,7 +166,7 @@ def test_what_was_handed_out_too_often_is_buried_untried(timer: Timer) -> None:
 
     with delivering(timer, deliver):
         wait_until(lambda: timer.stats().buried == 1)
-    assert "never heard of again" in timer.buried()[0].reason
+    assert "attempt limit exceeded" in timer.buried()[0].reason
 
 
 def test_stopping_waits_for_what_is_under_way(timer: Timer) -> None:
@@ -210,12 +226,91 @@ def test_a_server_that_is_away_is_waited_for(redis: RedisServer, timer: Timer) -
         wait_until(lambda: calls == ["1"])
         wait_until(lambda: not unfinished(timer))
     assert (len(heard.of(Kind.TIMER_LOST)), len(heard.of(Kind.TIMER_BACK))) == (1, 1)
+    assert "the timer is away" in {event.reason for event in heard.of(Kind.IDLE)}  # a sign of life with each try
+
+
+def test_try_later_gives_the_claim_back_uncounted(timer: Timer) -> None:
+    """What the handler postpones comes again as the same attempt, however often, and is never buried for it."""
+    attempts: list[int] = []
+
+    def deliver(claim: Claim) -> Settle:
+        attempts.append(claim.attempt)
+        if len(attempts) < 6:
+            raise TryLater("the shop is away", after=MOMENT)
+        return Settle()
+
+    arm(timer, "1")
+    with delivering(timer, deliver, max_attempts=2) as heard:
+        wait_until(lambda: not unfinished(timer))
+    assert attempts == [1] * 6
+    assert [event.reason for event in heard.of(Kind.RELEASED)] == ["the shop is away"] * 5
+    assert not heard.of(Kind.FAILED)
+    assert not heard.of(Kind.BURIED)
+
+
+def test_a_decision_that_cannot_be_carried_out_fails_its_own_claim(timer: Timer) -> None:
+    """What is no decision is the handler's failure, as in a batch; a decision to move arms the deadline again."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+
+    def deliver(claim: Claim) -> Settle | Move | None:
+        return {"moved": Move(later), "wrong": cast(Settle, "done"), "left out": None}[claim.key]
+
+    arm(timer, "moved", "wrong", "left out")
+    with delivering(timer, deliver, max_attempts=1) as heard:
+        wait_until(lambda: timer.stats().pending == 1 and timer.stats().buried == 1)
+        next_due = timer.stats().next_due
+    assert next_due is not None
+    assert abs(next_due - later) < timedelta(seconds=1)
+    assert [type(event.error) for event in heard.of(Kind.FAILED)] == [TypeError]
+    assert {key for event in heard.of(Kind.HANDLED) for key in event.keys} == {"left out"}
+
+
+def test_a_lost_lease_is_reported_once() -> None:
+    """A claim whose lease ends under way comes again beside it; that is reported, once however long both last."""
+    clock = ManualClock()
+    timer = MemoryTimer("orders", clock=clock)
+    timer.arm([Deadline("1", clock.now() - timedelta(seconds=9))])
+    hang, attempts = threading.Event(), []
+
+    def deliver(claim: Claim) -> Settle:
+        attempts.append(claim.attempt)
+        assert hang.wait(60)
+        return Settle()
+
+    with delivering(timer, deliver, concurrency=2) as heard:
+        wait_until(lambda: attempts == [1])
+        clock.advance(timedelta(seconds=1))  # more than a lease, before any renewal
+        wait_until(lambda: attempts == [1, 2])
+        threading.Event().wait(0.6)  # three renewals
+        hang.set()
+        wait_until(lambda: not unfinished(timer))
+    assert [event.keys for event in heard.of(Kind.LEASE_LOST)] == [("1",)]
+
+
+def test_no_thread_outlives_the_worker(timer: Timer) -> None:
+    """The threads that deliver end with the worker."""
+    with delivering(timer, lambda _: Settle()) as heard:
+        wait_until(lambda: heard.of(Kind.IDLE))
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lapse-orders")])
+
+
+def test_an_unforeseen_error_of_the_timer_ends_the_worker() -> None:
+    """A fault in the call that settles is raised by `run`; a thread that ended silently would never be missed."""
+
+    class Faulty(MemoryTimer):
+        def settle(self, claims: Sequence[Claim]) -> int:
+            raise LookupError(claims)
+
+    timer = Faulty("orders")
+    arm(timer, "1")
+    with pytest.raises(LookupError):
+        ConcurrentWorker(timer, lambda _: Settle(), concurrency=2, hooks=()).run()
 
 
 def test_a_server_that_says_no_ends_it(redis: RedisServer) -> None:
     """Rights that are missing are no matter of waiting."""
     redis.ask("ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-evalsha", "-eval")
     with open_timer(redis.url.replace("://", "://poor:pw@"), name="orders") as timer:
-        deliveries = Deliveries(timer, lambda _: Settle(), concurrency=1, max_attempts=1, hooks=())
+        deliveries = ConcurrentWorker(timer, lambda _: Settle(), concurrency=1, max_attempts=1, hooks=())
         with pytest.raises(TimerRefused):
             deliveries.run()

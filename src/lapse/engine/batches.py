@@ -1,0 +1,111 @@
+"""Executes claims in batches: each batch is halved until the bad order is found, and the others go on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import Claim
+from lapse.engine.decision import Decision, Release
+from lapse.engine.errors import TryLater
+from lapse.engine.events import Kind
+from lapse.engine.settlement import ALONE_FROM, EXHAUSTED, SETTLE, Settlement, checked
+
+Handler = Callable[[list[Claim]], Mapping[str, Decision] | None]
+"""Does the work for a batch. Returns by key what becomes of each claim; a claim that it leaves out is settled."""
+
+UNCOUNTED = Release(timedelta(0), forgive=True)
+"""What becomes of claims that were not tried: they are due at once, and no attempt is counted."""
+
+
+class BatchExecutor:
+    """Takes one batch of up to `limit` claims after the other through the handler, in the thread of the claim loop."""
+
+    def __init__(self, handler: Handler, settlement: Settlement, *, limit: int) -> None:
+        self._handler = handler
+        self._settlement = settlement
+        self._leases = settlement.leases
+        self._limit = limit
+        self._stopping = False
+
+    def start(self) -> None:
+        """Need nothing: the loop's thread does the work."""
+
+    def room(self) -> int:
+        """Return how many claims one batch takes."""
+        return self._limit
+
+    def execute(self, claims: list[Claim]) -> None:
+        """Handle every claim, whatever some of them do. Raises TryLater, with all given back, if the handler does.
+
+        A claim that was handed out several times and never answered may be what kills the process that handles it. Of
+        such suspects one is tried, alone and after the others; the rest are given back, so that a death counts for
+        that one only. It is buried when it was tried too often.
+        """
+        fresh = [claim for claim in claims if claim.attempt < ALONE_FROM]
+        again = [claim for claim in claims if claim.attempt >= ALONE_FROM]
+        suspects = [claim for claim in again if not self._settlement.exhausted(claim)]
+        exhausted = [claim for claim in again if self._settlement.exhausted(claim)]
+        self._leases.hold(claims)
+        try:
+            if untried := suspects[1:]:
+                self._settlement.carry_out(untried, dict.fromkeys(_keys(untried), UNCOUNTED))
+            if exhausted:
+                self._settlement.carry_out(exhausted, dict.fromkeys(_keys(exhausted), EXHAUSTED))
+            self._try([suspects[:1], fresh])
+        finally:
+            self._leases.let_go_all()
+
+    def stop(self) -> None:
+        """Halve no further; give back what has not been tried."""
+        self._stopping = True
+
+    def finish(self) -> None:
+        """Need nothing: what `execute` was given is done when it returns."""
+
+    def _try(self, parts: list[list[Claim]]) -> None:
+        """Handle these parts, the last one first, in halves if need be. What is in `parts` has not been tried."""
+        while parts:
+            part = self._leases.still_held(parts.pop())
+            if not part:
+                continue
+            begun = SYSTEM_CLOCK.monotonic()
+            try:
+                decisions = _checked(part, self._handler(list(part)) or {})
+            except TryLater as error:
+                self._give_back([*part, *(claim for untried in parts for claim in untried)], error)
+                raise
+            except Exception as error:  # noqa: BLE001 - any bug of a handler may be one order's fault
+                parts.extend(self._after_failure(part, error))
+            else:
+                self._settlement.carry_out(part, decisions)
+                self._settlement.report(Kind.HANDLED, part, seconds=SYSTEM_CLOCK.monotonic() - begun)
+
+    def _give_back(self, claims: list[Claim], error: TryLater) -> None:
+        """Release the claims, uncounted, for as long as the handler asks."""
+        delay = self._settlement.backoff.delay(1) if error.after is None else error.after
+        self._settlement.carry_out(claims, dict.fromkeys(_keys(claims), Release(delay, forgive=True)))
+        self._settlement.report(Kind.RELEASED, claims, reason=str(error) or "try later")
+
+    def _after_failure(self, part: list[Claim], error: Exception) -> list[list[Claim]]:
+        """Halve the part; or, if it is one claim, let it wait or bury it. Returns what to try next, last first."""
+        self._settlement.report(Kind.FAILED, part, error=error)
+        if len(part) == 1:
+            reason = f"{type(error).__name__}: {error}"
+            self._settlement.carry_out(part, {part[0].key: Release(reason=reason)})
+            return []
+        if self._stopping:
+            self._settlement.carry_out(part, dict.fromkeys(_keys(part), UNCOUNTED))
+            return []
+        middle = len(part) // 2
+        return [part[middle:], part[:middle]]
+
+
+def _checked(part: Sequence[Claim], decisions: Mapping[str, Decision]) -> Mapping[str, Decision]:
+    """Return the decisions. Raises for one that cannot be carried out, while its claim is still known."""
+    for claim in part if decisions else ():
+        checked(claim, decisions.get(claim.key, SETTLE))
+    return decisions
+
+
+def _keys(claims: Sequence[Claim]) -> list[str]:
+    return [claim.key for claim in claims]

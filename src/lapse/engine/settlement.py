@@ -1,0 +1,131 @@
+"""What becomes of claims: the rules that all ways to execute share, and the calls that carry them out."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+from lapse.engine.backoff import Backoff
+from lapse.engine.deadline import Claim, Deadline
+from lapse.engine.decision import Bury, Decision, Move, Release, Settle
+from lapse.engine.errors import TimerUnavailable
+from lapse.engine.events import Event, Kind, named
+from lapse.engine.leases import LeaseKeeper
+from lapse.engine.timer import Timer
+
+ALONE_FROM = 4
+"""From this attempt on, a batch is not the place for a claim: it may be what broke the batches that it was in."""
+
+SETTLE = Settle()
+"""What becomes of a claim that the handler does not mention."""
+
+EXHAUSTED = Bury("attempt limit exceeded: workers died or hung each time")
+"""What becomes of a claim that no worker answered, as often as it was handed out."""
+
+
+class Settlement:
+    """Completes the handler's decisions, tells the timer, and reports. It may be called from many threads.
+
+    A release without a delay gets one from `backoff`. A release after `max_attempts` becomes a burial, unless the
+    attempt is forgiven. `leases` ends its care for a claim before the timer is told.
+    """
+
+    def __init__(
+        self,
+        timer: Timer,
+        leases: LeaseKeeper,
+        *,
+        backoff: Backoff,
+        max_attempts: int,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.timer = timer
+        self.leases = leases
+        self.backoff = backoff
+        self.max_attempts = max_attempts
+        self._emit = emit
+
+    def exhausted(self, claim: Claim) -> bool:
+        """Return whether the claim is to be buried untried.
+
+        A few attempts are free, whatever `max_attempts` is: another order may have killed the workers that held both.
+        """
+        return claim.attempt > max(self.max_attempts, ALONE_FROM - 1)
+
+    def final(self, claim: Claim, decision: Decision) -> Decision:
+        """Return the decision with what the handler left open, or a burial for a claim that was released too often."""
+        match decision:
+            case Release(_, False, reason) if claim.attempt >= self.max_attempts:
+                return Bury(reason or f"released {claim.attempt} times")
+            case Release(None, forgive, _):
+                return Release(self.backoff.delay(claim.attempt), forgive=forgive)
+            case Release(delay, forgive, _):
+                return Release(delay, forgive=forgive)
+            case _:
+                return decision
+
+    def carry_out(self, claims: Sequence[Claim], decisions: Mapping[str, Decision]) -> bool:
+        """Tell the timer what becomes of the claims, by key; a key without a decision is settled.
+
+        Returns False where the timer gave no answer. That does no harm: the leases end, and the orders are handed out
+        again.
+        """
+        alike: dict[Decision, list[Claim]] = defaultdict(list)
+        if decisions:
+            for claim in claims:
+                alike[self.final(claim, decisions.get(claim.key, SETTLE))].append(claim)
+        else:  # the most frequent case: there is no reason to look at each claim
+            alike[SETTLE] = list(claims)
+        self.leases.let_go(claims)  # before the timer forgets them, or a renewal in between would call them lost
+        try:
+            for decision, part in alike.items():
+                self._tell(decision, part)
+        except TimerUnavailable as error:
+            self.report(Kind.FAILED, claims, reason=f"not settled, so these will be handed out again: {error}")
+            return False
+        return True
+
+    def _tell(self, decision: Decision, claims: list[Claim]) -> None:
+        match decision:
+            case Settle():
+                self.timer.settle(claims)
+            case Move(due_at):
+                self.timer.arm([Deadline(claim.key, due_at) for claim in claims])
+            case Release(delay, forgive, _):
+                self.timer.release(claims, delay=delay or timedelta(0), forgive=forgive)
+            case Bury(reason):
+                self.timer.bury(claims, reason=reason)
+                self.report(Kind.BURIED, claims, reason=reason)
+
+    def report(
+        self,
+        kind: Kind,
+        claims: Sequence[Claim],
+        *,
+        seconds: float = 0.0,
+        reason: str = "",
+        error: BaseException | None = None,
+    ) -> None:
+        """Emit an event about these claims."""
+        self._emit(
+            Event(
+                kind=kind,
+                timer=self.timer.name,
+                count=len(claims),
+                keys=named(claims),
+                seconds=seconds,
+                lateness=tuple([claim.late_by for claim in claims]),
+                reason=reason,
+                error=error,
+            )
+        )
+
+
+def checked(claim: Claim, decision: object) -> Decision:
+    """Return the decision. Raises TypeError or InvalidDeadline for one that no timer could carry out."""
+    match decision:
+        case Move(due_at):
+            Deadline(claim.key, due_at)
+            return decision
+        case Settle() | Release() | Bury():
+            return decision
+    raise TypeError(f"the handler's decision on {claim.key!r} is none: {decision!r}")
