@@ -253,7 +253,12 @@ def test_a_decision_that_cannot_be_carried_out_fails_its_own_claim(timer: Timer)
     later = datetime.now(UTC) + timedelta(hours=1)
 
     def deliver(claim: Claim) -> Settle | Move | None:
-        return {"moved": Move(later), "wrong": cast(Settle, "done"), "left out": None}[claim.key]
+        match claim.key:
+            case "moved":
+                return Move(later)
+            case "wrong":
+                return cast(Settle, "done")
+        return None
 
     arm(timer, "moved", "wrong", "left out")
     with delivering(timer, deliver, max_attempts=1) as heard:
