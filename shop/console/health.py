@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils.translation import gettext, ngettext
 
 from lapse.engine.timer import Stats
-from lapse.integrations.django.settings import timer_url
+from lapse.integrations.django import timer_url
 from shop import named_sql
 from shop.console.models import WorkerPulse
 from shop.console.timer_query import NoTimer, TimerAway, ask

@@ -10,7 +10,7 @@ from django.db import close_old_connections, connections, transaction
 from django.db.models.functions import Now
 
 from lapse.engine.events import Event, Kind
-from lapse.integrations.django.settings import timer_url
+from lapse.integrations.django import timer_url
 from shop.console.models import WorkerPulse
 
 log = logging.getLogger("shop.console")

@@ -1,42 +1,47 @@
-"""How this shop's orders lapse: everything that the package `lapse` needs to know of them."""
+"""How this shop's orders are cancelled: everything that the package `lapse` needs to know of them."""
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from django.db.models import Case, F, Value, When
 from django.db.models.functions import Now
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.orders.gateway import Attempt, Ruling
-from shop.orders.cancelled import after_cancelling
-from shop.orders.models import UNPAID, Order, Reason, Status
+from lapse.orders import TIMER, Attempt, OrderBatch, Ruling
+from shop.orders import audit_trail, stock
+from shop.orders.models import UNPAID, Order, Status
 from shop.payments.gateways import GATEWAYS
 from shop.payments.query import open_attempts
 from shop.payments.settle import apply_rulings
-
-FIRST_REASON = Case(When(cancel_reason="", then=Value(Reason.EXPIRED.value)), default=F("cancel_reason"))
-"""Who began to cancel an order keeps the reason, even if the timer finishes it."""
+from shop.statistics.counting import count
 
 
 class ShopOrders(UnpaidOrders[Order]):
-    """Unpaid orders of the shop."""
+    """Unpaid orders of the shop. Who begins to cancel an order keeps the reason, even if the timer finishes it."""
 
     model = Order
     key = "public_id"
     unpaid = UNPAID
     deadline = "pay_by"
-    closing: ClassVar = {"status": Status.CLOSING, "cancel_reason": FIRST_REASON}
-    lapsed: ClassVar = {"status": Status.CANCELLED, "cancel_reason": FIRST_REASON, "cancelled_at": Now()}
+    closing: ClassVar = {"status": Status.CLOSING}
+    lapsed: ClassVar = {"status": Status.CANCELLED, "cancelled_at": Now()}
+    reason_field = "cancel_reason"
     gateways = GATEWAYS
 
-    def on_lapse(self, orders: Sequence[Order]) -> None:
-        """Give the stock back, with the trail and the figures, in the transaction that cancelled the orders."""
-        after_cancelling(orders, who="timer")
+    def on_lapse(self, orders: OrderBatch[Order]) -> None:
+        """Make the stock available, write the trail and change the figures: a few statements for any number."""
+        stock.release([order.pk for order in orders])
+        audit_trail.note(orders, f"cancelled: {orders.reason}", orders.actor)
+        count((order.cancelled_at, orders.reason, order.total) for order in orders if order.cancelled_at is not None)
+
+    def on_closing(self, orders: OrderBatch[Order]) -> None:
+        """Write into the trail who began to cancel; the timer's beginning is not worth an entry of its own."""
+        if orders.actor != TIMER:
+            audit_trail.note(orders, f"closing: {orders.reason}", orders.actor)
 
     def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
-        """Name the attempts that may still be paid; they are closed at their gateway first."""
+        """Return the attempts that may still be paid; they are closed at their gateway first."""
         return open_attempts(orders)
 
     def on_ruling(self, order: Order, rulings: Sequence[Ruling]) -> bool:
-        """Write down what the gateways said. Money that they found pays the order."""
+        """Write down what the gateways said; return True if money that they found has paid the order."""
         return apply_rulings(order, rulings)

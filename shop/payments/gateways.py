@@ -1,19 +1,16 @@
 """The shop's port to payment gateways, and the list of gateways. Add a gateway here by one line."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from django.conf import settings
 
-from lapse.orders import Attempt, Gateway, Ruling, Verdict
+from lapse.orders import Attempt, Gateway, Ruling
 from shop.orders.refusals import PaymentUnavailable
 from shop.payments.alipay import alipay_payments
 from shop.payments.development import DevelopmentGateway
 from shop.payments.models import PaymentAttempt
-
-log = logging.getLogger("shop.payments")
 
 
 class PaymentGateway(Gateway, Protocol):
@@ -81,12 +78,3 @@ def chosen() -> tuple[str, PaymentGateway]:
     if gateway is None:
         raise PaymentUnavailable("Paying is not possible at the moment. Your order stays held until its time is over.")
     return name, gateway
-
-
-def close(attempt: Attempt) -> Ruling:
-    """Close one attempt at its gateway and return the verdict, UNKNOWN if the gateway fails."""
-    try:
-        return GATEWAYS[attempt.gateway].close(attempt)
-    except Exception:
-        log.exception("closing attempt %s at %s failed", attempt.reference, attempt.gateway)
-        return Ruling(attempt, Verdict.UNKNOWN)

@@ -13,6 +13,7 @@ from lapse.engine.deadline import Deadline
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Timer
 from lapse.integrations.django import arming
+from lapse.orders import arm_unpaid
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import NOT_YET, place
@@ -93,10 +94,10 @@ def test_a_timer_that_is_away_does_not_fail_the_sale(
         for _ in range(3):
             with transaction.atomic():
                 orders.arm(*place())
-    assert [record.message.startswith("the timer cannot be told") for record in caplog.records] == [True]
+    assert [record.message.startswith("the timer cannot be armed") for record in caplog.records] == [True]
     with caplog.at_level(logging.WARNING, "lapse"):
         orders.arm(*place())
-    assert caplog.records[-1].message == "the timer can be told again"
+    assert caplog.records[-1].message == "the timer can be armed again"
     assert len(orders.lapse_overdue()) == 4
 
 
@@ -132,5 +133,5 @@ def test_every_unpaid_order_is_armed_again(orders: AdopterOrders, memory: Timer)
     place(5, due=NOT_YET)
     (paid,) = place(due=NOT_YET)
     Order.objects.filter(pk=paid.pk).update(status="paid")
-    assert list(orders.rearm(memory)) == [5]
+    assert list(arm_unpaid(memory, orders.port())) == [5]
     assert pending(memory) == 5

@@ -171,7 +171,7 @@ def test_a_table_that_is_locked_does_not_fail_the_sale(
                 with connection.cursor() as cursor:
                     cursor.execute("SHOW lock_timeout")
                     assert cursor.fetchone() == ("0",)
-    assert [record.message.partition(",")[0] for record in caplog.records] == ["the timer cannot be told"]
+    assert [record.message.partition(",")[0] for record in caplog.records] == ["the timer cannot be armed"]
     assert (Order.objects.count(), beside.stats().pending) == (3, 1)
     monkeypatch.setattr(arming, "LEFT_ALONE", 0.0)
     orders._arming._not_before = 0.0
@@ -180,7 +180,7 @@ def test_a_table_that_is_locked_does_not_fail_the_sale(
         with connection.cursor() as cursor:
             cursor.execute("SHOW lock_timeout")
             assert cursor.fetchone() == ("0",)
-    assert caplog.records[-1].message == "the timer can be told again"
+    assert caplog.records[-1].message == "the timer can be armed again"
     assert (Order.objects.count(), beside.stats().pending) == (4, 2)
 
 

@@ -6,7 +6,7 @@ from django.db.models import Q
 from pytest_django import Settings
 
 from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.q_match import matches
+from lapse.integrations.django.q_match import q_matches
 
 
 def ids(settings: Settings, orders: str | None = "lapsing.AdopterOrders") -> list[str | None]:
@@ -100,4 +100,4 @@ def test_a_hook_is_a_function_or_a_class(settings: Settings, path: str) -> None:
 )
 def test_what_can_be_seen_without_a_database(condition: Q, answer: bool | None) -> None:
     """Three answers: it matches, it does not, or that cannot be seen."""
-    assert matches(condition, {"status": "closed", "paid_at": None}) is answer
+    assert q_matches(condition, {"status": "closed", "paid_at": None}) is answer

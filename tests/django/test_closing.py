@@ -6,9 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from lapse.integrations.django.thread_connections import tidy
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
-from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order, PayAttempt
@@ -85,7 +83,7 @@ def test_no_answer_keeps_the_order_held(till: Till, answer: Verdict | Exception)
     till.says[number] = answer
     assert outcome(order) is Outcome.UNANSWERED
     assert (status(order), stock(order)) == ("closing", 0)
-    assert [found.key for found in Shop().overdue(10)] == [str(order.pk)]
+    assert [found.key for found in Shop().port().overdue(10)] == [str(order.pk)]
     del till.says[number]
     assert outcome(order) is Outcome.LAPSED
     assert (status(order), stock(order)) == ("cancelled", 1)
@@ -115,10 +113,10 @@ def test_a_crash_while_closing_is_repeated() -> None:
     """After step one the process dies: the closing order is overdue still, and another process ends it."""
     (order,) = place()
     number = begin_to_pay(order).number
-    begun = Shop().begin([str(order.pk)])
+    begun = Shop().port().begin([str(order.pk)])
     assert [attempt.reference for attempt in begun.attempts] == [number]
     assert status(order) == "closing"
-    assert [found.key for found in Shop().overdue(10)] == [str(order.pk)]
+    assert [found.key for found in Shop().port().overdue(10)] == [str(order.pk)]
     assert outcome(order) is Outcome.LAPSED
     assert stock(order) == 1
 
@@ -127,10 +125,10 @@ def test_a_ruling_that_is_told_twice_changes_nothing_twice(till: Till) -> None:
     """Two processes closed the same attempt: the second finds the order not unpaid."""
     (order,) = place()
     begin_to_pay(order)
-    shop = Shop()
-    rulings = [till.close(attempt) for attempt in shop.begin([str(order.pk)]).attempts]
-    assert shop.finish(rulings)[str(order.pk)].outcome is Outcome.LAPSED
-    assert shop.finish(rulings)[str(order.pk)].outcome is Outcome.NOT_UNPAID
+    port = Shop().port()
+    rulings = [till.close(attempt) for attempt in port.begin([str(order.pk)]).attempts]
+    assert port.finish(rulings)[str(order.pk)].outcome is Outcome.LAPSED
+    assert port.finish(rulings)[str(order.pk)].outcome is Outcome.NOT_UNPAID
     assert stock(order) == 1
 
 
@@ -174,7 +172,7 @@ def test_orders_without_attempts_are_not_held_up(till: Till) -> None:
     begin_to_pay(slow)
     seen: list[str] = []
     till.meanwhile = lambda: seen.append(status(quick))
-    results = Lapsing(Shop(), tidy(Shop.gateways)).lapse([str(slow.pk), str(quick.pk)])
+    results = Shop().lapse([str(slow.pk), str(quick.pk)])
     assert seen == ["cancelled"]
     assert {result.outcome for result in results.values()} == {Outcome.LAPSED}
 

@@ -149,7 +149,7 @@ def test_a_public_code_may_be_the_key() -> None:
     results = orders.lapse([first.code, str(second.pk)])
     assert results[first.code].outcome is Outcome.LAPSED
     assert results[str(second.pk)].outcome is Outcome.UNKNOWN
-    assert [order.key for order in orders.overdue(10)] == [second.code]
+    assert [order.key for order in orders.port().overdue(10)] == [second.code]
 
 
 def test_gateways_are_not_asked_inside_a_transaction(orders: AdopterOrders) -> None:

@@ -137,7 +137,7 @@ def test_a_connection_that_breaks_is_no_orders_fault(orders: AdopterOrders) -> N
         Order.objects.count()
 
     orders.watch = end
-    with pytest.raises(TryLater, match="the database is away"):
+    with pytest.raises(TryLater, match="the database is unavailable"):
         orders.lapse([str(order.pk)])
     orders.watch = lambda _: None
     assert (status(order), stock(order)) == ("awaiting", 0)

@@ -66,7 +66,7 @@ for fails in (True, False):
             pass  # another database's transaction decides nothing
         transaction.set_rollback(fails, using="orders")
     said.append(timer().stats().pending)
-said.append(unpaid_orders()._arming._together)
+said.append(unpaid_orders()._arming._same_database)
 print(json.dumps(said))
 """
 
@@ -95,7 +95,7 @@ def manage(shop: Path, *words: str, timer: str, settings: str = "") -> str:
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "cannot be told" not in done.stderr
+    assert "cannot be armed" not in done.stderr
     return done.stdout
 
 

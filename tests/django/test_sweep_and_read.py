@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
-from lapse.integrations.django.background import background_lapsing, background_sweep
-from lapse.orders.port import Outcome
-from lapse.orders.sweep import Sweep
+from lapse.orders import Outcome, Service, ServiceOptions, Sweep
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import NOT_YET, place, status, stock
@@ -21,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_the_sweep_finds_what_was_never_armed_and_nothing_else(orders: AdopterOrders) -> None:
     """Overdue orders lapse, in more batches than one; the others stay."""
     overdue, waiting = place(25), place(3, due=NOT_YET)
-    swept = Sweep(background_lapsing(orders), batch=10).once()
+    swept = Sweep(orders.port(background=True).lapsing(), batch=10).once()
     assert (swept.lapsed, swept.failed) == (25, [])
     assert {status(order) for order in overdue} == {"cancelled"}
     assert {status(order) for order in waiting} == {"awaiting"}
@@ -37,7 +35,7 @@ def test_poison_does_not_stop_the_sweep(orders: AdopterOrders) -> None:
             raise RuntimeError("poison")
 
     orders.watch = fail
-    sweep = Sweep(background_lapsing(orders), batch=4)
+    sweep = Sweep(orders.port(background=True).lapsing(), batch=4)
     swept = sweep.once()
     assert (swept.lapsed, swept.failed) == (19, [str(poison.pk)])
     assert (status(poison), stock(poison)) == ("awaiting", 19)
@@ -49,18 +47,21 @@ def test_poison_does_not_stop_the_sweep(orders: AdopterOrders) -> None:
 def test_the_sweep_lets_the_timer_go_first(orders: AdopterOrders) -> None:
     """Within the grace an order is left alone."""
     place(due=timedelta(seconds=-5))
-    lapsing = background_lapsing(orders)
+    lapsing = orders.port(background=True).lapsing()
     assert Sweep(lapsing, grace=timedelta(minutes=1)).once().lapsed == 0
     assert Sweep(lapsing, grace=timedelta(seconds=1)).once().lapsed == 1
 
 
 def test_the_sweep_goes_on_in_its_thread(orders: AdopterOrders) -> None:
     """It finds orders that become overdue while it runs, never early, and ends when told to."""
-    sweep = background_sweep(orders, every=timedelta(milliseconds=100), batch=10, hooks=(), with_timer=False)
-    running = in_thread(sweep.run)
+    options = ServiceOptions(sweep_alone=timedelta(milliseconds=100), batch=10)
+    service = Service(
+        orders.port(background=True).lapsing(), None, options=options, hooks=(), after_thread=connections.close_all
+    )
+    running = in_thread(service.run)
     (order,) = place(due=timedelta(milliseconds=500))
     wait_until(lambda: status(order) == "cancelled")
-    sweep.stop()
+    service.stop()
     running.result(PATIENCE)
     changed = Order.objects.get()
     assert changed.pay_by is not None
@@ -74,7 +75,7 @@ def test_paging_visits_every_order_once(orders: AdopterOrders) -> None:
     Order.objects.filter(pk__in=[order.pk for order in placed[:4]]).update(pay_by=placed[0].pay_by)
     seen: list[str] = []
     after = None
-    while page := orders.overdue(2, after=after):
+    while page := orders.port().overdue(2, after=after):
         seen += [found.key for found in page]
         after = page[-1]
     assert seen == [str(order.pk) for order in placed]

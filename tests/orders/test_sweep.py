@@ -12,10 +12,10 @@ from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.decision import Move, Release
 from lapse.engine.errors import TimerRefused, TimerUnavailable, TryLater
 from lapse.engine.events import Event, Kind
-from lapse.orders.cooldown import Patience
-from lapse.orders.isolate import lapse_apart
+from lapse.orders.cooldown import Cooldown
+from lapse.orders.isolate import isolate
 from lapse.orders.lapsing import Lapsing
-from lapse.orders.on_read import lapse_met
+from lapse.orders.on_read import lapse_on_read
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.sweep import Sweep
 
@@ -171,7 +171,7 @@ def test_an_absent_database_is_not_halved() -> None:
         raise TryLater("away")
 
     with pytest.raises(TryLater):
-        lapse_apart(lapse, names(100))
+        isolate(lapse, names(100))
     assert calls == 1
 
 
@@ -180,7 +180,7 @@ def test_reading_more_than_a_batch_lapses_all_of_it() -> None:
     orders = ShelfOrders(*names(20))
     orders.fixed = {key: Result(Outcome.LOCKED) for key in names(6)}
     orders.poison = {"order-6"}
-    results = lapse_met(Lapsing(orders).lapse, orders.overdue, batch=3)
+    results = lapse_on_read(Lapsing(orders).lapse, orders.overdue, batch=3)
     assert sum(result.outcome is Outcome.LAPSED for result in results.values()) == 13
     assert set(orders.overdue_ones) == {*names(6), "order-6"}
 
@@ -193,11 +193,11 @@ def test_what_led_nowhere_holds_up_the_first_reader_only(stuck: str) -> None:
         orders.poison = {"order-1"}
     else:
         orders.fixed = {"order-1": Result(Outcome.UNANSWERED)}
-    patience = Patience(NEVER_AGAIN)
-    lapse_met(Lapsing(orders).lapse, orders.overdue, patience=patience)
+    cooldown = Cooldown(NEVER_AGAIN)
+    lapse_on_read(Lapsing(orders).lapse, orders.overdue, cooldown=cooldown)
     asked = len(orders.asked)
     assert set(orders.overdue_ones) == {"order-1"}
-    lapse_met(Lapsing(orders).lapse, orders.overdue, patience=patience)
+    lapse_on_read(Lapsing(orders).lapse, orders.overdue, cooldown=cooldown)
     assert len(orders.asked) == asked
 
 

@@ -1,13 +1,13 @@
 """Never oversold, and never turned away by a hold that is over."""
 
 import threading
-from collections.abc import Sequence
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from lapse.integrations.django import unpaid_orders
+from lapse.orders import OrderBatch
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 from shop.buyers.signing_up import sign_up
 from shop.catalogue.listing import on_sale
@@ -107,7 +107,7 @@ def test_a_sale_waits_for_a_worker_at_work_on_the_hold(
     orders = unpaid_orders()
     genuine = orders.on_lapse
 
-    def slow(lapsed: Sequence[Order]) -> None:
+    def slow(lapsed: OrderBatch[Order]) -> None:
         inside.set()
         assert go_on.wait(30)
         genuine(lapsed)

@@ -1,7 +1,7 @@
 """Lapsing in the shop: effects once, against payments, in bulk, through closing."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from lapse.integrations.django import unpaid_orders
+from lapse.orders import OrderBatch, Outcome, Result
 from lapse.orders.gateway import Attempt, Ruling, Verdict
-from lapse.orders.port import Outcome, Result
 from shop.catalogue.models import Product
 from shop.orders.models import Order, Status
 from shop.payments.development import DevelopmentGateway, pay_now
@@ -111,7 +111,7 @@ def test_a_lapse_under_way_wins(buyer: User, cup: Product, monkeypatch: pytest.M
     inside, orders = threading.Event(), unpaid_orders()
     genuine = orders.on_lapse
 
-    def slow(lapsed: Sequence[Order]) -> None:
+    def slow(lapsed: OrderBatch[Order]) -> None:
         inside.set()
         # Long enough for the payment to run into the lock; the outcome does not depend on it.
         threading.Event().wait(0.3)
@@ -191,7 +191,7 @@ def test_money_that_the_gateway_tells_of_deadlocks_with_no_sale(buyer: User, cup
 
     def finish() -> Mapping[str, Result]:
         assert locked.wait(30)
-        return unpaid_orders().finish(rulings)
+        return unpaid_orders().port().finish(rulings)
 
     locked = threading.Event()
     sold, results = together(sell_both, finish)

@@ -122,7 +122,7 @@ class Purchases(UnpaidOrders[Purchase]):
 
 
 purchases = Purchases()
-port: Orders = purchases
+port: Orders = purchases.port()
 assert_type(purchases.lapse(["1001"]), dict[str, Result])
 assert_type(purchases.lapse(["1001"])["1001"].outcome, Outcome)
 assert_type(purchases.lapse_overdue(Q(pk=1), limit=5), dict[str, Result])

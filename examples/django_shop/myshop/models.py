@@ -7,7 +7,7 @@ from django.db.models import Q
 
 
 class Product(models.Model):
-    """Something for sale; `stock` is what nobody holds."""
+    """Something for sale; `stock` is the number of pieces that no order holds."""
 
     name = models.CharField(max_length=100, unique=True)
     stock = models.PositiveIntegerField()

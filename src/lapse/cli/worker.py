@@ -1,28 +1,24 @@
 """`lapse worker`: runs a handler, or lapses the orders behind a port, as deadlines become due."""
 
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
-from lapse.cli.arguments import Json, Name, Url, open_timer
+from lapse.cli.arguments import Json, Name, Url, warn_of_password
 from lapse.cli.log import log_hook
+from lapse.config import open_timer
 from lapse.engine.errors import ConfigError
-from lapse.engine.events import Hook
-from lapse.engine.timer import LEASE, Timer
-from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, Handler, Worker
+from lapse.engine.worker import Handler, Worker
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Orders
-from lapse.orders.sweep import Sweep
+from lapse.orders.service import Service, ServiceOptions
 
-ARM_BATCH = 1000
+USUAL = ServiceOptions()
 
 PORT = ("overdue", "deadlines", "begin", "finish")
 """What an object has that is a shop's orders rather than a handler."""
@@ -36,12 +32,18 @@ def worker(
         typer.Option(metavar="MODULE:NAME", help="A function that takes claims; or orders, or a Lapsing, to lapse."),
     ],
     name: Name = "orders",
-    batch: Annotated[int, typer.Option(min=1, help="Claims that the handler gets at once, at most.")] = 500,
-    lease: Annotated[float, typer.Option(min=0.1, help="Seconds that a claim is held.")] = LEASE.total_seconds(),
-    max_attempts: Annotated[int, typer.Option(min=1, help="Tries before one is buried.")] = MAX_ATTEMPTS,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds to finish in, once told to stop.")] = (
-        DRAIN.total_seconds()
+    batch: Annotated[int, typer.Option(min=1, help="Claims that the handler gets at once, at most.")] = USUAL.batch,
+    lease: Annotated[float, typer.Option(min=0.1, help="Seconds that a claim is held.")] = USUAL.lease.total_seconds(),
+    max_attempts: Annotated[int, typer.Option(min=1, help="Tries before one is buried.")] = USUAL.max_attempts,
+    drain: Annotated[float, typer.Option(min=0.001, help="Seconds to finish in, after a signal to stop.")] = (
+        USUAL.drain.total_seconds()
     ),
+    sweep_every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two sweeps over the orders; a function has no sweep.")
+    ] = USUAL.sweep_beside_timer.total_seconds(),
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds that the sweep leaves an overdue order to the timer.")
+    ] = USUAL.grace.total_seconds(),
     json: Json = False,
 ) -> None:
     """Work until SIGTERM or Ctrl-C. Run as many as you like.
@@ -55,23 +57,34 @@ def worker(
 
     lapse worker redis://localhost:6379/0 --name reminders --handler shop.mail:remind --batch 50 --json
     """
-    hook = log_hook(json=json)
-    handle, lapsing = _load(handler)
-    with open_timer(url, name=name) as timer, _swept(lapsing, name, hook) if lapsing else nullcontext():
+    hooks = (log_hook(json=json),)
+    warn_of_password(url)
+    found = _load(handler)
+    options = ServiceOptions(
+        batch=batch,
+        lease=timedelta(seconds=lease),
+        max_attempts=max_attempts,
+        drain=timedelta(seconds=drain),
+        sweep_beside_timer=timedelta(seconds=sweep_every),
+        grace=timedelta(seconds=grace),
+    )
+    if isinstance(found, Lapsing):
+        Service(found, partial(open_timer, url, name=name), name=name, options=options, hooks=hooks).run()
+        return
+    with open_timer(url, name=name) as timer:
         Worker(
             timer,
-            handle,
-            batch=batch,
-            lease=timedelta(seconds=lease),
-            max_attempts=max_attempts,
-            drain=timedelta(seconds=drain),
-            rearm=_rearming(timer, lapsing.orders) if lapsing else None,
-            hooks=(hook,),
+            found,
+            batch=options.batch,
+            lease=options.lease,
+            max_attempts=options.max_attempts,
+            drain=options.drain,
+            hooks=hooks,
         ).run()
 
 
-def _load(path: str) -> tuple[Handler, Lapsing | None]:
-    """Import what `module:name` names. Raises ConfigError where that is nothing that can handle claims."""
+def _load(path: str) -> Handler | Lapsing:
+    """Import and return what `module:name` names. Raises ConfigError where that cannot handle claims."""
     module, _, name = path.partition(":")
     if not module or not name:
         raise ConfigError(f"--handler is a module and a name in it, as shop.lapsing:orders; got {path!r}")
@@ -84,34 +97,10 @@ def _load(path: str) -> tuple[Handler, Lapsing | None]:
         raise ConfigError(f"cannot import {path!r}: {error}") from error
     if isinstance(found, type):
         found = found()
-    if all(hasattr(found, method) for method in PORT):
-        found = Lapsing(cast("Orders", found))
     if isinstance(found, Lapsing):
-        return found.handle, found
+        return found
+    if all(hasattr(found, method) for method in PORT):
+        return Lapsing(cast("Orders", found))
     if not callable(found):
         raise ConfigError(f"{path!r} is neither a function that takes claims nor orders: it is {found!r}")
-    return cast("Handler", found), None
-
-
-@contextmanager
-def _swept(lapsing: Lapsing, name: str, hook: Hook) -> Iterator[None]:
-    sweep = Sweep(lapsing, timer=name, hooks=(hook,))
-    thread = threading.Thread(target=sweep.run, name="lapse-sweep", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        sweep.stop()
-        thread.join(DRAIN.total_seconds())
-
-
-def _rearming(timer: Timer, orders: Orders) -> Callable[[], int]:
-    def rearm() -> int:
-        unpaid = iter(orders.deadlines())
-        count = 0
-        while batch := list(islice(unpaid, ARM_BATCH)):
-            timer.arm(batch, only_unknown=True)
-            count += len(batch)
-        return count
-
-    return rearm
+    return cast("Handler", found)

@@ -1,20 +1,36 @@
-"""Lapsing orders: the port that a shop implements, and the one transition in which every path ends."""
+"""Lapsing orders: what a shop declares, the rows that a framework supplies, and what lapses the orders."""
 
+from lapse.orders.arm_unpaid import arm_unpaid
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Begun, Orders, Outcome, Result
+from lapse.orders.rows import Rows, Which
+from lapse.orders.service import Service, ServiceOptions
+from lapse.orders.shop import OrderBatch, Shop
 from lapse.orders.sweep import Sweep, Swept
+from lapse.orders.transition import EXPIRED, TIMER, Cause, Transition
 
 __all__ = [
+    "EXPIRED",
+    "TIMER",
     "Attempt",
     "Begun",
+    "Cause",
     "Gateway",
     "Lapsing",
+    "OrderBatch",
     "Orders",
     "Outcome",
     "Result",
+    "Rows",
     "Ruling",
+    "Service",
+    "ServiceOptions",
+    "Shop",
     "Sweep",
     "Swept",
+    "Transition",
     "Verdict",
+    "Which",
+    "arm_unpaid",
 ]

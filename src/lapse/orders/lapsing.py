@@ -1,4 +1,4 @@
-"""The one transition from unpaid to cancelled. The worker, the sweep, lazy reads and commands all end here."""
+"""The one transition from unpaid to cancelled. The worker, the sweep, reads, commands and persons all end here."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ LOCKED_DELAY = timedelta(milliseconds=50)
 class Lapsing:
     """Lapses orders in three steps, each of which may be repeated after a crash.
 
-    1. One transaction: due, unpaid orders without an open attempt are cancelled, those with one become closing.
-    2. No transaction: every open attempt is closed at its gateway, many at once.
-    3. One transaction: a conditional update by what the gateways said.
+    1. In a transaction: due, unpaid orders without an open attempt are cancelled, those with one become closing.
+    2. Outside of any transaction: every open attempt is closed at its gateway, many at once.
+    3. In a transaction: a conditional update by what the gateways said.
 
     `gateways` maps a name, as it stands in `Attempt.gateway`, to the gateway; `threads` bounds how many are asked
     at once.
@@ -33,9 +33,9 @@ class Lapsing:
         self._threads = threads
 
     def lapse(self, keys: Sequence[str]) -> dict[str, Result]:
-        """Lapse those of the orders that are unpaid and due, and say what became of each.
+        """Lapse those of the orders that are unpaid and due; return what became of each.
 
-        The answer has every key once. Whatever the database raises is passed on, and the call may be repeated.
+        Every key is in the results once. What the database raises is passed on, and the call may be repeated.
         """
         begun = self.orders.begin(keys)
         results = dict(begun.results)
@@ -44,25 +44,27 @@ class Lapsing:
         return results
 
     def handle(self, claims: list[Claim]) -> dict[str, Decision]:
-        """Lapse what a worker has claimed: the handler to give to `Worker`."""
+        """Lapse what a worker has claimed and return what becomes of each claim: the handler to give to `Worker`."""
         decisions: dict[str, Decision] = {}
         armed_for = {claim.key: claim.due_at for claim in claims}
         for key, result in self.lapse(list(armed_for)).items():
             match result.outcome:
                 case Outcome.NOT_DUE if result.due_at is not None and result.due_in is not None:
-                    # Both sides agree on the time, so the timer's clock is ahead; armed again, it would fire at once.
+                    # Both sides have the same deadline, so the timer's clock is ahead: armed again, it would fire at
+                    # once.
                     same = to_milliseconds(result.due_at) == to_milliseconds(armed_for[key])
                     decisions[key] = Release(result.due_in, forgive=True) if same else Move(result.due_at)
                 case Outcome.LOCKED:
                     decisions[key] = Release(LOCKED_DELAY, forgive=True)
                 case Outcome.UNANSWERED:
-                    decisions[key] = Release(reason="the gateway could not say whether it was paid")
+                    decisions[key] = Release(reason="the gateway could not say whether the order was paid")
                 case _:
                     pass  # finished, now or before: settled
         return decisions
 
     def _close(self, attempts: Sequence[Attempt]) -> list[Ruling]:
-        # Also for one: a gateway is always asked in a thread of its own, so it can give back what it opened there.
+        # Also for one attempt: a gateway is always asked in a short-lived thread, so that what the gateway opened in it
+        # (a database connection, for one) can be closed.
         with ThreadPoolExecutor(min(self._threads, len(attempts)), "lapse-gateway") as pool:
             return list(pool.map(self._close_one, attempts))
 
@@ -70,7 +72,7 @@ class Lapsing:
         gateway = self._gateways.get(attempt.gateway)
         if gateway is None:
             log.error(
-                "no gateway named %r to close attempt %s; the order stays held",
+                "no gateway named %r to close attempt %s, so the order stays held: add it to `gateways`",
                 attempt.gateway,
                 attempt.reference,
             )

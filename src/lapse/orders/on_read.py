@@ -1,56 +1,58 @@
-"""Lapsing on read: what a query meets and finds overdue is lapsed before anybody sees it as payable."""
+"""Lapsing on read: an overdue order that a query finds is lapsed before a reader sees it as payable."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
-from lapse.orders.cooldown import Patience
-from lapse.orders.isolate import lapse_apart
+from lapse.orders.cooldown import Cooldown
+from lapse.orders.isolate import isolate
 from lapse.orders.port import Outcome, Result
 
 log = logging.getLogger("lapse")
 
 
-def lapse_met(
+def lapse_on_read(
     lapse: Callable[[Sequence[str]], Mapping[str, Result]],
     find: Callable[[int], Sequence[Deadline]],
     *,
     batch: int = 500,
     limit: int | None = None,
-    patience: Patience | None = None,
+    cooldown: Cooldown | None = None,
 ) -> dict[str, Result]:
-    """Lapse whatever `find` meets, batch by batch, until it finds nothing new; say what became of each.
+    """Lapse the orders that `find` returns, batch by batch, until it finds no new one; return what became of each.
 
-    With `limit`, no more than so many orders are looked at. `find(count)` lists the overdue orders among those that
-    are read, oldest first. It is asked again after each batch, because a page of a list moves up when orders leave
-    it. An order whose lapse raises is logged and left out of the answer: it must not keep a buyer from his list. With
-    `patience`, neither such an order nor one whose gateway does not answer is tried again with every read, because each
+    With `limit`, no more than so many orders are tried. `find(count)` lists the overdue orders among those that are
+    read, oldest first. It is called again after each batch, because a page of a list moves up when orders leave the
+    list. An order whose lapse raises is logged and left out of the results: it must not keep a buyer from the list.
+
+    With `cooldown`, such an order is not tried again with every read, nor is one whose gateway does not answer: each
     try may take as long as the gateway hangs.
 
-    Raises TryLater where the database is away.
+    Raises TryLater where the database does not answer.
     """
-    patience = patience or Patience(Backoff())
+    cooldown = cooldown or Cooldown(Backoff())
     results: dict[str, Result] = {}
     left_alone: set[str] = set()
     while True:
         stuck = len(left_alone) + sum(result.outcome is not Outcome.LAPSED for result in results.values())
-        met = [order.key for order in find(batch + stuck) if order.key not in results and order.key not in left_alone]
-        tired = {key for key in met if not patience.ready(key)}
-        left_alone |= tired
-        left = batch if limit is None else min(batch, limit - len(results) - len(left_alone - tired))
-        new = [key for key in met if key not in tired][:left]
-        if not new and not tired:
+        found = [order.key for order in find(batch + stuck)]
+        untried = [key for key in found if key not in results and key not in left_alone]
+        cooling = {key for key in untried if not cooldown.ready(key)}
+        left_alone |= cooling
+        room = batch if limit is None else min(batch, limit - len(results) - len(left_alone - cooling))
+        new = [key for key in untried if key not in cooling][:room]
+        if not new and not cooling:
             return results
-        apart = lapse_apart(lapse, new)
-        results.update(apart.results)
-        left_alone.update(apart.failed)
-        for key, error in apart.failed.items():
-            patience.in_vain(key)
-            log.error("order %s was met on read and could not be lapsed", key, exc_info=error)
-        for key, result in apart.results.items():
+        isolated = isolate(lapse, new)
+        results.update(isolated.results)
+        left_alone.update(isolated.failed)
+        for key, error in isolated.failed.items():
+            cooldown.failed_again(key)
+            log.error("order %s is overdue and could not be lapsed when it was read", key, exc_info=error)
+        for key, result in isolated.results.items():
             if result.outcome is Outcome.UNANSWERED:
-                patience.in_vain(key)
+                cooldown.failed_again(key)
             else:
-                patience.done(key)
-        patience.forget_the_old()
+                cooldown.succeeded(key)
+        cooldown.drop_expired()

@@ -1,4 +1,4 @@
-"""The port: the few things that a shop's own order model must be able to say and do."""
+"""What the engine calls: which orders are overdue, and the two steps in which orders lapse."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ class Outcome(StrEnum):
     LAPSED = "lapsed"
     """Cancelled now, by this call; its stock is back."""
     PAID = "paid"
-    """The money was found at the gateway just now, and won."""
+    """The money was found at the gateway just now, and the order is paid."""
     NOT_UNPAID = "not unpaid"
     """Paid or cancelled before; nothing was done."""
     NOT_DUE = "not due"
     """Its stored deadline is in the future: it was extended. Nothing was done."""
     LOCKED = "locked"
-    """Another transaction is at work on it. Nothing was done; try again soon."""
+    """Another transaction is at work on the order. Nothing was done; try again soon."""
     UNANSWERED = "unanswered"
-    """The gateway could not say whether it was paid. Its stock stays held; try again later."""
+    """The gateway could not say whether the order was paid. Its stock stays held; try again later."""
     UNKNOWN = "unknown"
     """There is no such order."""
 
@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 class Result:
     """What became of one order.
 
-    Where the outcome is NOT_DUE, `due_at` is its stored deadline and `due_in` how far off that is by the clock that
+    Where the outcome is NOT_DUE, `due_at` is the stored deadline and `due_in` how far off that is by the clock that
     decides, the database's; both are None for an order that has no deadline.
     """
 
@@ -51,34 +51,34 @@ class Begun:
 
 
 class Orders(Protocol):
-    """A shop's orders, as far as lapsing needs them. Each call is one transaction of its own, or a read.
+    """A shop's orders, as far as lapsing and the sweep need them. Each call is a read, or one or more transactions.
 
-    Every time is compared with the database's clock. Every call may be repeated, by several processes at once:
-    effects come from conditional updates, so each order lapses once. Each may raise TryLater where the database is
-    away.
+    `Transition` implements this over the rows of a framework. Every time is compared with the database's clock. Every
+    call may be repeated, by several processes at once: effects come from conditional updates, so each order lapses
+    once. Each may raise TryLater where the database does not answer.
     """
 
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> Sequence[Deadline]:
-        """List unpaid orders whose deadline passed `grace` ago or earlier: oldest first, at most `limit`.
+        """Return unpaid orders whose deadline passed `grace` ago or earlier: oldest first, at most `limit`.
 
         With `after`, only those that come after that one in this order: so a sweep pages past what will not lapse.
         """
         ...
 
     def deadlines(self) -> Iterable[Deadline]:
-        """Every unpaid order's deadline, streamed: to arm a timer that has lost its memory."""
+        """Yield every unpaid order's deadline, streamed: to arm a timer that may have lost deadlines."""
         ...
 
     def begin(self, keys: Sequence[str]) -> Begun:
         """Step one: lapse at once the due, unpaid orders that have no open attempt to pay.
 
         Those with an open attempt are marked as closing and their attempts returned. Rows that another transaction
-        has locked are skipped, not waited for. Answers for every key, either by a result or by an attempt.
+        has locked are skipped, not waited for. Every key has a result or an attempt.
         """
         ...
 
     def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
-        """Step three: what the gateway said of the attempts decides; lapse, settle or keep each order."""
+        """Step three: lapse, settle or keep each order by the gateways' rulings; return what became of each."""
         ...

@@ -1,4 +1,4 @@
-"""The sweep: looks for overdue orders beside any timer, so that none is lost with a wake-up."""
+"""The sweep: looks for overdue orders beside any timer, so that no order is lost with a wake-up."""
 
 import logging
 import random
@@ -13,8 +13,8 @@ from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
 from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
-from lapse.orders.cooldown import Patience
-from lapse.orders.isolate import lapse_apart
+from lapse.orders.cooldown import Cooldown
+from lapse.orders.isolate import isolate
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
 
@@ -35,14 +35,16 @@ class Swept:
 
 
 class Sweep:
-    """Lapses every overdue order, whether or not a timer ever knew of it; again and again.
+    """Lapses every overdue order, whether or not a timer knows of it; repeats that until stopped.
 
-    * A sweep begins every `every`, or a little earlier by chance, so that many workers do not sweep at one moment.
-      Each starts from the orders alone: whether the last one succeeded, or was killed, makes no difference.
-    * It takes `batch` orders at a time and pages through them once, so what will not lapse holds up nothing.
+    * A sweep begins every `every`, or up to a fifth earlier by chance, so that many workers do not sweep at one moment.
+      Each sweep starts from the orders alone: it does not matter how the last one ended.
+    * A sweep takes `batch` orders at a time and pages through them once, so one that does not lapse delays no other.
     * `grace` is how long after its deadline an order is left to the timer.
-    * An order whose lapse raises, or whose gateway does not answer, is asked again after `backoff`, longer each time.
-    * `hooks` hear of every sweep (IDLE: there was nothing to do) and of failures; `timer` is the name in those events.
+    * An order whose lapse raises, or whose gateway does not answer, is tried again after `backoff`, longer each time.
+    * `disarm` gets the keys of the orders that were lapsed, so that a timer can forget them.
+    * `hooks` receive an event for every sweep (IDLE: there was nothing to do) and for failures; `timer` is the name in
+      those events.
 
     Any number of sweeps may run at once; each order lapses once.
     """
@@ -60,20 +62,20 @@ class Sweep:
         hooks: Iterable[Hook] = (log_event,),
     ) -> None:
         if batch < 1 or every <= timedelta(0):
-            raise ValueError("batch is at least 1, and every is longer than nothing")
+            raise ValueError("batch must be at least 1, and every must be greater than 0")
         self._lapsing = lapsing
         self._every = every.total_seconds()
         self._batch = batch
         self._grace = grace
         self._timer = timer
-        self._patience = Patience(backoff or Backoff())
+        self._cooldown = Cooldown(backoff or Backoff())
         self._disarm = disarm
         self._hooks = tuple(hooks)
-        self._bell = Waker()
+        self._waker = Waker()
         self._stopping = False
 
     def run(self) -> None:
-        """Sweep at once and then again and again, until `stop`. No failure ends it; the first of a row is reported."""
+        """Sweep at once and repeat that until `stop`. No failure ends it; the first failure of a row is reported."""
         failures = 0
         while not self._stopping:
             begun = SYSTEM_CLOCK.monotonic()
@@ -83,18 +85,23 @@ class Sweep:
             except Exception as error:  # noqa: BLE001 - the next sweep must not depend on this one
                 failures += 1
                 if failures == 1:
-                    self._emit(Kind.FAILED, error=error, reason="a sweep broke off; it goes on being tried")
+                    # A LapseError's message says it all; any other error is a bug, whose traceback is needed.
+                    trace = None if isinstance(error, LapseError) else error
+                    self._emit(Kind.FAILED, error=trace, reason=f"a sweep failed and is being repeated: {error}")
             took = SYSTEM_CLOCK.monotonic() - begun
             # Chance spreads load and keeps no secret.
-            self._bell.wait(self._every * random.uniform(0.8, 1.0) - took)  # noqa: S311
+            self._waker.wait(self._every * random.uniform(0.8, 1.0) - took)  # noqa: S311
 
     def stop(self) -> None:
         """Finish the batch in hand and return from `run`. May be called from any thread or signal handler."""
         self._stopping = True
-        self._bell.interrupt()
+        self._waker.interrupt()
 
     def once(self) -> Swept:
-        """Page through the overdue orders once and lapse them. Raises what reading them raises, such as TryLater."""
+        """Page through the overdue orders once, lapse them and return how it went.
+
+        Raises what reading the orders raises, such as TryLater.
+        """
         begun = SYSTEM_CLOCK.monotonic()
         swept = Swept()
         named: list[str] = []
@@ -105,7 +112,7 @@ class Sweep:
             if len(page) < self._batch:
                 break
             last = page[-1]
-        self._patience.forget_the_old()
+        self._cooldown.drop_expired()
         if swept.outcomes or swept.failed:
             seconds = SYSTEM_CLOCK.monotonic() - begun
             reason = ", ".join(f"{count} {outcome}" for outcome, count in swept.outcomes.items())
@@ -115,24 +122,24 @@ class Sweep:
         return swept
 
     def _lapse(self, page: Sequence[Deadline], swept: Swept) -> list[str]:
-        """Lapse one page, add it to `swept`; answer the keys that lapsed."""
-        keys = [order.key for order in page if self._patience.ready(order.key)]
-        apart = lapse_apart(self._lapsing.lapse, keys)
-        for key, error in apart.failed.items():
+        """Lapse one page and add the outcomes to `swept`; return the keys that lapsed."""
+        keys = [order.key for order in page if self._cooldown.ready(order.key)]
+        isolated = isolate(self._lapsing.lapse, keys)
+        for key, error in isolated.failed.items():
             swept.failed.append(key)
-            self._patience.in_vain(key)
+            self._cooldown.failed_again(key)
             self._emit(Kind.FAILED, count=1, keys=(key,), error=error, reason="skipped; the sweep goes on")
-        for key, result in apart.results.items():
+        for key, result in isolated.results.items():
             swept.outcomes[result.outcome] += 1
             if result.outcome is Outcome.UNANSWERED:
-                self._patience.in_vain(key)
+                self._cooldown.failed_again(key)
             else:
-                self._patience.done(key)
-        lapsed = [key for key, result in apart.results.items() if result.outcome is Outcome.LAPSED]
+                self._cooldown.succeeded(key)
+        lapsed = [key for key, result in isolated.results.items() if result.outcome is Outcome.LAPSED]
         if lapsed and self._disarm is not None:
             try:
                 self._disarm(lapsed)
-            except LapseError as error:  # it will fire for nothing, which costs little
+            except LapseError as error:  # its deadline fires without effect, which costs little
                 log.info("swept orders could not be disarmed: %s", error)
         return lapsed
 

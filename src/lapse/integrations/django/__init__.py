@@ -1,6 +1,7 @@
 """Lapse in a Django shop: a base class for its orders, three commands, and checks of the set-up."""
 
 from lapse.integrations.django.settings import timer, unpaid_orders
+from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import OpenTransaction, UnpaidOrders
 
-__all__ = ["OpenTransaction", "UnpaidOrders", "timer", "unpaid_orders"]
+__all__ = ["OpenTransaction", "UnpaidOrders", "timer", "timer_url", "unpaid_orders"]

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("lapse")
 
 LEFT_ALONE = 5.0
-"""Seconds for which a timer that gave no answer is not asked again, so that it holds up no more than one sale."""
+"""Seconds for which a timer that did not answer is not called again, so that it delays one sale and not every one."""
 
 
 class Arming:
-    """Tells the timer in the order's transaction where its table is in the same database, else after the commit.
+    """Calls the timer in the order's transaction where its table is in the same database, else after the commit.
 
     In the transaction, a deadline is committed and rolled back with its order. After the commit, a process that dies
-    in between has told nobody. Either way a timer that cannot be told fails no sale: the sweep lapses such orders, and
-    a deadline that was not disarmed fires for nothing.
+    in between has not armed the order. Either way a timer that does not answer fails no sale: the sweep lapses such
+    orders, and a deadline that was not disarmed fires without effect.
 
-    `timer` opens the timer, or answers None; `transactional` says, without asking anybody, whether the timer's
-    mechanism can be armed in a transaction at all.
+    `timer` opens the timer, or returns None. `transactional` returns whether the timer's mechanism can be armed in a
+    transaction at all, without a call to any server.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Arming:
         self._transactional = transactional
         self._clock = clock
         self._lock = threading.Lock()
-        self._away = False
+        self._unavailable = False
         self._not_before = 0.0
-        self._together: dict[str, bool] = {}  # by the alias of a database: whether the timer's table is there
+        self._same_database: dict[str, bool] = {}  # by the alias of a database: whether the timer's table is there
 
     def arm(self, deadlines: Sequence[Deadline], using: str) -> None:
-        """Arm them with the transaction that `using` is in; at once outside of one."""
-        self._tell(
+        """Arm the deadlines with the transaction that `using` is in; at once outside of one."""
+        self._call(
             lambda timer: timer.arm(deadlines),
             lambda timer, where: timer.arm_in(where, deadlines),
             using,
@@ -58,15 +58,15 @@ class Arming:
         )
 
     def disarm(self, keys: Sequence[str], using: str) -> None:
-        """Disarm them with the transaction that `using` is in; at once outside of one."""
-        self._tell(
+        """Disarm the keys with the transaction that `using` is in; at once outside of one."""
+        self._call(
             lambda timer: timer.disarm(keys),
             lambda timer, where: timer.disarm_in(where, keys),
             using,
             early=False,
         )
 
-    def _tell(
+    def _call(
         self,
         alone: Callable[[Timer], None],
         within: Callable[[TransactionalTimer, Any], None],
@@ -76,51 +76,51 @@ class Arming:
     ) -> None:
         connection = connections[using]
         in_transaction = connection.in_atomic_block or not connection.get_autocommit()
-        if in_transaction and not connection.needs_rollback and self._tell_within(within, connection):
+        if in_transaction and not connection.needs_rollback and self._call_within(within, connection):
             return
         if in_transaction and not connection.in_atomic_block:
-            # Without autocommit only the shop knows when it commits. To arm too early wakes a worker for nothing at
+            # Without autocommit only the shop knows when it commits. To arm too early wakes a worker without effect at
             # worst; to disarm too early would leave an order that is rolled back to the sweep.
             if early:
-                self._tell_alone(alone)
+                self._call_alone(alone)
             return
-        # robust: whatever else goes wrong is logged by Django, and the sale stands.
-        transaction.on_commit(partial(self._tell_alone, alone), using=using, robust=True)
+        # robust: Django logs any other error, and the sale stands.
+        transaction.on_commit(partial(self._call_alone, alone), using=using, robust=True)
 
-    def _tell_within(self, within: Callable[[TransactionalTimer, Any], None], connection: BaseDatabaseWrapper) -> bool:
-        """Tell it in the transaction. False where that cannot be, and the commit has to be waited for."""
-        if connection.alias not in self._together and not self._transactional():
-            self._together[connection.alias] = False
-        if not self._together.get(connection.alias, True):
+    def _call_within(self, within: Callable[[TransactionalTimer, Any], None], connection: BaseDatabaseWrapper) -> bool:
+        """Call the timer in the transaction; return False where that is impossible and must wait for the commit."""
+        if connection.alias not in self._same_database and not self._transactional():
+            self._same_database[connection.alias] = False
+        if not self._same_database.get(connection.alias, True):
             return False
-        if not self._worth_a_try():
+        if not self._may_call():
             return True
         failure: Exception | None = None
         with transaction.atomic(using=connection.alias):  # a savepoint: what fails takes nothing else with it
             try:
                 timer = cast("TransactionalTimer | None", self._timer())
-                if timer is None or not self._is_together(timer, connection):
+                if timer is None or not self._in_same_database(timer, connection):
                     return False
                 within(timer, connection)
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong with a timer, the sale stands
+            except Exception as error:  # noqa: BLE001 - any error of a timer: the sale stands
                 failure = error
                 connection.needs_rollback = True  # to the savepoint
         if failure is not None:
-            self._together.pop(connection.alias, None)
+            self._same_database.pop(connection.alias, None)
             if connection.needs_rollback or connection.closed_in_transaction:
                 # There was no savepoint to go back to, nor is there an order any more: it must not seem placed.
-                raise OperationalError(f"the transaction ended while a timer was told: {failure}") from failure
-        self._was_told(failure)
+                raise OperationalError(f"the transaction ended while a timer was called: {failure}") from failure
+        self._note(failure)
         return True
 
-    def _is_together(self, timer: TransactionalTimer, connection: BaseDatabaseWrapper) -> bool:
-        """Ask once; two threads that do it at once learn the same."""
-        if connection.alias not in self._together:
-            self._together[connection.alias] = timer.arms_in(connection)
-        return self._together[connection.alias]
+    def _in_same_database(self, timer: TransactionalTimer, connection: BaseDatabaseWrapper) -> bool:
+        """Return whether the timer's table is there. Asked once; two threads that ask at once get the same answer."""
+        if connection.alias not in self._same_database:
+            self._same_database[connection.alias] = timer.arms_in(connection)
+        return self._same_database[connection.alias]
 
-    def _tell_alone(self, alone: Callable[[Timer], None]) -> None:
-        if not self._worth_a_try():
+    def _call_alone(self, alone: Callable[[Timer], None]) -> None:
+        if not self._may_call():
             return
         try:
             timer = self._timer()
@@ -128,14 +128,14 @@ class Arming:
                 return
             alone(timer)
         except LapseError as error:
-            self._was_told(error)
+            self._note(error)
         else:
-            self._was_told(None)
+            self._note(None)
 
-    def _worth_a_try(self) -> bool:
-        """False while the timer is known to be away, but for one try now and then: each may hang for a while."""
+    def _may_call(self) -> bool:
+        """Return False while the timer does not answer, but for one call now and then: each may hang for a while."""
         with self._lock:
-            if not self._away:
+            if not self._unavailable:
                 return True
             now = self._clock.monotonic()
             if now < self._not_before:
@@ -143,18 +143,18 @@ class Arming:
             self._not_before = now + LEFT_ALONE
             return True
 
-    def _was_told(self, error: Exception | None) -> None:
-        """Say it where that is news."""
-        away = error is not None
+    def _note(self, error: Exception | None) -> None:
+        """Remember whether the timer answered, and log a change of that."""
+        unavailable = error is not None
         with self._lock:
-            before, self._away = self._away, away
-            if away and not before:
+            before, self._unavailable = self._unavailable, unavailable
+            if unavailable and not before:
                 self._not_before = self._clock.monotonic() + LEFT_ALONE
-        if before is away:
+        if before is unavailable:
             return
         if error is None:
-            log.warning("the timer can be told again")
+            log.warning("the timer can be armed again")
         else:
-            # What no timer raises on purpose is shown with its traceback.
+            # An error that no timer raises on purpose is shown with its traceback.
             trace = None if isinstance(error, LapseError) else error
-            log.warning("the timer cannot be told, so the sweep has to find the orders: %s", error, exc_info=trace)
+            log.warning("the timer cannot be armed, so the sweep has to find the orders: %s", error, exc_info=trace)

@@ -13,9 +13,11 @@ from django.db.models.expressions import OrderBy
 
 from lapse.config import MECHANISMS
 from lapse.engine.errors import ConfigError
-from lapse.integrations.django.q_match import matches
-from lapse.integrations.django.settings import hooks, orders_class, timer_url
+from lapse.integrations.django.q_match import q_matches
+from lapse.integrations.django.settings import hooks, orders_class
+from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
+from lapse.orders.transition import EXPIRED, TIMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[checks.CheckMessage]:
-    """Check the settings and the class that LAPSE_ORDERS names. No database is asked."""
+    """Check the settings and the class that LAPSE_ORDERS names; return what is wrong. No database is asked."""
     del app_configs
     found: list[checks.CheckMessage] = list(_check_settings())
     try:
@@ -50,7 +52,7 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
     url = timer_url()
     if url is not None and urlsplit(url).scheme not in MECHANISMS:
         yield checks.Error(
-            f"LAPSE_TIMER is {url!r}, and no timer understands that.",
+            f"LAPSE_TIMER is {url!r}, which no timer understands.",
             hint=f"Use {', '.join(f'{scheme}://' for scheme in sorted(MECHANISMS))}, or None for the sweep alone.",
             id="lapse.E006",
         )
@@ -103,25 +105,38 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
         )
     unpaid = getattr(orders, "unpaid", None)
     condition = unpaid if isinstance(unpaid, Q) else Q()
-    lapsed: Mapping[str, object] = getattr(orders, "lapsed", {})
-    for name in [*lapsed, *(orders.closing or {})]:
+    try:
+        lapsed, closing = _values(orders, "lapsed"), _values(orders, "closing")
+    except Exception as error:  # noqa: BLE001 - the shop's own function may raise anything
+        message = f"`lapsed` or `closing`, called with a reason and an actor, returns no values: {error!r}"
+        yield checks.Error(message, obj=orders, id="lapse.E008")
+        return
+    for name in [*lapsed, *closing, *([orders.reason_field] if orders.reason_field else [])]:
         if _field(orders.model, name) is None:
             yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
     if not lapsed:
         yield checks.Warning("`lapsed` is empty: an order would lapse again and again.", obj=orders, id="lapse.W001")
-    elif condition and matches(condition, lapsed) is True:
+    elif condition and q_matches(condition, lapsed) is True:
         yield checks.Warning(
             "A row with the values of `lapsed` would still match `unpaid`: it would lapse again and again.",
             obj=orders,
             id="lapse.W002",
         )
-    if orders.closing and condition and matches(condition, orders.closing) is False:
+    if closing and condition and q_matches(condition, closing) is False:
         yield checks.Error(
-            "A row with the values of `closing` would not match `unpaid`: after a crash nobody would go on with it.",
+            "A row with the values of `closing` would not match `unpaid`, so no process would go on after a crash.",
             hint="Let `unpaid` cover both states, as Q(status__in=['awaiting_payment', 'closing']).",
             obj=orders,
             id="lapse.E009",
         )
+
+
+def _values(orders: Orders, attribute: str) -> Mapping[str, object]:
+    """Return what the attribute writes for an expired order; empty where it is not set."""
+    values = getattr(orders, attribute, None)
+    if callable(values):
+        values = getattr(orders(), attribute)(EXPIRED, TIMER)
+    return dict(values or {})
 
 
 def _check_key(orders: Orders) -> Iterator[checks.CheckMessage]:
@@ -145,7 +160,7 @@ def _field(model: type[Model], name: str) -> Field[Any, Any] | None:
 
 
 def _is_indexed(model: type[Model], field: Field[Any, Any]) -> bool:
-    """Whether some index begins with the field, so that a range of it is read without the rest of the table."""
+    """Return whether an index begins with the field, so that a range of it is read without the rest of the table."""
     if getattr(field, "db_index", False) or field.unique:
         return True
     meta = model._meta  # noqa: SLF001 - Django's public API

@@ -1,4 +1,4 @@
-"""Tells a database that is away from an order that makes trouble."""
+"""Distinguishes a database that does not answer from an order that makes trouble."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from lapse.engine.errors import TryLater
 
 
 @contextmanager
-def away_is_try_later(using: str) -> Iterator[None]:
-    """Raise TryLater where a statement failed because the database `using` does not answer.
+def unavailable_is_try_later(using: str) -> Iterator[None]:
+    """Raise TryLater where a statement failed because the database `using` does not answer, or lets no one in.
 
-    Every other failure is passed on: a deadlock, or a statement that ran into its time limit, is an OperationalError
-    too, but may be one order's doing, and must not hold up all of them for ever.
+    Every other failure is passed on. A deadlock, or a statement that ran into its time limit, is an OperationalError
+    too. It may be caused by one order, and must not hold up all orders for ever.
     """
     connection = connections[using]
     before: object = None
@@ -27,14 +27,19 @@ def away_is_try_later(using: str) -> Iterator[None]:
             raise
         if not connection.in_atomic_block:
             connection.close()  # the next call makes a new one
-        raise TryLater(f"the database is away: {error}") from error
+        raise TryLater(f"the database is unavailable: {one_line(error)}") from error
 
 
-def drop_outlived_connection(using: str) -> None:
+def one_line(error: Exception) -> str:
+    """Return the error's message in one line; drivers write several."""
+    return " ".join(str(error).split())
+
+
+def close_outlived_connection(using: str) -> None:
     """Close this thread's connection if it has outlived CONN_MAX_AGE, as the end of a request would.
 
-    An age of nought means one connection per request. A worker has no requests and keeps its connection, because
-    making one takes longer than lapsing an order.
+    An age of 0 means one connection per request. A worker has no requests and keeps its connection, because making a
+    new one takes longer than lapsing an order.
     """
     connection = connections[using]
     if connection.settings_dict["CONN_MAX_AGE"] and not connection.in_atomic_block:

@@ -10,7 +10,8 @@ from django.db.migrations.state import ProjectState
 
 from lapse.engine.errors import LapseError
 from lapse.engine.timer import TransactionalTimer
-from lapse.integrations.django.settings import timer, timer_is_transactional
+from lapse.integrations.django.settings import timer
+from lapse.integrations.django.timer_setting import timer_is_transactional
 
 log = logging.getLogger("lapse")
 
@@ -51,7 +52,7 @@ class DeadlineTable(Operation):
         _run(app_label, schema_editor, drop=True)
 
     def describe(self) -> str:
-        """Say what it does, in the words of `migrate --plan`."""
+        """Return what it does, as `migrate --plan` shows it."""
         return "Make the timer's table, where LAPSE_TIMER is in this database"
 
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from django.db.models import Q
 
 
-def matches(condition: Q, values: Mapping[str, object]) -> bool | None:
-    """Answer True or False, or None where the values do not decide it.
+def q_matches(condition: Q, values: Mapping[str, object]) -> bool | None:
+    """Return True or False, or None where the values do not decide it.
 
-    It understands `exact`, `in` and `isnull` on fields that `values` sets to plain values.
+    The lookups `exact`, `in` and `isnull` are understood, on fields that `values` sets to plain values.
     """
     answers = [
-        matches(child, values) if isinstance(child, Q) else _matches_lookup(child, values)
+        q_matches(child, values) if isinstance(child, Q) else _lookup_matches(child, values)
         for child in condition.children
     ]
     if condition.connector == Q.AND:
@@ -23,7 +23,7 @@ def matches(condition: Q, values: Mapping[str, object]) -> bool | None:
     return None if answer is None else answer is not condition.negated
 
 
-def _matches_lookup(lookup: object, values: Mapping[str, object]) -> bool | None:
+def _lookup_matches(lookup: object, values: Mapping[str, object]) -> bool | None:
     if not (isinstance(lookup, tuple) and len(lookup) == 2):  # noqa: PLR2004 - Q holds pairs of name and value
         return None
     path, wanted = lookup

@@ -1,4 +1,4 @@
-"""The queries: which rows are due, which are locked, and what the others are. The database's clock decides."""
+"""The queries that lock, read and change the rows of the orders. The database's clock decides what is due."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.models import BooleanField, Case, DateTimeField, ExpressionWrapper, Model, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from lapse.engine.deadline import Deadline, check_key
 from lapse.engine.errors import InvalidDeadline, TryLater
 from lapse.orders.port import Outcome, Result
+from lapse.orders.rows import Which
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 M = TypeVar("M", bound=Model)
 
@@ -23,8 +25,8 @@ STREAM_ROWS = 2000
 """How many rows a long read takes from the database at a time."""
 
 
-class Rows(Generic[M]):
-    """The orders' table, as lapsing sees it.
+class Queries(Generic[M]):
+    """The orders' table. It implements `lapse.orders.Rows`.
 
     `unpaid` is the condition, `deadline` and `key` are names of fields; a key is `str()` of its field's value.
     """
@@ -42,16 +44,25 @@ class Rows(Generic[M]):
         """The alias of the database that decides."""
         return router.db_for_write(self._model)
 
+    def transaction(self) -> AbstractContextManager[object]:
+        """Return a transaction in the database that decides; inside another one it is a savepoint."""
+        return transaction.atomic(using=self.using)
+
     def key_of(self, order: Model) -> str:
         """Return the order's name in the timer."""
         return str(getattr(order, self._key_field.attname))
 
+    def value_of(self, order: Model, field: str) -> object:
+        """Return the value of the field as the instance has it; of a foreign key, the other row's key."""
+        column: Any = self._model._meta.get_field(field)  # noqa: SLF001 - Django's public API
+        return getattr(order, column.attname)
+
     def due_at(self, order: Model) -> object:
-        """Return the order's deadline as the instance has it: perhaps None, or an expression that was just saved."""
+        """Return the deadline as the instance has it: perhaps None, or an expression that was just saved."""
         return getattr(order, self._deadline)
 
     def values_of(self, keys: Iterable[str]) -> list[Any]:
-        """Return the field's values that the keys name, without those that can name no order."""
+        """Return the values of the key's field that the keys name; a key that can name no order is left out."""
         found = []
         for key in dict.fromkeys(keys):
             try:
@@ -63,19 +74,22 @@ class Rows(Generic[M]):
                 found.append(value)
         return found
 
-    def lock_due(self, keys: Collection[str]) -> list[M]:
-        """Lock and return those that are unpaid and due; rows that are locked by others are skipped."""
-        due = self._locking().filter(self._unpaid, **{f"{self._deadline}__lte": Now()})
-        return list(self._named(due, keys).order_by("pk"))
+    def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> list[M]:
+        """Lock and return these rows, by primary key; skip, or wait for, rows that another transaction has locked.
 
-    def lock(self, keys: Collection[str]) -> list[M]:
-        """Lock and return these, whatever their state; rows that are locked by others are skipped."""
-        return list(self._named(self._locking(), keys).order_by("pk"))
+        The condition is part of the locking statement, so the database checks it on the locked row.
+        """
+        rows = self._named(self._locking(wait=wait), keys).order_by("pk")
+        if which is not Which.ALL:
+            rows = rows.filter(self._unpaid)
+        if which is Which.DUE:
+            rows = rows.filter(**{f"{self._deadline}__lte": Now()})
+        return list(rows)
 
     def change(self, orders: Sequence[M], values: Mapping[str, Any]) -> list[M]:
-        """Write the values into these unpaid rows and return them as they are now.
+        """Write the values into these unpaid rows and return the rows with their new values.
 
-        Raises TryLater where a row is unpaid no more: only on a database without row locks can that be.
+        Raises TryLater where a row is not unpaid any more: only a database without row locks allows that.
         """
         keys = [order.pk for order in orders]
         changed = self._table().filter(self._unpaid, pk__in=keys).update(**values)
@@ -89,44 +103,44 @@ class Rows(Generic[M]):
                 setattr(order, name, value)
         return list(orders)
 
-    def states(self, keys: Collection[str]) -> dict[str, Result]:
-        """Say why these were not lapsed, in one query; an order that is unpaid and due is LOCKED."""
+    def ask(self, keys: Collection[str]) -> dict[str, Result]:
+        """Return the state of every key, by one query; an order that is unpaid and due is LOCKED."""
         is_unpaid = Case(When(self._unpaid, then=Value(value=True)), default=False, output_field=BooleanField())
         rows = self._named(self._table(), keys).values_list(self._key_field.attname, self._deadline, is_unpaid, Now())
         found = {str(key): _state(due_at, now, unpaid=unpaid) for key, due_at, unpaid, now in rows}
         return {key: found.get(key, Result(Outcome.UNKNOWN)) for key in keys}
 
     def overdue(
-        self, limit: int, *, where: Q, grace: timedelta = timedelta(0), after: Deadline | None = None
+        self, limit: int, *, where: Q | None = None, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> list[Deadline]:
-        """List the unpaid orders that match and whose deadline passed `grace` ago, oldest first, after that one."""
+        """Return the unpaid orders that match and whose deadline passed `grace` ago, oldest first, after that one."""
         then = ExpressionWrapper(Now() - Value(grace), DateTimeField()) if grace else Now()
-        rows = self._table().filter(self._unpaid, where, **{f"{self._deadline}__lte": then})
+        rows = self._table().filter(self._unpaid, where or Q(), **{f"{self._deadline}__lte": then})
         if after is not None:
             key = self._key_field.to_python(after.key)
             beyond = Q(**{f"{self._deadline}__gt": after.due_at}) | Q(**{f"{self._key}__gt": key})
-            # The first condition says nothing new, but an index can begin there.
+            # `beyond` implies the last condition, which is there because an index range can begin with it.
             rows = rows.filter(beyond, **{f"{self._deadline}__gte": after.due_at})
         found = rows.order_by(self._deadline, self._key).values_list(self._key_field.attname, self._deadline)
         return [Deadline(str(key), due_at) for key, due_at in found[:limit]]
 
     def deadlines(self, where: Q | None = None) -> Iterator[Deadline]:
-        """Stream the deadlines of the unpaid orders; with `where`, of the orders that match, unpaid or not."""
+        """Yield the deadlines of the unpaid orders; with `where`, of the orders that match, unpaid or not."""
         rows = self._table().filter(self._unpaid if where is None else where, **{f"{self._deadline}__isnull": False})
         found = rows.values_list(self._key_field.attname, self._deadline)
         for key, due_at in found.iterator(chunk_size=STREAM_ROWS):
             yield Deadline(str(key), due_at)
 
     def _table(self) -> QuerySet[M]:
-        # The base manager: an order that some default manager hides from shoppers lapses as well.
+        # The base manager: an order that the default manager hides from shoppers lapses as well.
         return self._model._base_manager.using(self.using)  # noqa: SLF001 - Django's public API
 
-    def _locking(self) -> QuerySet[M]:
+    def _locking(self, *, wait: bool) -> QuerySet[M]:
         features = connections[self.using].features
         # Rows that the condition joins are not locked; a parent table's row is part of the order and is.
         joins_only = features.has_select_for_update_of and not self._model._meta.parents  # noqa: SLF001 - public API
         return self._table().select_for_update(
-            skip_locked=features.has_select_for_update_skip_locked, of=("self",) if joins_only else ()
+            skip_locked=features.has_select_for_update_skip_locked and not wait, of=("self",) if joins_only else ()
         )
 
     def _named(self, rows: QuerySet[M], keys: Collection[str]) -> QuerySet[M]:

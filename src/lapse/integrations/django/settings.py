@@ -1,21 +1,19 @@
-"""The one set of orders and the one timer that the settings name, opened when they are first asked for."""
+"""LAPSE_ORDERS and LAPSE_HOOKS: the one set of orders, made when it is first used, and the hooks of the worker."""
 
 import threading
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from lapse.config import MECHANISMS, open_timer, traits_of
-from lapse.engine.errors import ConfigError, MissingLibrary
+from lapse.engine.errors import ConfigError
 from lapse.engine.events import Hook
 from lapse.engine.timer import Timer
+from lapse.integrations.django.timer_setting import close_timers, timer_named
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
 _lock = threading.RLock()
 _orders: UnpaidOrders[Any] | None = None
-_timer: Timer | None = None
 
 
 def unpaid_orders() -> UnpaidOrders[Any]:
@@ -31,7 +29,7 @@ def unpaid_orders() -> UnpaidOrders[Any]:
 
 
 def orders_class() -> type[UnpaidOrders[Any]]:
-    """Import the class that LAPSE_ORDERS names. Raises ConfigError where there is none."""
+    """Import and return the class that LAPSE_ORDERS names. Raises ConfigError where there is none."""
     path = getattr(settings, "LAPSE_ORDERS", None)
     if not path:
         raise ConfigError("LAPSE_ORDERS is not set: name your subclass of UnpaidOrders, as 'myshop.lapsing.ShopOrders'")
@@ -44,40 +42,18 @@ def orders_class() -> type[UnpaidOrders[Any]]:
     return found
 
 
-def timer_url() -> str | None:
-    """Return LAPSE_TIMER, or None where the sweep is to do without a timer."""
-    url = getattr(settings, "LAPSE_TIMER", None)
-    return None if url in (None, "", "none") else str(url)
-
-
-def timer_is_transactional() -> bool:
-    """Say whether the timer that LAPSE_TIMER chooses can be armed in an order's transaction. No server is asked.
-
-    False where there is no such timer or its library is missing: opening it will say so.
-    """
-    scheme = urlsplit(timer_url() or "").scheme
-    try:
-        return scheme in MECHANISMS and traits_of(scheme).transactional
-    except MissingLibrary:
-        return False
-
-
 def timer() -> Timer | None:
-    """Return the timer that LAPSE_TIMER chooses, one per process; None where it is None, empty or "none".
+    """Return the orders' timer that LAPSE_TIMER chooses, one per process; None where it is None, empty or "none".
 
     Raises what `open_timer` raises; the next call tries again.
     """
-    global _timer  # noqa: PLW0603 - one per process: it holds connections
-    with _lock:
-        if _timer is None and (url := timer_url()) is not None:
-            _timer = open_timer(url, name=unpaid_orders().name)
-        return _timer
+    return timer_named(unpaid_orders().name)
 
 
 def hooks() -> tuple[Hook, ...]:
-    """Import the hooks that LAPSE_HOOKS names; a class is called for its instance. None unless set.
+    """Import and return the hooks that LAPSE_HOOKS names; a class is called for its instance. Empty unless set.
 
-    Raises ConfigError where one cannot be imported, or called.
+    Raises ConfigError where a hook cannot be imported, or called.
     """
     return tuple(_hook(path) for path in getattr(settings, "LAPSE_HOOKS", ()))
 
@@ -94,12 +70,10 @@ def _hook(path: str) -> Hook:
 
 
 def forget(*, setting: str, **_: object) -> None:
-    """Open both anew after a test has overridden their settings."""
-    global _orders, _timer  # noqa: PLW0603 - as above
+    """Drop the orders and the timer after a test has overridden their settings; the next use makes them again."""
+    global _orders  # noqa: PLW0603 - as above
     if setting not in {"LAPSE_ORDERS", "LAPSE_TIMER"}:
         return
     with _lock:
         _orders = None
-        if _timer is not None:
-            _timer.close()
-            _timer = None
+        close_timers()

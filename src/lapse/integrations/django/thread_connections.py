@@ -1,4 +1,4 @@
-"""Gateways that give back the database connections of the threads in which they are asked."""
+"""Gateways that close the database connections of the threads in which they are asked."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from django.db import connections
 from lapse.orders.gateway import Attempt, Gateway, Ruling
 
 
-class TidyGateway:
+class ConnectionClosingGateway:
     """Asks the gateway and closes the thread's connections: a gateway may well look something up in the database.
 
     Lapsing asks gateways in threads that end soon, and Django would leave a connection open in each of them.
@@ -17,13 +17,13 @@ class TidyGateway:
         self._gateway = gateway
 
     def close(self, attempt: Attempt) -> Ruling:
-        """Close the attempt, as the gateway does."""
+        """Close the attempt and return the gateway's ruling."""
         try:
             return self._gateway.close(attempt)
         finally:
             connections.close_all()
 
 
-def tidy(gateways: Mapping[str, Gateway]) -> dict[str, Gateway]:
-    """Make all of them tidy."""
-    return {name: TidyGateway(gateway) for name, gateway in gateways.items()}
+def closing_connections(gateways: Mapping[str, Gateway]) -> dict[str, Gateway]:
+    """Return the same gateways, each of which closes its thread's connections after use."""
+    return {name: ConnectionClosingGateway(gateway) for name, gateway in gateways.items()}

@@ -1,12 +1,11 @@
-"""The base class with which a shop's own order model lapses."""
+"""The base class with which a shop's own order model lapses: what the shop declares, and what it calls."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -15,218 +14,180 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
 from lapse.integrations.django.arming import Arming
-from lapse.integrations.django.db_errors import away_is_try_later
-from lapse.integrations.django.queries import M, Rows
-from lapse.integrations.django.thread_connections import tidy
-from lapse.integrations.django.transition import begin, finish
-from lapse.orders.cooldown import Patience
-from lapse.orders.lapsing import Lapsing
-from lapse.orders.on_read import lapse_met
+from lapse.integrations.django.database_orders import DatabaseOrders
+from lapse.integrations.django.db_errors import unavailable_is_try_later
+from lapse.integrations.django.queries import M, Queries
+from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
+from lapse.orders.cooldown import Cooldown
+from lapse.orders.on_read import lapse_on_read
+from lapse.orders.service import BATCH
+from lapse.orders.shop import Shop
+from lapse.orders.transition import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from lapse.engine.timer import Timer
-    from lapse.orders.gateway import Attempt, Gateway, Ruling
-    from lapse.orders.port import Begun, Result
-
-BATCH = 500
-"""How many orders one transaction lapses at the most, so that no lock is held for long."""
+    from lapse.orders.lapsing import Lapsing
+    from lapse.orders.port import Result
 
 ASK_AGAIN = timedelta(seconds=5)
 """How long reads and sales leave an order alone whose gateway did not answer; longer each time, up to a minute."""
-
-ARM_BATCH = 2000
-"""How many deadlines are armed by one call when many are armed again."""
 
 
 class OpenTransaction(LapseError):
     """Lapsing would have asked a payment gateway inside a transaction, which holds row locks meanwhile."""
 
 
-class UnpaidOrders(Generic[M]):
+class UnpaidOrders(Shop[M]):
     """A shop's unpaid orders. Subclass it, name the class in LAPSE_ORDERS, and run `manage.py lapse_worker`.
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of
       its deadline field, a DateTimeField with an index.
-    * `lapsed`: what is written into a row that lapses; values may be expressions. It must no longer match `unpaid`.
     * `key`: the unique field whose `str()` names the order to the timer and in `lapse()`.
-    * `name`: the timer's name.
-    * `closing`: what is written into a row while its open attempts to pay are being closed, or None for nothing. It
-      must still match `unpaid`, so that a crash in between is repeated, and the shop must take no new attempt then.
-    * `gateways`: gateway by the name that stands in `Attempt.gateway`.
+    * `lapsed`, `closing`, `reason_field`, `gateways`, `name` and the hooks: see `lapse.orders.Shop`. Values may be
+      expressions. A row with the values of `lapsed` must no longer match `unpaid`; one with those of `closing` must.
     """
 
     model: ClassVar[type[Any]]
     unpaid: ClassVar[Q]
     deadline: ClassVar[str]
-    lapsed: ClassVar[Mapping[str, object]]
     key: ClassVar[str] = "pk"
-    name: ClassVar[str] = "orders"
-    closing: ClassVar[Mapping[str, object] | None] = None
-    gateways: ClassVar[Mapping[str, Gateway]] = MappingProxyType({})
-
-    # What the shop fills in.
-
-    def on_lapse(self, orders: Sequence[M]) -> None:
-        """Give back what the orders held. Called once for these rows, in their transaction, with the new values.
-
-        If it raises, nothing has happened. Use set-based statements: there may be 500 of them.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must say in on_lapse() what an order gives back")
-
-    def open_attempts(self, orders: Sequence[M]) -> Sequence[Attempt]:
-        """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked."""
-        del orders
-        return ()
-
-    def on_ruling(self, order: M, rulings: Sequence[Ruling]) -> bool:
-        """Record what the gateways said of the order's attempts; return True if the order is paid by now.
-
-        Called in the transaction that decides, with the row locked. Where a ruling says PAID, make the payment's own
-        transition here, and look at the row first: it may have been paid or cancelled since the gateway was asked.
-        An order with a ruling of PAID for which this returns False stays held.
-        """
-        del order, rulings
-        return False
-
-    # What the shop calls.
 
     def arm(self, *orders: M) -> None:
-        """Tell the timer of these orders' deadlines with the transaction; at once outside of one. Never fails a sale.
+        """Arm the timer for these orders' deadlines with the transaction; at once outside of one. Never fails a sale.
 
-        A timer in the orders' own database is told in their transaction, and takes back what is rolled back; any other
-        is told after the commit. Call it after placing an order and after changing its deadline. Raises
+        A timer in the orders' own database is armed in their transaction, and rolled back with it; any other timer is
+        armed after the commit. Call this after placing an order and after changing its deadline. Raises
         InvalidDeadline for a naive time.
         """
         deadlines = []
         to_read = []
         for order in orders:
-            due_at = self._rows.due_at(order)
+            due_at = self._queries.due_at(order)
             if isinstance(due_at, datetime):
-                deadlines.append(Deadline(self._rows.key_of(order), due_at))
+                deadlines.append(Deadline(self._queries.key_of(order), due_at))
             elif due_at is not None:
                 to_read.append(order.pk)
         if to_read:  # the deadline was saved as an expression, and only the database knows its value
-            deadlines += self._rows.deadlines(Q(pk__in=to_read))
+            deadlines += self._queries.deadlines(Q(pk__in=to_read))
         if deadlines:
-            self._arming.arm(deadlines, self._rows.using)
+            self._arming.arm(deadlines, self._queries.using)
 
     def disarm(self, *orders: M) -> None:
-        """Tell the timer, as `arm` does, that these orders no longer wait. Never fails a sale."""
-        keys = [self._rows.key_of(order) for order in orders]
+        """Disarm the timer, as `arm` arms it, for orders that no longer wait. Never fails a sale."""
+        keys = [self._queries.key_of(order) for order in orders]
         if keys:
-            self._arming.disarm(keys, self._rows.using)
+            self._disarm(keys)
 
     def lapse(self, keys: Collection[str]) -> dict[str, Result]:
-        """Lapse those of the orders that are unpaid and due; say of every key what became of it.
+        """Lapse those of the orders that are unpaid and due; return for every key what became of the order.
 
-        Raises OpenTransaction inside a transaction if there are gateways to ask, TryLater where the database is away.
+        Raises OpenTransaction inside a transaction if there are gateways to ask, TryLater where the database does not
+        answer.
         """
         self._refuse_open_transaction()
-        lapsing = Lapsing(self, tidy(self.gateways))
-        results: dict[str, Result] = {}
-        todo = iter(dict.fromkeys(keys))
-        while some := list(islice(todo, BATCH)):
-            results.update(lapsing.lapse(some))
-        return results
+        return _in_batches(DatabaseOrders(self, self._queries).lapsing(), keys)
+
+    def cancel(self, orders: Iterable[M], *, by: str, reason: str) -> dict[str, Result]:
+        """Cancel unpaid orders for a person, whether due or not; return for every key what became of the order.
+
+        The steps and the hooks are those of `lapse`. A row that another transaction has locked is waited for. The
+        hooks get `by` as the actor and the first reason to cancel the order: `reason`, unless `reason_field` has one.
+        The timer is disarmed with the transaction that cancels.
+
+        NOT_UNPAID is an order that was paid or cancelled before, also while this call waited. UNANSWERED is an order
+        whose gateway did not answer: it stays closing and held. Call again, or the timer goes on when it is due.
+
+        `orders` are not refreshed. Raises TypeError for anything but orders, ValueError where `by` or `reason` is
+        empty, and what `lapse` raises.
+        """
+        if not (by and reason):
+            raise ValueError("cancel() needs `by` and `reason`: who cancels, and why")
+        keys = []
+        for order in orders:
+            if not isinstance(order, self.model):
+                raise TypeError(f"cancel() takes instances of {self.model.__name__}; got {order!r}")
+            keys.append(self._queries.key_of(order))
+        self._refuse_open_transaction()
+        cause = Cause(str(reason), str(by), person=True)
+        return _in_batches(DatabaseOrders(self, self._queries, cause, disarm=self._disarm).lapsing(), keys)
 
     def lapse_overdue(self, where: Q | None = None, *, limit: int = BATCH) -> dict[str, Result]:
-        """Lapse the overdue orders that match, oldest first, at most `limit`; say what became of each.
+        """Lapse the overdue orders that match, oldest first, at most `limit`; return what became of each.
 
         So a sale takes the stock that overdue orders still hold, without waiting for a worker. An order whose lapse
-        raises is logged and left out. Raises as `lapse` does.
+        raises is logged and left out. Raises what `lapse` raises.
         """
         self._refuse_open_transaction()
-        return lapse_met(
+        return lapse_on_read(
             self.lapse,
             lambda count: self._overdue(count, where or Q()),
             batch=min(limit, BATCH),
             limit=limit,
-            patience=self._patience,
+            cooldown=self._cooldown,
         )
 
     def fresh(self, queryset: QuerySet[M]) -> QuerySet[M]:
-        """Lapse the overdue orders that the query meets and return it, not yet evaluated, to see the new state.
+        """Lapse the overdue orders among those of the query; return the query, not yet evaluated, to see the new state.
 
         It costs one query where nothing is overdue. An order that another transaction is at work on, or whose
-        gateway does not answer, is shown as it is: compare its deadline before offering to pay. Raises as `lapse`.
+        gateway does not answer, is shown as it is: compare its deadline before offering to pay. Raises what `lapse`
+        raises.
         """
         self._refuse_open_transaction()
-        met = queryset if queryset.query.is_sliced else queryset.order_by()
-        lapse_met(
+        rows = queryset if queryset.query.is_sliced else queryset.order_by()
+        lapse_on_read(
             self.lapse,
-            lambda limit: self._overdue(limit, Q(pk__in=met.values("pk"))),
+            lambda limit: self._overdue(limit, Q(pk__in=rows.values("pk"))),
             batch=BATCH,
-            patience=self._patience,
+            cooldown=self._cooldown,
         )
         return queryset.all()
 
-    def rearm(self, timer: Timer, *, only_unknown: bool = True) -> Iterator[int]:
-        """Arm every unpaid order again, batch by batch; yields how many were armed so far."""
-        deadlines = iter(self.deadlines())
-        count = 0
-        while some := list(islice(deadlines, ARM_BATCH)):
-            timer.arm(some, only_unknown=only_unknown)
-            count += len(some)
-            yield count
+    def port(self, *, background: bool = False) -> DatabaseOrders[M]:
+        """Return what a worker and a sweep need of these orders.
 
-    # The port: what lapsing and the sweep call.
-
-    def overdue(
-        self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
-    ) -> Sequence[Deadline]:
-        """List unpaid orders whose deadline passed `grace` ago, oldest first, those after `after`."""
-        with away_is_try_later(self._rows.using):
-            return self._rows.overdue(limit, where=Q(), grace=grace, after=after)
-
-    def deadlines(self) -> Iterator[Deadline]:
-        """Stream every unpaid order's deadline."""
-        with away_is_try_later(self._rows.using):
-            yield from self._rows.deadlines()
-
-    def begin(self, keys: Sequence[str]) -> Begun:
-        """Lapse what has no open attempt; mark the others as closing and return their attempts."""
-        with away_is_try_later(self._rows.using):
-            return begin(self, self._rows, keys)
-
-    def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
-        """Lapse, settle or keep each order by what the gateways said."""
-        with away_is_try_later(self._rows.using):
-            return finish(self, self._rows, rulings)
-
-    @property
-    def using(self) -> str:
-        """The alias of the database that the orders are in."""
-        return self._rows.using
+        With `background`, database connections are cared for as a process without requests needs it.
+        """
+        return DatabaseOrders(self, self._queries, background=background)
 
     @cached_property
-    def _patience(self) -> Patience:
-        return Patience(Backoff(first=ASK_AGAIN, most=12 * ASK_AGAIN))
+    def _cooldown(self) -> Cooldown:
+        return Cooldown(Backoff(first=ASK_AGAIN, most=12 * ASK_AGAIN))
 
     @cached_property
     def _arming(self) -> Arming:
-        from lapse.integrations.django.settings import timer, timer_is_transactional  # noqa: PLC0415 - it imports us
-
-        return Arming(timer, timer_is_transactional)
+        return Arming(lambda: timer_named(self.name), timer_is_transactional)
 
     @cached_property
-    def _rows(self) -> Rows[M]:
-        return Rows(self.model, unpaid=self.unpaid, deadline=self.deadline, key=self.key)
+    def _queries(self) -> Queries[M]:
+        return Queries(self.model, unpaid=self.unpaid, deadline=self.deadline, key=self.key)
+
+    def _disarm(self, keys: Sequence[str]) -> None:
+        self._arming.disarm(keys, self._queries.using)
 
     def _overdue(self, limit: int, where: Q) -> list[Deadline]:
-        with away_is_try_later(self._rows.using):
-            return self._rows.overdue(limit, where=where)
+        with unavailable_is_try_later(self._queries.using):
+            return self._queries.overdue(limit, where=where)
 
     def _refuse_open_transaction(self) -> None:
         """Refuse at the first call, not only on the day when an attempt happens to be open."""
         if not self.gateways:
             return
         try:
-            with transaction.atomic(using=self.using, durable=True):
+            with transaction.atomic(using=self._queries.using, durable=True):
                 pass
         except RuntimeError as error:
             raise OpenTransaction(
                 "lapsing asks payment gateways, so it must not be called inside transaction.atomic() or with "
                 "ATOMIC_REQUESTS: call it before the transaction, or mark the view non_atomic_requests"
             ) from error
+
+
+def _in_batches(lapsing: Lapsing, keys: Iterable[str]) -> dict[str, Result]:
+    """Lapse the orders in batches, so that no transaction is large; return what became of each key."""
+    results: dict[str, Result] = {}
+    left = iter(dict.fromkeys(keys))
+    while part := list(islice(left, BATCH)):
+        results.update(lapsing.lapse(part))
+    return results

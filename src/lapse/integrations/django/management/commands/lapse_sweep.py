@@ -3,36 +3,32 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from lapse.engine.errors import TryLater
-from lapse.integrations.django.background import background_lapsing
+from lapse.integrations.django.command import LapseCommand, positive_int
 from lapse.integrations.django.settings import unpaid_orders
-from lapse.integrations.django.unpaid_orders import BATCH
+from lapse.orders.port import Outcome
+from lapse.orders.service import BATCH
 from lapse.orders.sweep import Sweep
 
 
-class Command(BaseCommand):
-    """Fails where some order could not be lapsed."""
+class Command(LapseCommand):
+    """Fails where an order could not be lapsed."""
 
     help = "Lapse every overdue order once, and say how many there were. For cron, and after an outage."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the size of a batch."""
-        parser.add_argument("--batch", type=int, default=BATCH, help="orders in one transaction (default: %(default)s)")
+        """Add the size of a batch."""
+        add = parser.add_argument
+        add("--batch", type=positive_int, default=BATCH, help="orders in one transaction (default: %(default)s)")
 
     def handle(self, *_: Any, batch: int, **__: Any) -> None:  # noqa: ANN401 - Django's signature
         """Sweep once."""
-        if batch < 1:
-            raise CommandError("--batch must be at least 1")
         orders = unpaid_orders()
-        try:
-            swept = Sweep(background_lapsing(orders), batch=batch, timer=orders.name).once()
-        except TryLater as error:
-            raise CommandError(str(error)) from error
+        swept = Sweep(orders.port(background=True).lapsing(), batch=batch, timer=orders.name).once()
         self.stdout.write(f"{swept.lapsed} lapsed")
         for outcome, count in sorted(swept.outcomes.items()):
-            if count and outcome != "lapsed":
+            if count and outcome is not Outcome.LAPSED:
                 self.stdout.write(f"{count} {outcome}")
         if swept.failed:
             named = ", ".join(swept.failed[:10])

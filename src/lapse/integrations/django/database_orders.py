@@ -1,0 +1,71 @@
+"""What the engine calls: the transition over Django's queries, with the care that database connections need."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Generic
+
+from lapse.engine.deadline import Deadline
+from lapse.integrations.django.db_errors import close_outlived_connection, unavailable_is_try_later
+from lapse.integrations.django.queries import M, Queries
+from lapse.integrations.django.thread_connections import closing_connections
+from lapse.orders.gateway import Ruling
+from lapse.orders.lapsing import Lapsing
+from lapse.orders.port import Begun, Result
+from lapse.orders.shop import Shop
+from lapse.orders.transition import BY_TIMER, Cause, Transition
+
+
+class DatabaseOrders(Generic[M]):
+    """A shop's orders in the database that `queries` read. It implements `lapse.orders.Orders`.
+
+    A database that does not answer becomes TryLater. With `background`, a connection that has outlived CONN_MAX_AGE
+    is replaced, which requests do by themselves and a worker would not.
+    """
+
+    def __init__(
+        self,
+        shop: Shop[M],
+        queries: Queries[M],
+        cause: Cause = BY_TIMER,
+        *,
+        disarm: Callable[[Sequence[str]], None] | None = None,
+        background: bool = False,
+    ) -> None:
+        self._queries = queries
+        self._gateways = closing_connections(shop.gateways)
+        self._transition = Transition(shop, queries, cause, disarm=disarm)
+        self._background = background
+
+    def lapsing(self) -> Lapsing:
+        """Return what lapses these orders, with the shop's gateways."""
+        return Lapsing(self, self._gateways)
+
+    def overdue(
+        self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
+    ) -> Sequence[Deadline]:
+        """Return unpaid orders whose deadline passed `grace` ago, oldest first, those after `after`."""
+        with self._connection():
+            return self._transition.overdue(limit, grace=grace, after=after)
+
+    def deadlines(self) -> Iterator[Deadline]:
+        """Yield every unpaid order's deadline, streamed."""
+        with self._connection():
+            yield from self._transition.deadlines()
+
+    def begin(self, keys: Sequence[str]) -> Begun:
+        """Lapse the orders without an open attempt; mark the others as closing and return their attempts."""
+        with self._connection():
+            return self._transition.begin(keys)
+
+    def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
+        """Lapse, settle or keep each order by what the gateways said; return what became of each."""
+        with self._connection():
+            return self._transition.finish(rulings)
+
+    @contextmanager
+    def _connection(self) -> Iterator[None]:
+        if self._background:
+            close_outlived_connection(self._queries.using)
+        with unavailable_is_try_later(self._queries.using):
+            yield

@@ -1,0 +1,49 @@
+"""LAPSE_TIMER: which timer the settings choose, opened when it is first used."""
+
+import threading
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from lapse.config import MECHANISMS, open_timer, traits_of
+from lapse.engine.errors import MissingLibrary
+from lapse.engine.timer import Timer
+
+_lock = threading.RLock()
+_opened: dict[str, Timer] = {}  # by the timer's name; one per process, because a timer holds connections
+
+
+def timer_url() -> str | None:
+    """Return LAPSE_TIMER, or None where the sweep works without a timer."""
+    url = getattr(settings, "LAPSE_TIMER", None)
+    return None if url in (None, "", "none") else str(url)
+
+
+def timer_is_transactional() -> bool:
+    """Return whether the timer that LAPSE_TIMER chooses can be armed in an order's transaction. No server is asked.
+
+    False where there is no such timer or its library is missing: opening the timer raises the error.
+    """
+    scheme = urlsplit(timer_url() or "").scheme
+    try:
+        return scheme in MECHANISMS and traits_of(scheme).transactional
+    except MissingLibrary:
+        return False
+
+
+def timer_named(name: str) -> Timer | None:
+    """Return this process's timer of that name; None where LAPSE_TIMER is None, empty or "none".
+
+    Raises what `open_timer` raises; the next call tries again.
+    """
+    with _lock:
+        if name not in _opened and (url := timer_url()) is not None:
+            _opened[name] = open_timer(url, name=name)
+        return _opened.get(name)
+
+
+def close_timers() -> None:
+    """Close the timers, so that the next use opens them again: for tests that override the settings."""
+    with _lock:
+        while _opened:
+            _opened.popitem()[1].close()

@@ -1,0 +1,212 @@
+"""The decisions of the one transition: what becomes of locked orders before and after the gateways are asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Generic
+
+from lapse.engine.errors import LapseError
+from lapse.orders.gateway import Verdict
+from lapse.orders.port import Begun, Outcome, Result
+from lapse.orders.rows import Which
+from lapse.orders.shop import OrderBatch, R
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from lapse.engine.deadline import Deadline
+    from lapse.orders.gateway import Attempt, Ruling
+    from lapse.orders.rows import Rows
+    from lapse.orders.shop import Shop, Values, ValuesOf
+
+EXPIRED = "expired"
+"""The reason of an order whose time to pay is over."""
+
+TIMER = "timer"
+"""The actor of a lapse that no person asked for: the worker, the sweep, a read that meets an overdue order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why orders are cancelled, and by whom.
+
+    A person's cancel takes every unpaid order, whether due or not, and waits for rows that another transaction has
+    locked. The timer takes due orders only and skips locked rows, because it comes again.
+    """
+
+    reason: str = EXPIRED
+    actor: str = TIMER
+    person: bool = False
+
+
+BY_TIMER = Cause()
+
+
+class Transition(Generic[R]):
+    """Steps one and three of lapsing over a framework's rows. It implements `Orders`, the port of the engine.
+
+    One transaction serves one reason. The hook of a shop locks what the orders sold. A second call of it in the same
+    transaction would lock more, perhaps in another order than a sale does, and the two could deadlock.
+
+    `disarm` gets the keys of the orders that a transaction cancels, within that transaction.
+    """
+
+    def __init__(
+        self,
+        shop: Shop[R],
+        rows: Rows[R],
+        cause: Cause = BY_TIMER,
+        *,
+        disarm: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
+        self._shop = shop
+        self._rows = rows
+        self._cause = cause
+        self._disarm = disarm
+
+    def overdue(
+        self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
+    ) -> Sequence[Deadline]:
+        """Return the unpaid orders whose deadline passed `grace` ago, oldest first, those after `after`."""
+        return self._rows.overdue(limit, grace=grace, after=after)
+
+    def deadlines(self) -> Iterable[Deadline]:
+        """Yield every unpaid order's deadline."""
+        return self._rows.deadlines()
+
+    def begin(self, keys: Sequence[str]) -> Begun:
+        """Lapse the orders without an open attempt to pay; mark the others as closing and return their attempts."""
+        results: dict[str, Result] = {}
+        attempts: list[Attempt] = []
+        todo = list(dict.fromkeys(keys))
+        while todo:
+            with self._rows.transaction():
+                orders, reason, todo = self._lock(todo, Which.UNPAID if self._cause.person else Which.DUE)
+                opened = list(self._shop.open_attempts(orders)) if orders else []
+                _refuse_strangers(opened, {self._rows.key_of(order) for order in orders})
+                held = {attempt.order_key for attempt in opened}
+                self._close([order for order in orders if self._rows.key_of(order) in held], reason)
+                lapsed = self._lapse([order for order in orders if self._rows.key_of(order) not in held], reason)
+            results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
+            attempts += opened
+        # Read after the commit: what these orders are now is for information, and needs no lock.
+        held = {attempt.order_key for attempt in attempts}
+        if others := [key for key in dict.fromkeys(keys) if key not in results and key not in held]:
+            results.update(self._ask(others))
+        return Begun(results, attempts)
+
+    def finish(self, rulings: Sequence[Ruling]) -> dict[str, Result]:
+        """Let the gateways' rulings decide; return what became of each order.
+
+        Every order that can be locked gets its rulings, also one that is no longer unpaid: money must not be
+        swallowed. Of those still unpaid and due, the ones whose every attempt is closed lapse.
+
+        An order for which money was found has a transaction of its own, as any payment has. Otherwise its transaction
+        would keep the sold products locked while the next order waits for locks, and two such calls could deadlock.
+        """
+        by_key: dict[str, list[Ruling]] = defaultdict(list)
+        for ruling in rulings:
+            by_key[ruling.attempt.order_key].append(ruling)
+        paid = [key for key, of_order in by_key.items() if any(one.verdict is Verdict.PAID for one in of_order)]
+        parts = [[key] for key in paid] + [[key for key in by_key if key not in set(paid)]]
+        results: dict[str, Result] = {}
+        for part in parts:
+            left = part
+            while left:
+                results.update(self._finish({key: by_key[key] for key in left}))
+                left = [key for key in left if key not in results]
+        return results
+
+    def _finish(self, by_key: Mapping[str, Sequence[Ruling]]) -> dict[str, Result]:
+        """Decide on these orders in one transaction; return results without the orders of another reason."""
+        with self._rows.transaction():
+            orders, reason, later = self._lock(list(by_key), Which.ALL)
+            # LOCKED means that it may be cancelled. The rows are locked, so that stays true until a hook changes it.
+            results = self._ask([key for key in by_key if key not in set(later)])
+            closed = []
+            for order in orders:
+                key = self._rows.key_of(order)
+                if self._shop.on_ruling(order, by_key[key]):
+                    results[key] = Result(Outcome.PAID)
+                elif results[key].outcome is Outcome.LOCKED:
+                    if all(ruling.verdict is Verdict.CLOSED for ruling in by_key[key]):
+                        closed.append(order)
+                    else:
+                        results[key] = Result(Outcome.UNANSWERED)
+            # An attempt that was opened since step one has not been closed; the order stays LOCKED and is begun again.
+            ruled = {_name(ruling.attempt) for of_order in by_key.values() for ruling in of_order}
+            opened = [one for one in self._shop.open_attempts(closed) if _name(one) not in ruled] if closed else []
+            reopened = {attempt.order_key for attempt in opened}
+            lapsed = self._lapse([order for order in closed if self._rows.key_of(order) not in reopened], reason)
+            results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
+        return results
+
+    def _lock(self, keys: Sequence[str], which: Which) -> tuple[list[R], str, list[str]]:
+        """Lock the rows; return those of the first one's reason, that reason, and the keys of all the others.
+
+        The reason that an order has is kept. An order without one gets the reason of this transition.
+        """
+        locked = self._rows.lock(keys, which, wait=self._cause.person)
+        reasons = [self._reason_of(order) for order in locked]
+        reason = reasons[0] if reasons else self._cause.reason
+        later = [self._rows.key_of(order) for order, its in zip(locked, reasons, strict=True) if its != reason]
+        return [order for order, its in zip(locked, reasons, strict=True) if its == reason], reason, later
+
+    def _reason_of(self, order: R) -> str:
+        field = self._shop.reason_field
+        first = self._rows.value_of(order, field) if field else None
+        return str(first) if first else self._cause.reason
+
+    def _ask(self, keys: Sequence[str]) -> dict[str, Result]:
+        """Return what these orders are; LOCKED is an order that this transition may cancel and has not."""
+        found = dict(self._rows.ask(keys))
+        if self._cause.person:  # the deadline does not matter
+            for key, result in found.items():
+                if result.outcome is Outcome.NOT_DUE:
+                    found[key] = Result(Outcome.LOCKED)
+        return found
+
+    def _close(self, orders: Sequence[R], reason: str) -> None:
+        """Write the state of closing into these locked rows, but for those that have it already."""
+        if self._shop.closing is None and not self._shop.reason_field:
+            return
+        values = self._values("closing", reason)
+        fresh = [order for order in orders if any(self._rows.value_of(order, name) != values[name] for name in values)]
+        if fresh:
+            self._shop.on_closing(self._batch(self._rows.change(fresh, values), reason))
+
+    def _lapse(self, orders: Sequence[R], reason: str) -> list[str]:
+        """Write the new state into these locked rows, let the shop give back what they held; return their keys."""
+        if not orders:
+            return []
+        lapsed = self._rows.change(orders, self._values("lapsed", reason))
+        keys = [self._rows.key_of(order) for order in lapsed]
+        if self._disarm is not None:
+            self._disarm(keys)
+        self._shop.on_lapse(self._batch(lapsed, reason))  # last, because a shop may lock there what many wait for
+        return keys
+
+    def _values(self, attribute: str, reason: str) -> Values:
+        """Return what `lapsed` or `closing` writes for this reason, with the reason where the shop keeps it."""
+        declared: ValuesOf | None = getattr(self._shop, attribute)
+        values = declared(reason, self._cause.actor) if callable(declared) else declared or {}
+        return {**values, self._shop.reason_field: reason} if self._shop.reason_field else values
+
+    def _batch(self, orders: Sequence[R], reason: str) -> OrderBatch[R]:
+        return OrderBatch(orders, reason=reason, actor=self._cause.actor)
+
+
+def _name(attempt: Attempt) -> str:
+    return attempt.reference
+
+
+def _refuse_strangers(attempts: Sequence[Attempt], keys: set[str]) -> None:
+    """Refuse an attempt of an order that was not asked about: its own order would lapse while it is still open."""
+    for attempt in attempts:
+        if attempt.order_key not in keys:
+            raise LapseError(
+                f"open_attempts() returned attempt {_name(attempt)} of order {attempt.order_key!r}, which it was "
+                "not asked about: Attempt.order_key must be the order's key as a string"
+            )
