@@ -1,4 +1,4 @@
-"""The timer in APScheduler's job stores keeps the contract, in Redis, PostgreSQL and SQLite."""
+"""The APScheduler timer passes the conformance suite, on Redis, PostgreSQL and SQLite."""
 
 from collections.abc import Callable
 from itertools import count
@@ -30,18 +30,18 @@ class TestApschedulerSql(TimerConformance):
 
 
 def test_model_on_redis(redis_server: RedisServer, timer_name: str) -> None:
-    """Any sequence of calls leaves the states that a plain dictionary has."""
+    """Any sequence of calls on Redis leaves the states that a plain dictionary has."""
     run_model(f"apscheduler+{redis_server.url}", timer_name)
 
 
 @pytest.mark.parametrize("mechanism", ["postgresql", "sqlite"])
 def test_model_on_sql(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
-    """The same in a database."""
+    """Any sequence of calls on a database leaves the states that a plain dictionary has."""
     run_model(f"apscheduler+{sql_url(mechanism)}", timer_name)
 
 
 def run_model(url: str, name: str) -> None:
-    """Compare with the model, each time with a timer of another name."""
+    """Compare the timer with the model, each time under another timer name."""
     names = count()
     machine = timer_machine(lambda: open_timer(url, name=f"{name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))

@@ -1,4 +1,4 @@
-"""What the timer on APScheduler lives through: two claimants, killed ones, schedulers of the library's own."""
+"""The APScheduler timer with two claiming processes, with killed ones, and with schedulers of the library's own."""
 
 import os
 import pickle
@@ -21,11 +21,14 @@ from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from lapse import Claim, ConfigError, Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
+from lapse.engine.deadline import from_milliseconds
 from lapse.testing.conformance import LONG, ODD_KEYS, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer, RedisServer
 from lapse.timers.apscheduler import single_claimer
+from lapse.timers.apscheduler.generation import read_record
 from lapse.timers.apscheduler.job import now, read
-from lapse.timers.apscheduler.sql import SqlJobs
+from lapse.timers.apscheduler.sql import SqlStores
+from lapse.timers.apscheduler.stores import Store, Transfer
 from lapse.timers.apscheduler.timer import ApschedulerTimer
 
 CLAIMANT = """
@@ -42,14 +45,14 @@ with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
 
 @pytest.fixture(scope="module")
 def one_redis() -> Iterator[RedisServer]:
-    """Start one Redis, where it does not matter which."""
+    """Start one Redis, of any version."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture(params=["redis", "postgresql", "sqlite"])
 def url(request: pytest.FixtureRequest, one_redis: RedisServer, sql_url: Callable[[str], str]) -> str:
-    """Address each kind of store."""
+    """Return a URL of each kind of store."""
     return "apscheduler+" + (one_redis.url if request.param == "redis" else sql_url(request.param))
 
 
@@ -63,7 +66,7 @@ def timer(url: str, timer_name: str) -> Iterator[ApschedulerTimer]:
 
 @contextmanager
 def claimant(url: str, name: str, *, lease: float = 10.0) -> Iterator[subprocess.Popen[str]]:
-    """Start another process that claims all there is, holds it and goes on claiming."""
+    """Start another process that claims all due deadlines, keeps them and goes on claiming."""
     command = [sys.executable, "-c", CLAIMANT, url, name, str(lease)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -72,14 +75,14 @@ def claimant(url: str, name: str, *, lease: float = 10.0) -> Iterator[subprocess
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> list[str]:
-    """Read the keys that it claimed."""
+def claimed_keys(process: subprocess.Popen[str]) -> list[str]:
+    """Return the keys that the process has claimed."""
     assert process.stdout
     return process.stdout.readline().split()
 
 
 def freeze(process: subprocess.Popen[str], timer: Timer) -> None:
-    """Stop it between two of its transactions: within one it would hold the locks of an SQLite file for ever."""
+    """Stop the process between two transactions: inside one it would hold the locks of an SQLite file for ever."""
     while True:
         os.kill(process.pid, signal.SIGSTOP)
         try:
@@ -91,22 +94,22 @@ def freeze(process: subprocess.Popen[str], timer: Timer) -> None:
 
 
 def claim_patiently(timer: Timer) -> list[Claim]:
-    """Claim until something comes, for as long as a dead claimant's seat and lease may last, and longer."""
+    """Claim until there are claims, for longer than a dead process keeps its ownership and its leases."""
     for _ in range(60):
         if claims := timer.claim(wait=timedelta(seconds=1)):
             assert all(claim.late_by >= timedelta(0) for claim in claims)
             return claims
-    raise AssertionError("nothing came")
+    raise AssertionError("nothing was claimed")
 
 
-def library_store(timer: ApschedulerTimer, place: str = "pending") -> BaseJobStore:
-    """Open what the timer has stored as a program of the library's own would."""
-    jobs = timer._jobs
-    if isinstance(jobs, SqlJobs):
-        engine = jobs._dialect.engine
-        return SQLAlchemyJobStore(engine=engine, tablename=f"lapse_{place}_{timer.name}")
-    pool = jobs._client.connection_pool  # type: ignore[attr-defined] # the other is the one on Redis
-    prefix = f"lapse:apscheduler:{{{timer.name}}}:{place}"
+def library_store(timer: ApschedulerTimer, store: str = "pending") -> BaseJobStore:
+    """Open a store of the timer as a program that uses the library alone would."""
+    stores = timer._stores
+    if isinstance(stores, SqlStores):
+        engine = stores._dialect.engine
+        return SQLAlchemyJobStore(engine=engine, tablename=f"lapse_{store}_{timer.name}")
+    pool = stores._client.connection_pool  # type: ignore[attr-defined] # the other class is RedisStores
+    prefix = f"lapse:apscheduler:{{{timer.name}}}:{store}"
     return RedisJobStore(jobs_key=prefix, run_times_key=f"{prefix}_times", connection_pool=pool)
 
 
@@ -114,10 +117,10 @@ def library_store(timer: ApschedulerTimer, place: str = "pending") -> BaseJobSto
 
 
 def test_a_second_claimant_is_refused(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
-    """While one process claims, another is told which one; it may still arm, disarm and count."""
+    """While one process claims, another is refused with its name; it may still arm, disarm and count."""
     timer.arm([Deadline("1", ago(1))])
     with claimant(url, timer_name) as first:
-        assert said(first) == ["1"]
+        assert claimed_keys(first) == ["1"]
         with pytest.raises(TimerRefused, match=f"process {first.pid} on .* claims from this timer"):
             claim_patiently(timer)
         timer.arm([Deadline("2", ahead(LONG)), Deadline("3", ahead(LONG))])
@@ -128,25 +131,25 @@ def test_a_second_claimant_is_refused(timer: ApschedulerTimer, url: str, timer_n
         assert first.poll() is None
 
 
-def test_a_clock_that_is_ahead_takes_no_seat(
+def test_a_clock_that_is_ahead_does_not_take_over(
     timer: ApschedulerTimer, url: str, timer_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the clock of a second host the first one's time is long over; that it renews its seat shows that it lives."""
+    """By a second host's clock the first process's time is long over, but its renewals show that it lives."""
     timer.arm([Deadline("1", ago(1))])
     with claimant(url, timer_name) as first:
-        assert said(first) == ["1"]
+        assert claimed_keys(first) == ["1"]
         monkeypatch.setattr(single_claimer, "now", lambda: now() + 3_600_000)
         with pytest.raises(TimerRefused, match=f"process {first.pid} on"):
             claim_patiently(timer)
         assert first.poll() is None
 
 
-def test_a_killed_claimant_is_succeeded(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
-    """What it held is handed out once its lease is over, to the process that takes its seat, under a later token."""
+def test_a_killed_process_is_succeeded(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
+    """The process that takes over claims the killed one's deadlines once their leases are over, as second attempts."""
     timer.arm([Deadline("1", ago(1))])
     with claimant(url, timer_name, lease=2) as first:
         armed_at = datetime.now(UTC)
-        assert said(first) == ["1"]
+        assert claimed_keys(first) == ["1"]
         first.kill()
         first.wait()
     (again,) = claim_patiently(timer)
@@ -154,11 +157,11 @@ def test_a_killed_claimant_is_succeeded(timer: ApschedulerTimer, url: str, timer
     assert again.claimed_at >= armed_at + timedelta(seconds=2)
 
 
-def test_a_frozen_claimant_comes_back_and_is_refused(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
-    """It lost its seat while it was stopped: its next claim fails, and takes nothing from its successor."""
+def test_a_frozen_process_comes_back_and_is_refused(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
+    """It lost ownership while it was stopped: its next claim fails, and takes nothing from its successor."""
     timer.arm([Deadline("1", ago(1))])
     with claimant(url, timer_name, lease=2) as first:
-        assert said(first) == ["1"]
+        assert claimed_keys(first) == ["1"]
         freeze(first, timer)
         (claim,) = claim_patiently(timer)
         os.kill(first.pid, signal.SIGCONT)
@@ -170,33 +173,33 @@ def test_a_frozen_claimant_comes_back_and_is_refused(timer: ApschedulerTimer, ur
     assert timer.settle([claim]) == 1
 
 
-def test_a_closed_timer_leaves_its_seat_at_once(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
-    """A worker that stops in good order keeps its successor waiting for nothing."""
+def test_a_closed_timer_releases_ownership_at_once(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
+    """The successor of a worker that stops in good order does not wait."""
     with open_timer(url, name=timer_name) as first:
         first.arm([Deadline("1", ago(1))])
         (claim,) = first.claim()
         first.settle([claim])
-    state, record = single_claimer.look(timer._jobs)
+    state, record = read_record(timer._stores)
     assert record is not None
     assert record.owner == ""
     timer.arm([Deadline("2", ago(1))])
     with claimant(url, timer_name) as other:
-        assert said(other) == ["2"]
-        after, _ = single_claimer.look(timer._jobs)
+        assert claimed_keys(other) == ["2"]
+        after, _ = read_record(timer._stores)
         assert after != state
 
 
-def test_a_claim_that_holds_long_keeps_the_seat(timer: ApschedulerTimer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renewing the leases of a long batch renews the seat as well, although no claim goes on."""
+def test_renewing_leases_renews_ownership(timer: ApschedulerTimer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renewing the leases of a long batch renews ownership as well, although no claim goes on."""
     monkeypatch.setattr(single_claimer, "RENEW_AFTER", 0.01)
     timer.arm([Deadline("1", ago(1))])
     claims = timer.claim(lease=LONG)
-    _, before = single_claimer.look(timer._jobs)
-    wait_until(lambda: bool(timer.renew(claims)) and single_claimer.look(timer._jobs)[1] != before)
+    _, before = read_record(timer._stores)
+    wait_until(lambda: bool(timer.renew(claims)) and read_record(timer._stores)[1] != before)
 
 
-def test_who_reads_the_file_keeps_nobody_from_arming(tmp_path: Path, timer_name: str) -> None:
-    """The orders may be in the same SQLite file, and are read one after the other while they are armed."""
+def test_a_reader_of_the_file_does_not_block_arming(tmp_path: Path, timer_name: str) -> None:
+    """Orders in the same SQLite file are read one after the other while they are armed."""
     file = tmp_path / "shop.db"
     with closing(sqlite3.connect(file)) as shop, open_timer(f"apscheduler+sqlite:///{file}", name=timer_name) as timer:
         shop.execute("CREATE TABLE orders (code TEXT)")
@@ -208,8 +211,8 @@ def test_who_reads_the_file_keeps_nobody_from_arming(tmp_path: Path, timer_name:
         assert timer.stats().pending == 10
 
 
-def test_a_forked_process_is_another_one(timer: ApschedulerTimer) -> None:
-    """A child with its parent's handle arms, and disturbs none of its parent's connections."""
+def test_a_forked_process_has_its_own_connections(timer: ApschedulerTimer) -> None:
+    """A child arms with its parent's handle, and disturbs none of its parent's connections."""
     timer.arm([Deadline("1", ahead(LONG))])
     child = os.fork()
     if not child:
@@ -222,8 +225,8 @@ def test_a_forked_process_is_another_one(timer: ApschedulerTimer) -> None:
     assert timer.stats().pending == 2
 
 
-def test_what_is_disarmed_while_it_is_claimed_stays_away(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
-    """A claim that read a job before it was disarmed does not bring it back."""
+def test_a_deadline_disarmed_during_a_claim_stays_disarmed(timer: ApschedulerTimer, url: str, timer_name: str) -> None:
+    """A claim that read a job before it was disarmed does not write the job again."""
     keys = [str(number) for number in range(1000)]
     timer.arm([Deadline(key, ago(5)) for key in keys])
 
@@ -245,7 +248,7 @@ def test_what_is_disarmed_while_it_is_claimed_stays_away(timer: ApschedulerTimer
 
 
 def test_a_late_restart_drops_nothing(url: str, timer_name: str) -> None:
-    """Jobs that came due while nobody ran are all handed out, however late: the library's grace time drops none."""
+    """Jobs that became due while no process ran are all claimed, however late: no grace time drops them."""
     with open_timer(url, name=timer_name) as before:
         before.arm([Deadline(str(number), ago(3600)) for number in range(100)])
     with open_timer(url, name=timer_name) as after:
@@ -254,8 +257,8 @@ def test_a_late_restart_drops_nothing(url: str, timer_name: str) -> None:
         assert all(claim.late_by >= timedelta(hours=1) for claim in claims)
 
 
-def test_a_scheduler_of_the_librarys_own_takes_nothing_away(timer: ApschedulerTimer) -> None:
-    """It runs the jobs, each says that it is Lapse's, and all of them are still there for Lapse's worker."""
+def test_a_scheduler_of_the_librarys_own_removes_nothing(timer: ApschedulerTimer) -> None:
+    """It runs the jobs, each raises an error that names Lapse, and all of them stay for Lapse's worker."""
     timer.arm([Deadline("late", ago(60)), Deadline("soon", ahead(timedelta(milliseconds=300)))])
     timer.generation()  # the record is a job as well
     errors: list[str] = []
@@ -265,7 +268,7 @@ def test_a_scheduler_of_the_librarys_own_takes_nothing_away(timer: ApschedulerTi
     scheduler.add_jobstore(store)
     scheduler.start()
     wait_until(lambda: len(errors) >= 2)
-    store.shutdown = lambda: None  # its connections are the timer's
+    store.shutdown = lambda: None  # the timer owns its connections
     scheduler.shutdown()
     assert all("deadline of Lapse" in error for error in errors)
     assert timer.stats().pending == 2
@@ -275,8 +278,8 @@ def test_a_scheduler_of_the_librarys_own_takes_nothing_away(timer: ApschedulerTi
     assert sorted(keys_of(claimed)) == ["late", "soon"]
 
 
-def test_one_job_per_order_is_what_the_library_sees(timer: ApschedulerTimer) -> None:
-    """The job's id is the order's key, its next run the deadline; what is buried is in a store of its own."""
+def test_the_library_sees_one_job_per_order(timer: ApschedulerTimer) -> None:
+    """The job's id is the order's key, its next run the deadline. Buried jobs are in a store of their own."""
     due_at = ahead(LONG).replace(microsecond=5000)
     timer.arm([Deadline("1001", due_at), Deadline("1002", ago(5))])
     (claim,) = timer.claim()
@@ -288,8 +291,8 @@ def test_one_job_per_order_is_what_the_library_sees(timer: ApschedulerTimer) -> 
     assert (buried.id, buried.next_run_time, buried.kwargs["reason"]) == ("1002", None, "bad")
 
 
-def test_keys_that_no_job_can_have(timer: ApschedulerTimer) -> None:
-    """Keys that are too long for an id, or look like one of ours, are orders like any other."""
+def test_keys_that_no_job_id_can_have(timer: ApschedulerTimer) -> None:
+    """Keys that are too long for an id, or look like an id of Lapse, work like any other."""
     keys = [*ODD_KEYS, "y" * 191, "y" * 192, "订" * 170, "lapse:claimant", "lapse:"]
     timer.arm([Deadline(key, ago(5)) for key in keys])
     claims = timer.claim()
@@ -302,7 +305,7 @@ def test_keys_that_no_job_can_have(timer: ApschedulerTimer) -> None:
     "names", [("Orders", "orders", "ORDERS"), ("a.b", "a-b", "a_b"), ("n" * 100, "n" * 99, "n" * 40)]
 )
 def test_timers_of_different_names_do_not_meet(url: str, timer_name: str, names: tuple[str, ...]) -> None:
-    """Whatever a table can be called."""
+    """Also where the names differ only in characters that a table name cannot contain."""
     own = [(name + timer_name)[:100] if len(name) < 50 else name[len(timer_name) :] + timer_name for name in names]
     for name in own:
         with open_timer(url, name=name) as timer:
@@ -312,33 +315,33 @@ def test_timers_of_different_names_do_not_meet(url: str, timer_name: str, names:
             assert timer.stats().pending == 1
 
 
-# --- the memory, and what can be wrong with it ---
+# --- the generation, and damaged or missing stores ---
 
 
 def test_an_emptied_store_is_another_generation(timer: ApschedulerTimer) -> None:
-    """Whoever deletes the jobs changes the memory's name, and tokens go on rising."""
+    """Deleting the jobs changes the generation, and tokens go on rising."""
     timer.arm([Deadline("1", ago(1))])
     (before,) = timer.claim()
     first = timer.generation()
-    for place in ("pending", "claimed", "buried"):
-        library_store(timer, place).remove_all_jobs()
+    for store in ("pending", "claimed", "buried"):
+        library_store(timer, store).remove_all_jobs()
     assert timer.generation() != first
     timer.arm([Deadline("1", ago(1))])
-    wait_until(lambda: single_claimer.look(timer._jobs)[1] is not None)
+    wait_until(lambda: read_record(timer._stores)[1] is not None)
     with closing(open_timer_again(timer)) as again:
         (after,) = again.claim(wait=timedelta(seconds=30))
     assert after.token > before.token
 
 
 def open_timer_again(timer: ApschedulerTimer) -> Timer:
-    """Give another claimant's handle, as after a restart of the process."""
-    single_claimer._seats.clear()
-    timer._seat = single_claimer.seat_at(timer._jobs.address)
+    """Return the handle as it is after a restart of the process: with another claimer."""
+    single_claimer._claimers.clear()
+    timer._claimer = single_claimer.claimer_of(timer._stores.address)
     return timer
 
 
 def test_dropped_tables_come_back(postgres: PostgresServer, timer_name: str) -> None:
-    """A call that meets no table is worth repeating, and the next one makes it."""
+    """A call that finds no table raises TimerUnavailable, and the next call creates the table."""
     with open_timer(f"apscheduler+{postgres.url}", name=timer_name) as timer:
         timer.arm([Deadline("1", ago(1))])
         with psycopg.connect(postgres.url, autocommit=True) as admin:
@@ -349,7 +352,7 @@ def test_dropped_tables_come_back(postgres: PostgresServer, timer_name: str) -> 
 
 
 def test_many_open_an_empty_database_at_once(tmp_path: Path, postgres: PostgresServer, timer_name: str) -> None:
-    """The tables are made once, whoever comes first."""
+    """The tables are created once, by the first process."""
     for url in (f"sqlite:///{tmp_path}/fresh.db", postgres.url):
 
         def arm(url: str = url) -> None:
@@ -369,7 +372,7 @@ class Explosive:
 
 
 def test_a_job_that_would_run_code_is_refused() -> None:
-    """Only plain values come out of a store; a foreign job, or half a one, is said to be such."""
+    """Only plain values are read from a store; a foreign or damaged job is refused."""
     with pytest.raises(TimerRefused, match=r"posix\.system"):
         read(pickle.dumps({"func": Explosive()}))
     for state in (b"", b"garbage", pickle.dumps({"func": "shop.mail:remind", "id": "1"}), pickle.dumps([])):
@@ -377,8 +380,31 @@ def test_a_job_that_would_run_code_is_refused() -> None:
             read(state)
 
 
+STORED_EARLIER = (
+    b"\x80\x05\x95\x9b\x01\x00\x00\x00\x00\x00\x00}\x94(\x8c\x07version\x94K\x01\x8c\x02id\x94\x8c\x041001\x94"
+    b"\x8c\x04func\x94\x8c$lapse.timers.jobs.job:lapse_deadline\x94\x8c\x07trigger\x94\x8c\x15lapse.timers.jobs.j"
+    b"ob\x94\x8c\x0cUntilSettled\x94\x93\x94)\x81\x94N}\x94\x8c\x06due_at\x94\x8c\x08datetime\x94\x8c\x08datetime"
+    b"\x94\x93\x94C\n\x07\xe7\x0b\x0e\x16\r\x14\x00\x00\x00\x94h\r\x8c\x08timezone\x94\x93\x94h\r\x8c\ttimedelta"
+    b"\x94\x93\x94K\x00K\x00K\x00\x87\x94R\x94\x85\x94R\x94\x86\x94R\x94s\x86\x94b\x8c\x08executor\x94\x8c\x07def"
+    b"ault\x94\x8c\x04args\x94h\x03\x85\x94\x8c\x06kwargs\x94}\x94(\x8c\x07attempt\x94K\x02\x8c\x05token\x94K\x07"
+    b"u\x8c\x04name\x94\x8c\x0elapse deadline\x94\x8c\x12misfire_grace_time\x94N\x8c\x08coalesce\x94\x88\x8c\rmax"
+    b"_instances\x94K\x01\x8c\rnext_run_time\x94h\x0fC\n\x07\xe7\x0b\x0e\x16\r\x14\x00\x00\x00\x94h\x18\x86\x94R"
+    b"\x94u."
+)
+"""The job of order 1001 as it was stored when its modules were in `lapse.timers.jobs`: claimed twice, due in 2023."""
+
+
+def test_a_job_that_an_earlier_version_stored_is_claimed(timer: ApschedulerTimer) -> None:
+    """A job names the modules of its function and its trigger: their earlier names are read as well."""
+    due = 1_700_000_000_000
+    timer._stores.transfer([Transfer("1001", Store.NONE, b"", Store.PENDING, STORED_EARLIER, due)])
+    (claim,) = timer.claim()
+    assert (claim.key, claim.due_at, claim.attempt) == ("1001", from_milliseconds(due), 3)
+    assert timer.settle([claim]) == 1
+
+
 def test_unreachable_is_not_refused(tmp_path: Path, postgres: PostgresServer) -> None:
-    """No server is unavailable; no such database, no right and no folder to write to are final."""
+    """A missing server is unavailable; a missing database, right or folder is refused."""
     for url in ("redis://127.0.0.1:1/0", f"postgresql:///x?host={tmp_path}"):
         with open_timer(f"apscheduler+{url}", name="orders") as timer, pytest.raises(TimerUnavailable):
             timer.stats()
@@ -388,8 +414,8 @@ def test_unreachable_is_not_refused(tmp_path: Path, postgres: PostgresServer) ->
             timer.stats()
 
 
-def test_a_role_without_rights_is_told_so(postgres: PostgresServer, timer_name: str) -> None:
-    """It learns what to grant."""
+def test_a_role_without_rights_is_refused(postgres: PostgresServer, timer_name: str) -> None:
+    """The message says what to grant."""
     with psycopg.connect(postgres.url, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {timer_name} LOGIN".encode())
     stranger = postgres.url.replace("postgres@", f"{timer_name}@")
@@ -397,7 +423,7 @@ def test_a_role_without_rights_is_told_so(postgres: PostgresServer, timer_name: 
         timer.stats()
 
 
-def test_a_restarted_server_fails_no_sale(timer_name: str) -> None:
+def test_after_a_restart_of_the_server_no_sale_fails(timer_name: str) -> None:
     """A pooled connection that died with the server is replaced before it is used."""
     with PostgresServer() as server, open_timer(f"apscheduler+{server.url}", name=timer_name) as timer:
         timer.arm([Deadline("1", ahead(LONG))])
@@ -410,7 +436,7 @@ def test_a_restarted_server_fails_no_sale(timer_name: str) -> None:
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "redis:///0", "postgresql://localhost:port/x"])
 def test_odd_urls_are_refused(url: str) -> None:
-    """What would be misunderstood is said before anything is opened."""
+    """ConfigError is raised before anything is opened."""
     with pytest.raises(ConfigError):
         open_timer(f"apscheduler+{url}", name="orders")
 

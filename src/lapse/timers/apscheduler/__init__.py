@@ -1,1 +1,1 @@
-"""What the timer on the job stores of APScheduler is made of."""
+"""The APScheduler mechanism: `timer.py` is the timer, the other files are its parts."""

@@ -1,62 +1,96 @@
-"""Claiming: jobs that are due move from one job store to the other, under a lease."""
+"""Claims due jobs under a lease, and changes jobs that are claimed or buried."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import FRESH_SHARE
-from lapse.timers.apscheduler.job import Entry, after, entry, job_id, moment, now
-from lapse.timers.apscheduler.stores import MOST_MOVES, Jobs, Place, parts
+from lapse.timers.apscheduler.job import Entry, after, entry_in, job_id, moment, now
+from lapse.timers.apscheduler.stores import MOST_TRANSFERS, JobStores, Store, Transfer, parts
 
 
-def end_leases(jobs: Jobs) -> None:
-    """Give back what is claimed beyond its lease, as old as it was."""
+def end_leases(stores: JobStores) -> None:
+    """Make jobs whose lease has ended pending again, with their old deadline."""
     moved = {""}
     while moved:
         at = now()
-        found = [(entry(state), state) for state in jobs.due(Place.CLAIMED, at, MOST_MOVES)]
-        moved = jobs.move(
+        found = [(entry_in(state), state) for state in stores.due(Store.CLAIMED, at, MOST_TRANSFERS)]
+        moved = stores.transfer(
             [
-                replace(one, run_at=one.due, token=0).move(Place.CLAIMED, state, Place.PENDING)
-                for one, state in found
-                if one.run_at is not None and one.run_at <= at
+                replace(job, run_at=job.due, token=0).transfer(Store.CLAIMED, state, Store.PENDING)
+                for job, state in found
+                if job.run_at is not None and job.run_at <= at
             ]
         )
 
 
-def claim_due(jobs: Jobs, limit: int, token: int, lease: timedelta) -> list[Claim]:
-    """Claim up to `limit` of what is due; fewer where others arm or disarm them this very moment."""
+def claim_due(stores: JobStores, limit: int, token: int, lease: timedelta) -> list[Claim]:
+    """Return claims on up to `limit` due jobs; fewer where other processes arm or disarm them at the same moment."""
     claims: list[Claim] = []
-    for part in parts(_oldest(jobs, limit)):
+    for part in parts(_oldest(stores, limit)):
         at, end = now(), after(lease)
-        moves = [
-            replace(one, run_at=end, attempt=one.attempt + 1, token=token).move(Place.PENDING, state, Place.CLAIMED)
-            for one, state in part
-            if one.run_at is not None and one.run_at <= at  # the index may be older than the job
+        transfers = [
+            replace(job, run_at=end, attempt=job.attempt + 1, token=token).transfer(Store.PENDING, state, Store.CLAIMED)
+            for job, state in part
+            if job.run_at is not None and job.run_at <= at  # the index may be older than the job
         ]
         try:
-            moved = jobs.move(moves)
+            moved = stores.transfer(transfers)
         except TimerUnavailable:
             if not claims:
                 raise
-            break  # what was claimed before is held: its lease runs
+            break  # the claims of earlier parts are held: their leases run
         claims += [
-            Claim(one.key, moment(one.due), one.attempt + 1, token, moment(at), moment(end))
-            for one, _ in part
-            if job_id(one.key) in moved
+            Claim(job.key, moment(job.due), job.attempt + 1, token, moment(at), moment(end))
+            for job, _ in part
+            if job_id(job.key) in moved
         ]
     return claims
 
 
-def _oldest(jobs: Jobs, limit: int) -> Iterable[tuple[Entry, bytes]]:
-    """Read what is due, oldest first; of a backlog a part from its young end."""
+def change_held(
+    stores: JobStores, claims: Sequence[Claim], transfer_of: Callable[[Entry, bytes], Transfer]
+) -> set[tuple[str, int]]:
+    """Transfer the jobs of those claims that are still held. Return the keys of these claims with their tokens."""
+    tokens = {(job_id(claim.key), claim.token) for claim in claims}
+
+    def if_held(found: Entry, state: bytes) -> Transfer | None:
+        held = (job_id(found.key), found.token) in tokens and found.run_at is not None and found.run_at > now()
+        return transfer_of(found, state) if held else None
+
+    changed: set[tuple[str, int]] = set()
+    for part in parts(dict.fromkeys(name for name, _ in tokens)):
+        changed |= {(entry.key, entry.token) for entry in change(stores, Store.CLAIMED, part, if_held)}
+    return changed
+
+
+def change(
+    stores: JobStores, store: Store, job_ids: Sequence[str], transfer_of: Callable[[Entry, bytes], Transfer | None]
+) -> list[Entry]:
+    """Transfer each job as `transfer_of` says, where it returns a transfer. Return the entries from before.
+
+    A job that another process changes between the reading and the transfer is read again.
+    """
+    changed: list[Entry] = []
+    while job_ids:
+        found = {name: (entry_in(state), state) for name, state in stores.find(store, job_ids).items()}
+        wanted = [transfer_of(entry, state) for entry, state in found.values()]
+        transfers = [transfer for transfer in wanted if transfer is not None]
+        moved = stores.transfer(transfers)
+        changed += [found[name][0] for name in moved]
+        job_ids = [transfer.job_id for transfer in transfers if transfer.job_id not in moved]
+    return changed
+
+
+def _oldest(stores: JobStores, limit: int) -> Iterable[tuple[Entry, bytes]]:
+    """Return due jobs, the oldest first; where there are more than `limit`, the last part of them are the newest."""
     at = now()
-    found = jobs.due(Place.PENDING, at, limit + 1)
+    found = stores.due(Store.PENDING, at, limit + 1)
     if len(found) > limit:
-        young = limit // FRESH_SHARE
-        newest = jobs.due(Place.PENDING, at, young, newest=True) if young else []
-        found = [*found[: limit - young], *reversed(newest)]
-    read = [(entry(state), state) for state in found]
-    return {one.key: (one, state) for one, state in read}.values()  # one may have moved between the two reads
+        fresh = limit // FRESH_SHARE
+        newest = stores.due(Store.PENDING, at, fresh, newest=True) if fresh else []
+        found = [*found[: limit - fresh], *reversed(newest)]
+    read = [(entry_in(state), state) for state in found]
+    return {job.key: (job, state) for job, state in read}.values()  # a job may have changed between the two reads

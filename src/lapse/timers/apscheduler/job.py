@@ -1,7 +1,7 @@
 """A deadline as a job of APScheduler 3.
 
-What is stored is the library's own form: a pickled dictionary of the job's fields. Whatever else was pickled into a
-store is not unpickled here: only times, text and numbers come out of a job.
+The stored form is the library's own: a pickled dictionary of the job's fields. Unpickling runs no code of a store: only
+times, text and numbers are read out of a job, and every other type is refused.
 """
 
 import pickle
@@ -21,22 +21,25 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, MILLISECOND, from_milliseconds, to_milliseconds
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import LEASE
-from lapse.timers.apscheduler.stores import Move, Place
+from lapse.timers.apscheduler.stores import Store, Transfer
 
 LONGEST_ID = 191
-"""Characters of a job's id that every one of the library's job stores can take."""
+"""Characters of the longest job id that every job store of the library accepts."""
 
 OURS = "lapse:"
-"""What ids begin with that are not an order's key as it is."""
+"""The beginning of every job id that is not simply an order's key."""
 
 LAST = 253_402_300_799_999
-"""The last millisecond that a datetime can name, in the year 9999."""
+"""The last millisecond that a datetime can represent, in the year 9999."""
+
+EARLIER_MODULES = ("lapse.timers.jobs.job",)
+"""Where this module was before. Jobs name it, and those that were stored at that time are read as well."""
 
 
 class UntilSettled(BaseTrigger):  # type: ignore[misc] # the library has no types
-    """Runs at `due_at`, and every ten seconds from then on, until Lapse's worker takes the job away.
+    """Runs at `due_at`, and every ten seconds from then on, until a Lapse worker removes the job.
 
-    The library's own DateTrigger runs once: a scheduler that opens the store would take the deadline for good.
+    The library's own DateTrigger runs once: any scheduler that opens the store would remove the deadline for good.
     """
 
     __slots__ = ("due_at",)
@@ -45,7 +48,7 @@ class UntilSettled(BaseTrigger):  # type: ignore[misc] # the library has no type
         self.due_at = due_at
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Say when to run next."""
+        """Return the next run time."""
         return self.due_at if previous_fire_time is None else now + LEASE
 
     def __str__(self) -> str:
@@ -53,18 +56,18 @@ class UntilSettled(BaseTrigger):  # type: ignore[misc] # the library has no type
 
 
 def lapse_deadline(key: str, **_: object) -> NoReturn:
-    """Say that the wrong program runs this job: the function of every job, for schedulers of APScheduler's own."""
+    """Raise TimerRefused: only a scheduler of the library calls this function of every job, which is a mistake."""
     raise TimerRefused(
         f"the job of {key!r} is a deadline of Lapse and does nothing by itself: run a Lapse worker on this store, and "
-        "give this scheduler one of its own"
+        "give this scheduler a store of its own"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a job says of one deadline; times in milliseconds since 1970.
+    """The deadline in a job; times in milliseconds since 1970.
 
-    `run_at` is when it is handed out, for a claimed one when its lease ends, None for a buried one.
+    `run_at` is the earliest time of a claim. For a claimed deadline it is the end of its lease, for a buried one None.
     """
 
     key: str
@@ -76,23 +79,23 @@ class Entry:
     buried_at: int = 0
 
     def state(self) -> bytes:
-        """Write it as a job store does."""
-        known = {"attempt": self.attempt, "token": self.token, "reason": self.reason, "buried_at": self.buried_at}
+        """Return the job as a job store writes it."""
+        fields = {"attempt": self.attempt, "token": self.token, "reason": self.reason, "buried_at": self.buried_at}
         return write(
             job_id(self.key),
             self.run_at,
             trigger=UntilSettled(moment(self.due)),
             args=(self.key,),
-            kwargs={name: value for name, value in known.items() if value},
+            kwargs={name: value for name, value in fields.items() if value},
         )
 
-    def move(self, source: Place, expected: bytes, target: Place) -> Move:
-        """Put it as it is now where something of it was."""
-        return Move(job_id(self.key), source, expected, target, self.state(), self.run_at)
+    def transfer(self, source: Store, expected: bytes, target: Store) -> Transfer:
+        """Return the transfer that replaces the job's `expected` state in `source` by this entry in `target`."""
+        return Transfer(job_id(self.key), source, expected, target, self.state(), self.run_at)
 
 
-def entry(state: bytes) -> Entry:
-    """Read what a job store has. Raises TimerRefused for a job that is none of ours."""
+def entry_in(state: bytes) -> Entry:
+    """Return the deadline in a stored job. Raises TimerRefused for a job that Lapse did not write."""
     job = read(state)
     run_at = job["next_run_time"]
     return Entry(
@@ -104,43 +107,43 @@ def entry(state: bytes) -> Entry:
 
 
 def job_id(key: str) -> str:
-    """Name the order's job: by its key, or by the key's digest where a job store could not take the key."""
+    """Return the id of an order's job: its key, or the key's digest where a job store cannot take the key."""
     if len(key) <= LONGEST_ID and not key.startswith(OURS):
         return key
     return OURS + sha256(key.encode()).hexdigest()
 
 
 def moment(milliseconds: int) -> datetime:
-    """Turn milliseconds since 1970 into a datetime, the last that there is at most."""
+    """Return milliseconds since 1970 as a datetime, at most the last that there is."""
     return from_milliseconds(min(milliseconds, LAST))
 
 
 def timestamp(milliseconds: int) -> float:
-    """Turn milliseconds since 1970 into what job stores compare: seconds, by the library's own reckoning."""
+    """Return milliseconds since 1970 as job stores compare them: in seconds, computed by the library."""
     return float(datetime_to_utc_timestamp(moment(milliseconds)))
 
 
 def now() -> int:
-    """The host's clock, in milliseconds since 1970, rounded down."""
+    """Return the host's time, in milliseconds since 1970, rounded down."""
     return (SYSTEM_CLOCK.now() - EPOCH) // MILLISECOND
 
 
 def after(delay: timedelta) -> int:
-    """So long after now, in milliseconds since 1970, rounded up."""
+    """Return the time so long after now, in milliseconds since 1970, rounded up."""
     return min(now() - (-delay // MILLISECOND), LAST)
 
 
 def write(job: str, run_at: int | None, **fields: object) -> bytes:
-    """Write a job of this id and these fields as a job store does."""
+    """Return a job with this id and these fields as a job store writes it."""
     next_run_time = None if run_at is None else moment(run_at)
     return pickle.dumps({**_template(), "id": job, "next_run_time": next_run_time, **fields}, PROTOCOL)
 
 
 def read(state: bytes) -> Mapping[str, Any]:
-    """Read the fields of a job. Raises TimerRefused for one that is none of ours."""
+    """Return the fields of a job. Raises TimerRefused for a job that Lapse did not write."""
     try:
         job = _Reader(BytesIO(state)).load()
-        if job["func"] != _template()["func"]:
+        if job["func"] not in _functions():
             raise TimerRefused(f"the job {job['id']!r} runs {job['func']}: this store must have Lapse's jobs only")
         return dict(job)
     except (pickle.UnpicklingError, ArithmeticError, LookupError, AttributeError, ImportError, ValueError) as error:
@@ -150,26 +153,34 @@ def read(state: bytes) -> Mapping[str, Any]:
 
 
 PROTOCOL = 5
-"""Every Python that is supported can read it."""
+"""Every Python version that Lapse supports can read this pickle protocol."""
 
-_HARMLESS = {(kind.__module__, kind.__name__): kind for kind in (datetime, timedelta, UntilSettled)} | {
+_ALLOWED = {(kind.__module__, kind.__name__): kind for kind in (datetime, timedelta, UntilSettled)} | {
     (zone.__module__, zone.__name__): zone for zone in (type(from_milliseconds(0).tzinfo),)
 }
+_ALLOWED |= {(module, UntilSettled.__name__): UntilSettled for module in EARLIER_MODULES}
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickles plain values and times; a call of anything else, which could run code, is refused."""
+    """Unpickles plain values and times. A call of anything else could run code, and is refused."""
 
     def find_class(self, module: str, name: str) -> type:
-        """Allow what our jobs are made of."""
-        if (module, name) not in _HARMLESS:
+        """Return a type that Lapse's jobs are made of."""
+        if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it holds a {module}.{name}")
-        return _HARMLESS[module, name]
+        return _ALLOWED[module, name]
+
+
+@cache
+def _functions() -> frozenset[str]:
+    """Return the function of every job, under its present name and under earlier ones."""
+    name = lapse_deadline.__name__
+    return frozenset({_template()["func"], *(f"{module}:{name}" for module in EARLIER_MODULES)})
 
 
 @cache
 def _template() -> dict[str, Any]:
-    """All fields of a job, as this version of the library writes them."""
+    """Return all fields of a job, as the installed version of the library writes them."""
     job = Job(
         None,
         id=OURS,
@@ -179,7 +190,7 @@ def _template() -> dict[str, Any]:
         name="lapse deadline",
         trigger=UntilSettled(from_milliseconds(0)),
         executor="default",
-        misfire_grace_time=None,  # the default of a second makes a restarted scheduler drop what is late
+        misfire_grace_time=None,  # with the default of a second, a restarted scheduler drops late jobs
         coalesce=True,
         max_instances=1,
     )

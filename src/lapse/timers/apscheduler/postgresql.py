@@ -11,25 +11,25 @@ from sqlalchemy.exc import DBAPIError
 
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import Finding
-from lapse.timers.apscheduler.sql import Dialect, SqlJobs, reraised
+from lapse.timers.apscheduler.sql import Dialect, SqlStores, reraised
 from lapse.timers.sql.postgresql_server import connect, conninfo, translated
 
 
-def open_jobs(url: str, *, name: str) -> SqlJobs:
-    """Open by URL, in the form that libpq takes."""
+def open_stores(url: str, *, name: str) -> SqlStores:
+    """Return the job stores of a timer, at a URL in the form that libpq takes."""
     address = conninfo(url)
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(address),
         isolation_level="AUTOCOMMIT",
         max_overflow=-1,
-        pool_pre_ping=True,  # a server that was restarted fails no sale
+        pool_pre_ping=True,  # after a restart of the server, no sale fails
     )
-    # Whoever writes to a timer's tables does so alone. With row locks, to arm what is claimed and to release it would
-    # wait for each other.
+    # One writer at a time for the tables of a timer. With row locks, one process that arms a claimed job and another
+    # that releases the same job would deadlock.
     number = int.from_bytes(sha256(f"lapse apscheduler {name}".encode()).digest()[:8], signed=True)
     where = conninfo_to_dict(address)
-    return SqlJobs(
+    return SqlStores(
         Dialect(
             address=f"postgresql {where.get('host')}:{where.get('port')}/{where.get('dbname')}",
             engine=engine,
@@ -50,8 +50,8 @@ def _translated() -> Iterator[None]:
         if isinstance(error.orig, InsufficientPrivilege):
             why = str(error.orig).partition("\n")[0]
             raise TimerRefused(
-                f"{why}: let the role create the job stores' tables (GRANT CREATE ON SCHEMA), or let another make them "
-                "and grant SELECT, INSERT, DELETE on lapse_pending_…, lapse_claimed_… and lapse_buried_…"
+                f"{why}: let the role create the job stores' tables (GRANT CREATE ON SCHEMA), or create them by "
+                "another role and grant SELECT, INSERT, DELETE on lapse_pending_…, lapse_claimed_… and lapse_buried_…"
             ) from error
         raise reraised(error.orig, translated()) from error
 
@@ -62,6 +62,6 @@ def _findings(connection: Connection) -> Iterator[Finding]:
     ).one()
     yield Finding(fit=True, text=f"PostgreSQL {version}")
     if fsync == "off":
-        yield Finding(fit=False, text="fsync off: a crash of the machine can lose everything: set fsync on")
+        yield Finding(fit=False, text="fsync off: a crash of the machine can lose all jobs: set fsync on")
     else:
-        yield Finding(fit=True, text="a job that was written outlives a crash")
+        yield Finding(fit=True, text="a stored job outlives a crash")

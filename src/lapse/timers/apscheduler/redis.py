@@ -1,4 +1,4 @@
-"""The job stores of one timer in a Redis: APScheduler's RedisJobStore, three times."""
+"""The job stores of one timer in a Redis: three of APScheduler's RedisJobStore."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from apscheduler.jobstores.redis import RedisJobStore
 
 from lapse.engine.timer import Finding
 from lapse.timers.apscheduler.job import timestamp
-from lapse.timers.apscheduler.stores import STORES, Figures, Move, Place
+from lapse.timers.apscheduler.stores import STORES, Counts, Store, Transfer
 from lapse.timers.redis.address import Address
 from lapse.timers.redis.check import findings
 from lapse.timers.redis.errors import translated
@@ -17,72 +17,72 @@ from lapse.timers.redis.generation import server_generation
 from lapse.timers.redis.scripts import script
 
 
-class RedisJobs:
-    """A hash of jobs and a sorted set of run times per store.
+class RedisStores:
+    """Three job stores, each with a hash of jobs and a sorted set of run times.
 
-    The stores' own methods write one job at a time and do not compare. Moves go by a script through the client that
-    the stores have, into the keys that they have.
+    The library's own methods write one job at a time and compare nothing. So transfers use the stores' client and keys
+    directly, by a script.
     """
 
     def __init__(self, client: redis.Redis, name: str) -> None:
         self._client = client
         self._prefix = f"lapse:apscheduler:{{{name}}}:"
         self._stores = {
-            place: RedisJobStore(
-                jobs_key=self._prefix + place,
-                run_times_key=f"{self._prefix}{place}_times",
+            store: RedisJobStore(
+                jobs_key=self._prefix + store,
+                run_times_key=f"{self._prefix}{store}_times",
                 connection_pool=client.connection_pool,
             )
-            for place in STORES
+            for store in STORES
         }
         where = client.connection_pool.connection_kwargs
         server = where.get("path") or f"{where.get('host', 'localhost')}:{where.get('port', 6379)}"
         self.address = f"redis {server}/{where.get('db', 0)} {name}"
 
-    def move(self, moves: Sequence[Move]) -> set[str]:
-        """Move by one script."""
-        if not moves:
+    def transfer(self, transfers: Sequence[Transfer]) -> set[str]:
+        """Move jobs by one script. Return the ids of the moved."""
+        if not transfers:
             return set()
         args: list[bytes | str] = []
-        for move in moves:
-            run_at = "" if move.run_at is None else repr(timestamp(move.run_at))
-            args += [move.job_id, move.source, move.expected, move.target, move.state, run_at]
-        moved: list[bytes] = script("apscheduler_move").run(self._client, self._prefix, args)
+        for transfer in transfers:
+            run_at = "" if transfer.run_at is None else repr(timestamp(transfer.run_at))
+            args += [transfer.job_id, transfer.source, transfer.expected, transfer.target, transfer.state, run_at]
+        moved: list[bytes] = script("transfer", "lapse.timers.apscheduler").run(self._client, self._prefix, args)
         return {job_id.decode() for job_id in moved}
 
-    def find(self, place: Place, job_ids: Sequence[str]) -> dict[str, bytes]:
-        """Read some."""
+    def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the states of those jobs that the store has, by id."""
         if not job_ids:
             return {}
         with translated():
-            states = self._client.hmget(self._stores[place].jobs_key, list(job_ids))
+            states = self._client.hmget(self._stores[store].jobs_key, list(job_ids))
         return {job_id: state for job_id, state in zip(job_ids, _raw(states), strict=True) if state is not None}
 
     def earliest(self) -> datetime | None:
-        """Ask both stores that have times."""
+        """Return the earliest run time in the two stores that have run times."""
         with translated():
-            times = [self._stores[place].get_next_run_time() for place in (Place.PENDING, Place.CLAIMED)]
+            times = [self._stores[store].get_next_run_time() for store in (Store.PENDING, Store.CLAIMED)]
         return min((time for time in times if time is not None), default=None)
 
-    def due(self, place: Place, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
-        """Read the first or the last of those due."""
-        store = self._stores[place]
+    def due(self, store: Store, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
+        """Return the states of the oldest, or the newest, due jobs."""
+        job_store = self._stores[store]
         with translated():
             if newest:
-                ids = self._client.zrevrangebyscore(store.run_times_key, timestamp(now), "-inf", 0, limit)
+                ids = self._client.zrevrangebyscore(job_store.run_times_key, timestamp(now), "-inf", 0, limit)
             else:
-                ids = self._client.zrangebyscore(store.run_times_key, "-inf", timestamp(now), 0, limit)
-            states = self._client.hmget(store.jobs_key, _raw(ids)) if ids else []
+                ids = self._client.zrangebyscore(job_store.run_times_key, "-inf", timestamp(now), 0, limit)
+            states = self._client.hmget(job_store.jobs_key, _raw(ids)) if ids else []
         return [state for state in _raw(states) if state is not None]
 
     def buried(self) -> list[bytes]:
-        """Read all of that store."""
+        """Return the states of all buried jobs."""
         with translated():
-            return list(_raw(self._client.hvals(self._stores[Place.BURIED].jobs_key)))
+            return list(_raw(self._client.hvals(self._stores[Store.BURIED].jobs_key)))
 
-    def figures(self, now: int) -> Figures:
-        """Count in one transaction."""
-        pending, claimed, buried = (self._stores[place] for place in STORES)
+    def counts(self, now: int) -> Counts:
+        """Return the counts, by one transaction."""
+        pending, claimed, buried = (self._stores[store] for store in STORES)
         at = timestamp(now)
         with translated():
             pipeline = self._client.pipeline()
@@ -92,43 +92,43 @@ class RedisJobs:
             pipeline.hlen(buried.jobs_key)
             pipeline.zrangebyscore(pending.run_times_key, "-inf", at, 0, 1, withscores=True)
             pipeline.zrangebyscore(pending.run_times_key, f"({at!r}", "+inf", 0, 1, withscores=True)
-            total, due, held, graves, first, upcoming = pipeline.execute()
-            ended = self.due(Place.CLAIMED, now, held) if held else []
-        return Figures(
+            total, due, held, given_up, first, upcoming = pipeline.execute()
+            ended = self.due(Store.CLAIMED, now, held) if held else []
+        return Counts(
             pending=total,
             due=due,
             claimed=held,
-            buried=graves,
+            buried=given_up,
             oldest=_milliseconds(first),
             upcoming=_milliseconds(upcoming),
             ended=ended,
         )
 
-    def identity(self) -> str:
-        """Name the server's process: it may come back without its data, or with older ones."""
+    def server_generation(self) -> str:
+        """Return a name of the server's process: after a restart, Redis may have lost jobs or have older ones."""
         return server_generation(self._client)
 
     def findings(self) -> Iterable[Finding]:
-        """Look at eviction and persistence."""
+        """Return findings about eviction and persistence."""
         return findings(self._client)
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._client.close()
 
 
 def _raw(found: Any) -> Any:  # noqa: ANN401 - the library's types allow for answers that are decoded to text
-    """What the client gives, which decodes nothing."""
+    """Return the answer as it is: this client decodes nothing."""
     return found
 
 
 def _milliseconds(found: list[tuple[bytes, float]]) -> int | None:
-    """When the first of these is to run."""
+    """Return the run time of the first job found, in milliseconds since 1970; None where none was found."""
     return round(found[0][1] * 1000) if found else None
 
 
-def open_jobs(url: str, *, name: str) -> RedisJobs:
-    """Open by URL, for example redis://localhost:6379/0."""
+def open_stores(url: str, *, name: str) -> RedisStores:
+    """Return the job stores of a timer, at a URL such as redis://localhost:6379/0."""
     client = Address.parse(url, own=()).connect()
     assert isinstance(client, redis.Redis)  # noqa: S101 - the schemes know no cluster, which the library cannot use
-    return RedisJobs(client, name)
+    return RedisStores(client, name)

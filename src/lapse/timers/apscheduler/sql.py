@@ -1,4 +1,4 @@
-"""The job stores of one timer in an SQL database: APScheduler's SQLAlchemyJobStore, three times."""
+"""The job stores of one timer in an SQL database: three of APScheduler's SQLAlchemyJobStore."""
 
 import os
 import re
@@ -14,19 +14,19 @@ from sqlalchemy import Connection, Engine, Table, func, select
 from lapse.engine.errors import TimerError
 from lapse.engine.timer import Finding
 from lapse.timers.apscheduler.job import timestamp
-from lapse.timers.apscheduler.stores import STORES, Figures, Move, Place
+from lapse.timers.apscheduler.stores import STORES, Counts, Store, Transfer
 
 PLAIN = re.compile(r"[a-z0-9_]{1,40}")
-"""Names of timers that go into a table's name as they are."""
+"""Timer names that are used unchanged in a table's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """What differs between the databases.
 
-    `begin` begins a transaction that has the timer's tables to itself, `read` one that sees one moment. Both are
-    needed because the engine commits each statement by itself otherwise. `translated` turns errors into the timer's,
-    `findings` looks at the server.
+    `begin` has the statements that begin a transaction which alone may write to the timer's tables. `read` has those
+    for a transaction that reads a snapshot. Both are needed, because otherwise the engine commits each statement by
+    itself. `translated` translates errors into the package's own. `findings` examines the server.
     """
 
     address: str
@@ -37,11 +37,11 @@ class Dialect:
     findings: Callable[[Connection], Iterable[Finding]]
 
 
-class SqlJobs:
-    """A table per store.
+class SqlStores:
+    """Three job stores, each with a table.
 
-    The stores' own methods write one job in one transaction and do not compare. Moves go through the engine that the
-    stores have, into the tables that they have.
+    The library's own methods write one job per transaction and compare nothing. So transfers use the stores' engine and
+    tables directly.
     """
 
     def __init__(self, dialect: Dialect, name: str) -> None:
@@ -49,102 +49,103 @@ class SqlJobs:
         self._dialect = dialect
         self._engine = dialect.engine
         self._stores = {
-            place: SQLAlchemyJobStore(engine=dialect.engine, tablename=f"lapse_{place}_{table_part(name)}")
-            for place in STORES
+            store: SQLAlchemyJobStore(engine=dialect.engine, tablename=f"lapse_{store}_{table_part(name)}")
+            for store in STORES
         }
-        self._tables: dict[Place, Table] = {place: store.jobs_t for place, store in self._stores.items()}
+        self._tables: dict[Store, Table] = {store: job_store.jobs_t for store, job_store in self._stores.items()}
         self._process = os.getpid()
         self._ready = False
 
-    def move(self, moves: Sequence[Move]) -> set[str]:
-        """Move in one transaction: nobody else writes to these tables meanwhile."""
-        if not moves:
+    def transfer(self, transfers: Sequence[Transfer]) -> set[str]:
+        """Move jobs in one transaction, during which no one else writes to the tables. Return the ids of the moved."""
+        if not transfers:
             return set()
+        job_ids = [transfer.job_id for transfer in transfers]
         with self._transaction(self._dialect.begin) as connection:
-            held = {place: self._read(connection, place, [move.job_id for move in moves]) for place in _involved(moves)}
-            free = [move for move in moves if _is_free(move, held)]
-            for place, table in self._tables.items():
-                gone = [move.job_id for move in free if move.job_id in held.get(place, ())]
-                if gone:
-                    connection.execute(table.delete().where(table.c.id.in_(gone)))
-                come = [
+            stored = {store: self._read(connection, store, job_ids) for store in _involved(transfers)}
+            allowed = [transfer for transfer in transfers if _is_allowed(transfer, stored)]
+            for store, table in self._tables.items():
+                leaving = [transfer.job_id for transfer in allowed if transfer.job_id in stored.get(store, ())]
+                if leaving:
+                    connection.execute(table.delete().where(table.c.id.in_(leaving)))
+                arriving = [
                     {
-                        "id": move.job_id,
-                        "next_run_time": None if move.run_at is None else timestamp(move.run_at),
-                        "job_state": move.state,
+                        "id": transfer.job_id,
+                        "next_run_time": None if transfer.run_at is None else timestamp(transfer.run_at),
+                        "job_state": transfer.state,
                     }
-                    for move in free
-                    if move.target == place
+                    for transfer in allowed
+                    if transfer.target == store
                 ]
-                if come:
-                    connection.execute(table.insert(), come)
-        return {move.job_id for move in free}
+                if arriving:
+                    connection.execute(table.insert(), arriving)
+        return {transfer.job_id for transfer in allowed}
 
-    def find(self, place: Place, job_ids: Sequence[str]) -> dict[str, bytes]:
-        """Read some."""
+    def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the states of those jobs that the store has, by id."""
         if not job_ids:
             return {}
         with self._connected() as connection:
-            return self._read(connection, place, job_ids)
+            return self._read(connection, store, job_ids)
 
     def earliest(self) -> datetime | None:
-        """Ask both stores that have times."""
+        """Return the earliest run time in the two stores that have run times."""
         with self._prepared():
-            times = [self._stores[place].get_next_run_time() for place in (Place.PENDING, Place.CLAIMED)]
+            times = [self._stores[store].get_next_run_time() for store in (Store.PENDING, Store.CLAIMED)]
         return min((time for time in times if time is not None), default=None)
 
-    def due(self, place: Place, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
-        """Read the first or the last of those due."""
-        jobs = self._tables[place].c
+    def due(self, store: Store, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
+        """Return the states of the oldest, or the newest, due jobs."""
+        jobs = self._tables[store].c
         order = (jobs.next_run_time.desc(), jobs.id.desc()) if newest else (jobs.next_run_time, jobs.id)
         query = select(jobs.job_state).where(jobs.next_run_time <= timestamp(now)).order_by(*order).limit(limit)
         with self._connected() as connection:
             return list(connection.execute(query).scalars())
 
     def buried(self) -> list[bytes]:
-        """Read all of that store."""
+        """Return the states of all buried jobs."""
         with self._connected() as connection:
-            return list(connection.execute(select(self._tables[Place.BURIED].c.job_state)).scalars())
+            return list(connection.execute(select(self._tables[Store.BURIED].c.job_state)).scalars())
 
-    def figures(self, now: int) -> Figures:
-        """Count what is there at one moment: all rows of the timer are read."""
+    def counts(self, now: int) -> Counts:
+        """Return the counts at one moment. The database reads all rows of the timer."""
         at = timestamp(now)
-        pending, claimed = self._tables[Place.PENDING].c, self._tables[Place.CLAIMED].c
+        pending, claimed = self._tables[Store.PENDING].c, self._tables[Store.CLAIMED].c
         later = func.min(pending.next_run_time).filter(pending.next_run_time > at)
         due = func.count(pending.next_run_time).filter(pending.next_run_time <= at)
         first = func.min(pending.next_run_time).filter(pending.next_run_time <= at)
         with self._transaction(self._dialect.read) as connection:
             row = connection.execute(select(func.count(pending.next_run_time), due, first, later)).one()
-            held = connection.execute(select(func.count()).select_from(self._tables[Place.CLAIMED])).scalar_one()
-            graves = connection.execute(select(func.count()).select_from(self._tables[Place.BURIED])).scalar_one()
+            held = connection.execute(select(func.count()).select_from(self._tables[Store.CLAIMED])).scalar_one()
+            buried = connection.execute(select(func.count()).select_from(self._tables[Store.BURIED])).scalar_one()
             ended = connection.execute(select(claimed.job_state).where(claimed.next_run_time <= at)).scalars().all()
-        return Figures(
+        return Counts(
             pending=row[0],
             due=row[1],
             claimed=held,
-            buried=graves,
+            buried=buried,
             oldest=None if row[2] is None else round(row[2] * 1000),
             upcoming=None if row[3] is None else round(row[3] * 1000),
             ended=list(ended),
         )
 
-    def identity(self) -> str:
-        """Name nothing: what a database has committed outlives its process."""
+    def server_generation(self) -> str:
+        """Return "": a restart of a database loses no committed job."""
         return ""
 
     def findings(self) -> Iterable[Finding]:
-        """Look at what a crash would lose."""
+        """Return findings about what a crash would lose."""
         with self._connected() as connection:
             return list(self._dialect.findings(connection))
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._engine.dispose()
 
-    def _read(self, connection: Connection, place: Place, job_ids: Sequence[str]) -> dict[str, bytes]:
-        jobs = self._tables[place].c
+    def _read(self, connection: Connection, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
+        jobs = self._tables[store].c
         rows = connection.execute(select(jobs.id, jobs.job_state).where(jobs.id.in_(job_ids)))
-        return {job_id: state for job_id, state in rows}  # noqa: C416 - rows are no pairs to a type checker
+        return {job_id: state for job_id, state in rows}  # noqa: C416 - to a type checker, rows are no pairs
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -160,16 +161,16 @@ class SqlJobs:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
-                connection.invalidate()  # the database rolls back what it was in
+                connection.invalidate()  # the database rolls the transaction back
                 raise
 
     @contextmanager
     def _prepared(self) -> Iterator[None]:
-        """Make the tables where there are none: they may have been dropped, or another file come in the place."""
+        """Create missing tables for a block: an operator may have dropped them, or replaced the SQLite file."""
         with self._dialect.translated():
             if self._process != os.getpid():
                 self._process = os.getpid()
-                self._engine.dispose(close=False)  # a parent's connections are the parent's
+                self._engine.dispose(close=False)  # the connections belong to the parent process
             if not self._ready:
                 self._prepare()
             try:
@@ -193,31 +194,31 @@ class SqlJobs:
 
 
 def table_part(name: str) -> str:
-    """Give what a timer's tables are called after: its name, or a digest where a table's name cannot have it."""
+    """Return the timer's part of its table names: its name, or a digest where a table name cannot contain it."""
     if PLAIN.fullmatch(name):
         return name
     return f"{re.sub('[^a-z0-9]', '_', name.lower())[:24]}-{sha256(name.encode()).hexdigest()[:12]}"
 
 
-def _involved(moves: Sequence[Move]) -> set[Place]:
-    """The stores in which these may be, as far as it matters."""
-    sources = {move.source for move in moves}
-    return set(STORES) if sources & {Place.ANY, Place.NONE} else sources
+def _involved(transfers: Sequence[Transfer]) -> set[Store]:
+    """Return the stores that must be read to know whether the transfers are allowed, and where the jobs are."""
+    sources = {transfer.source for transfer in transfers}
+    return set(STORES) if sources & {Store.ANY, Store.NONE} else sources
 
 
-def _is_free(move: Move, held: dict[Place, dict[str, bytes]]) -> bool:
-    """Whether the move's condition holds."""
-    if move.source == Place.ANY:
+def _is_allowed(transfer: Transfer, stored: dict[Store, dict[str, bytes]]) -> bool:
+    """Return whether the transfer's condition holds."""
+    if transfer.source == Store.ANY:
         return True
-    if move.source == Place.NONE:
-        return not any(move.job_id in jobs for jobs in held.values())
-    return held[move.source].get(move.job_id) == move.expected
+    if transfer.source == Store.NONE:
+        return not any(transfer.job_id in jobs for jobs in stored.values())
+    return stored[transfer.source].get(transfer.job_id) == transfer.expected
 
 
 def reraised(error: BaseException | None, translated: AbstractContextManager[None]) -> TimerError:
-    """Give what the driver's own translation makes of the error inside one of SQLAlchemy's."""
+    """Return the driver error inside an error of SQLAlchemy, translated."""
     try:
         with translated:
             raise error or AssertionError("SQLAlchemy has wrapped nothing")
-    except TimerError as meaning:
-        return meaning
+    except TimerError as own:
+        return own

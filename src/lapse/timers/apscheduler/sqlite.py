@@ -11,22 +11,22 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from lapse.engine.timer import Finding
-from lapse.timers.apscheduler.sql import Dialect, SqlJobs, reraised
+from lapse.timers.apscheduler.sql import Dialect, SqlStores, reraised
 from lapse.timers.sql.sqlite_server import connect, file_of, translated, write_ahead
 
 
-def open_jobs(url: str, *, name: str) -> SqlJobs:
-    """Open by URL, as sqlite:///orders.db."""
+def open_stores(url: str, *, name: str) -> SqlStores:
+    """Return the job stores of a timer, at a URL such as sqlite:///orders.db."""
     path = file_of(url)
-    # A connection for each use: to open the file takes a tenth of a millisecond, and one that was put in its place, or
-    # a fork, leaves no connection behind that must not be used.
+    # A new connection for each use: to open the file takes a tenth of a millisecond. So no connection is left that must
+    # not be used, as after a fork, or after another file was put in the place of the first.
     engine = create_engine(
         "sqlite://",
         creator=partial(_connect, path),
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
     )
-    return SqlJobs(
+    return SqlStores(
         Dialect(
             address=f"sqlite {path}",
             engine=engine,
@@ -41,7 +41,7 @@ def open_jobs(url: str, *, name: str) -> SqlJobs:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = connect(path)
-    write_ahead(connection)  # the orders may be in this file too, and be read while they are armed
+    write_ahead(connection)  # orders in the same file can then be read while they are armed
     return connection
 
 
@@ -56,6 +56,4 @@ def _translated(path: Path) -> Iterator[None]:
 def _findings(connection: Connection) -> Iterator[Finding]:
     (synchronous,) = connection.exec_driver_sql("PRAGMA synchronous").one()
     yield Finding(fit=True, text=f"SQLite {sqlite3.sqlite_version}")
-    yield Finding(
-        fit=synchronous > 1, text="a job that was written outlives a crash; all processes must be on this host"
-    )
+    yield Finding(fit=synchronous > 1, text="a stored job outlives a crash; all processes must be on this host")

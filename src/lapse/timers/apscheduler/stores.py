@@ -1,4 +1,4 @@
-"""What the timer on APScheduler asks of job stores, whatever server they are on."""
+"""What the timer needs from APScheduler's job stores, on any server."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 from lapse.engine.timer import Finding
 
 
-class Place(StrEnum):
-    """Where a job can be: in one of three job stores, or, in a `Move`, in any or in none of them."""
+class Store(StrEnum):
+    """A job store of the timer: every job is in one of three. A `Transfer` can also name any store, or none."""
 
     PENDING = "pending"
     CLAIMED = "claimed"
@@ -20,33 +20,37 @@ class Place(StrEnum):
     NONE = "none"
 
 
-MOST_MOVES = 500
+STORES = (Store.PENDING, Store.CLAIMED, Store.BURIED)
+
+MOST_TRANSFERS = 500
 """Jobs in one transaction."""
 
 T = TypeVar("T")
 
-STORES = (Place.PENDING, Place.CLAIMED, Place.BURIED)
-
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """From `source`, if the job's stored state is still `expected`, to `target` as `state`, to run at `run_at`.
+class Transfer:
+    """Moves a job from `source`, if its stored state is still `expected`, to `target` as `state`, to run at `run_at`.
 
-    From ANY it goes without a condition, from NONE only if no store has the job; to NONE it is forgotten. `run_at` is
-    in milliseconds since 1970, None for a job that is paused.
+    From ANY, a job is moved without a condition; from NONE, only if no store has the job. To NONE, a job is deleted.
+    `run_at` is in milliseconds since 1970, None for a paused job.
     """
 
     job_id: str
-    source: Place
+    source: Store
     expected: bytes
-    target: Place
+    target: Store
     state: bytes
     run_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Counts of one moment. `ended` are the states of claimed jobs whose lease is over; times are in milliseconds."""
+class Counts:
+    """Counts at one moment; times are in milliseconds since 1970.
+
+    `oldest` is the earliest run time of the due jobs, `upcoming` that of the pending jobs that are not yet due.
+    `ended` are the states of claimed jobs whose lease has ended.
+    """
 
     pending: int
     due: int
@@ -57,42 +61,42 @@ class Figures:
     ended: list[bytes]
 
 
-class Jobs(Protocol):
+class JobStores(Protocol):
     """The three job stores of one timer. Every method may be called from several threads, and raises TimerError."""
 
     address: str
-    """Names the stores and the server they are on, without a password: the same for every handle on them."""
+    """Names the stores and their server, without a password: the same for every handle on them."""
 
-    def move(self, moves: Sequence[Move]) -> set[str]:
-        """Move many in one transaction, each if its condition holds. Returns the ids of those that were moved."""
+    def transfer(self, transfers: Sequence[Transfer]) -> set[str]:
+        """Carry out, in one transaction, each transfer whose condition holds. Return the ids of the moved jobs."""
 
-    def find(self, place: Place, job_ids: Sequence[str]) -> dict[str, bytes]:
-        """Read the states of those that the store has."""
+    def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the states of those jobs that the store has, by id."""
 
     def earliest(self) -> datetime | None:
-        """When the first job that is pending or claimed is to run."""
+        """Return the earliest run time of all pending and claimed jobs, None where there is none."""
 
-    def due(self, place: Place, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
-        """Read the states of those to run by `now`, the oldest, or the newest, first."""
+    def due(self, store: Store, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
+        """Return the states of up to `limit` jobs to run by `now`, the oldest first, or the newest first."""
 
     def buried(self) -> list[bytes]:
-        """Read the states of all that are buried."""
+        """Return the states of all buried jobs."""
 
-    def figures(self, now: int) -> Figures:
-        """Count."""
+    def counts(self, now: int) -> Counts:
+        """Return the counts of all three stores."""
 
-    def identity(self) -> str:
-        """Name the server's process where its memory may go with it, else nothing."""
+    def server_generation(self) -> str:
+        """Return a name of the server's process where a restart may lose jobs, else ""."""
 
     def findings(self) -> Iterable[Finding]:
-        """Look at whether the server keeps jobs."""
+        """Return findings about whether the server keeps jobs."""
 
     def close(self) -> None:
-        """Give up connections."""
+        """Close the connections."""
 
 
 def parts(items: Iterable[T]) -> Iterator[list[T]]:
-    """Cut into what one transaction takes."""
+    """Yield the items in lists that one transaction takes."""
     rest = iter(items)
-    while part := list(islice(rest, MOST_MOVES)):
+    while part := list(islice(rest, MOST_TRANSFERS)):
         yield part

@@ -1,13 +1,13 @@
 """One scheduled job per order, in the job stores of APScheduler 3.
 
-The stores are the library's own, and so is the form of the jobs: three stores per timer, for what is pending, claimed
-and buried. The library's scheduler is not used, because it loses what a timer must not lose: it takes a job out of the
-store before it runs it, drops what is a second late, and knows neither leases nor attempts. A worker claims from the
-stores instead, and moves a job from one to the other in a transaction that compares what it moves.
+Job stores and jobs have the library's own form. A timer has three stores: for pending, claimed and buried deadlines.
+The library's scheduler is not used, because it loses deadlines. It removes a job from the store before it runs the job,
+and drops a job that is a second late. It has no leases and no attempts. A worker claims from the stores instead, and
+moves a job from one store to another in a transaction that compares the job first.
 
-What the mechanism cannot do, its traits say. One process claims (`jobs/seat.py`), any number arms. Nothing
-tells a sleeper what another process armed, so it looks ten times a second. No server's clock is asked: the clock of
-the host that claims decides.
+The traits say what the mechanism cannot do. One process claims (see `single_claimer.py`), any number of processes arms.
+No job store notifies a process of what another process armed, so a claim that waits looks ten times a second. No
+server's clock is used: the clock of the host that claims decides.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -23,16 +23,17 @@ from lapse.engine.errors import MissingLibrary
 from lapse.engine.timer import LEASE, Finding, Stats, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
-from lapse.timers.apscheduler.claiming import claim_due, end_leases
-from lapse.timers.apscheduler.job import LAST, Entry, after, entry, job_id, moment, now
-from lapse.timers.apscheduler.single_claimer import Seat, look, memory, seat_at
-from lapse.timers.apscheduler.stores import Jobs, Move, Place, parts
+from lapse.timers.apscheduler.claiming import change, change_held, claim_due, end_leases
+from lapse.timers.apscheduler.generation import generation, read_record
+from lapse.timers.apscheduler.job import LAST, Entry, after, entry_in, job_id, moment, now
+from lapse.timers.apscheduler.single_claimer import SingleClaimer, claimer_of
+from lapse.timers.apscheduler.stores import JobStores, Store, Transfer, parts
 
 LOOK = 0.1
 """Seconds between two looks of a claim that waits."""
 
 LOST_RACE = 0.01
-"""Seconds until the next look where all that was due was armed or disarmed by another process this very moment."""
+"""Seconds until the next look where other processes armed or disarmed all due deadlines at the same moment."""
 
 TRAITS = Traits(
     mechanism="apscheduler",
@@ -51,41 +52,41 @@ class ApschedulerTimer:
 
     traits = TRAITS
 
-    def __init__(self, jobs: Jobs, name: str) -> None:
+    def __init__(self, stores: JobStores, name: str) -> None:
         self.name = name
-        self._jobs = jobs
+        self._stores = stores
         self._waker = Waker()
-        self._seat = seat_at(jobs.address)
+        self._claimer = claimer_of(stores.address)
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
         """Arm many at once."""
         latest = {deadline.key: min(to_milliseconds(deadline.due_at), LAST) for deadline in deadlines}
-        source = Place.NONE if only_unknown else Place.ANY
+        source = Store.NONE if only_unknown else Store.ANY
         for part in parts(latest.items()):
-            self._jobs.move([Entry(key, due, due).move(source, b"", Place.PENDING) for key, due in part])
+            self._stores.transfer([Entry(key, due, due).transfer(source, b"", Store.PENDING) for key, due in part])
         self._waker.wake()
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """Forget many at once."""
+        """Delete the jobs of many keys at once."""
         for part in parts(dict.fromkeys(keys)):
-            self._jobs.move([Move(job_id(key), Place.ANY, b"", Place.NONE, b"", None) for key in part])
+            self._stores.transfer([Transfer(job_id(key), Store.ANY, b"", Store.NONE, b"", None) for key in part])
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Take what is due, or wait for it. Raises TimerRefused where another process claims."""
+        """Return claims on due deadlines, or wait for them. Raises TimerRefused where another process claims."""
         return claim_when_due(lambda: self._take(limit, lease), self._waker, wait.total_seconds())
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again."""
-        seat = self._own_seat()
-        with seat.lock:
-            seat.keep(self._jobs, lease)
+        """Restart the leases, and return the claims that are still held."""
+        claimer = self._own_claimer()
+        with claimer.lock:
+            claimer.renew(self._stores, lease)
         ends: dict[tuple[str, int], int] = {}
 
-        def renewed(found: Entry, state: bytes) -> Move:
+        def renewed(found: Entry, state: bytes) -> Transfer:
             end = ends[found.key, found.token] = after(lease)
-            return replace(found, run_at=end).move(Place.CLAIMED, state, Place.CLAIMED)
+            return replace(found, run_at=end).transfer(Store.CLAIMED, state, Store.CLAIMED)
 
-        held = self._change_held(claims, renewed)
+        held = change_held(self._stores, claims, renewed)
         return [
             replace(claim, leased_until=moment(ends[claim.key, claim.token]))
             for claim in claims
@@ -93,97 +94,98 @@ class ApschedulerTimer:
         ]
 
     def settle(self, claims: Sequence[Claim]) -> int:
-        """Forget what is done."""
-        return len(
-            self._change_held(
-                claims,
-                lambda found, state: Move(job_id(found.key), Place.CLAIMED, state, Place.NONE, b"", None),
-            )
-        )
+        """Delete the claims' jobs, and return how many claims were still held."""
+
+        def settled(found: Entry, state: bytes) -> Transfer:
+            return Transfer(job_id(found.key), Store.CLAIMED, state, Store.NONE, b"", None)
+
+        return len(change_held(self._stores, claims, settled))
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
-        """Give back, for after the delay."""
+        """Make the claims' jobs pending again, due after the delay, and return how many claims were still held."""
 
-        def released(found: Entry, state: bytes) -> Move:
-            run_at = after(delay) + 1 if delay else found.due  # the clock's own fraction is cut off, so one more
+        def released(found: Entry, state: bytes) -> Transfer:
+            run_at = after(delay) + 1 if delay else found.due  # one more, because now() cuts a fraction off
             free = replace(found, run_at=min(run_at, LAST), attempt=found.attempt - forgive, token=0)
-            return free.move(Place.CLAIMED, state, Place.PENDING)
+            return free.transfer(Store.CLAIMED, state, Store.PENDING)
 
-        count = len(self._change_held(claims, released))
+        count = len(change_held(self._stores, claims, released))
         self._waker.wake()
         return count
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Give up on these: their jobs are paused."""
+        """Move the claims' jobs to the buried store, paused, and return how many claims were still held."""
         text = reason.encode(errors="replace").decode()
 
-        def buried(found: Entry, state: bytes) -> Move:
-            grave = replace(found, run_at=None, token=0, reason=text, buried_at=now())
-            return grave.move(Place.CLAIMED, state, Place.BURIED)
+        def buried(found: Entry, state: bytes) -> Transfer:
+            entry = replace(found, run_at=None, token=0, reason=text, buried_at=now())
+            return entry.transfer(Store.CLAIMED, state, Store.BURIED)
 
-        return len(self._change_held(claims, buried))
+        return len(change_held(self._stores, claims, buried))
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """List what was given up on; all of it is read for that."""
-        found = sorted(map(entry, self._jobs.buried()), key=lambda one: (one.buried_at, one.key))
+        """Return the buried deadlines, the longest buried first. All of them are read for that."""
+        found = sorted(map(entry_in, self._stores.buried()), key=lambda entry: (entry.buried_at, entry.key))
         return [
-            Buried(one.key, from_milliseconds(one.due), one.attempt, one.reason, from_milliseconds(one.buried_at))
-            for one in found[:limit]
+            Buried(
+                entry.key, from_milliseconds(entry.due), entry.attempt, entry.reason, from_milliseconds(entry.buried_at)
+            )
+            for entry in found[:limit]
         ]
 
     def revive(self, keys: Iterable[str]) -> int:
-        """Bring back what was buried, due at once."""
+        """Make buried deadlines due at once with attempts reset to 0, and return how many there were."""
 
-        def revived(found: Entry, state: bytes) -> Move:
-            fresh = Entry(found.key, found.due, min(found.due, now()))
-            return fresh.move(Place.BURIED, state, Place.PENDING)
+        def revived(found: Entry, state: bytes) -> Transfer:
+            entry = Entry(found.key, found.due, min(found.due, now()))
+            return entry.transfer(Store.BURIED, state, Store.PENDING)
 
-        names = (job_id(key) for key in keys)
-        count = sum(len(self._change(Place.BURIED, part, revived)) for part in parts(dict.fromkeys(names)))
+        job_ids = dict.fromkeys(job_id(key) for key in keys)
+        count = sum(len(change(self._stores, Store.BURIED, part, revived)) for part in parts(job_ids))
         self._waker.wake()
         return count
 
     def stats(self) -> Stats:
-        """Count; leases that are over are read, and count as pending."""
+        """Return the counts. Jobs whose lease has ended are read, and count as pending."""
         at = now()
-        figures = self._jobs.figures(at)
-        ended = [entry(state).due for state in figures.ended]
-        oldest = min([*ended, *([figures.oldest] if figures.oldest is not None else [])], default=None)
+        counts = self._stores.counts(at)
+        ended = [entry_in(state).due for state in counts.ended]
+        oldest = min([*ended, *([counts.oldest] if counts.oldest is not None else [])], default=None)
         return Stats(
-            pending=figures.pending + len(ended),
-            due=figures.due + len(ended),
-            claimed=figures.claimed - len(ended),
-            buried=figures.buried,
+            pending=counts.pending + len(ended),
+            due=counts.due + len(ended),
+            claimed=counts.claimed - len(ended),
+            buried=counts.buried,
             oldest_due=None if oldest is None else from_milliseconds(oldest),
-            next_due=None if figures.upcoming is None else from_milliseconds(figures.upcoming),
+            next_due=None if counts.upcoming is None else from_milliseconds(counts.upcoming),
             now=from_milliseconds(at),
         )
 
     def generation(self) -> str:
-        """Name the memory that the jobs are in, and the server's process where the memory may go with it."""
-        return f"{self._jobs.identity()}/{memory(self._jobs)}"
+        """Return the generation of the jobs, and of the server's process where a restart may lose jobs."""
+        return generation(self._stores)
 
     def check(self) -> list[Finding]:
-        """Look at the server, at who claims, and say whose clock decides."""
-        _, record = look(self._jobs)
-        claimant = "nobody" if record is None or not record.owner or record.until < now() else record.who
+        """Return findings about the server, the process that claims, and the clock."""
+        _, record = read_record(self._stores)
+        claimant = "no process" if record is None or not record.owner or record.until < now() else record.who
         return [
-            *self._jobs.findings(),
+            *self._stores.findings(),
             Finding(fit=True, text=f"{claimant} claims now; a second process that claims is refused"),
             Finding(fit=True, text="the clock of the host that claims decides: keep it synchronised"),
         ]
 
     def wake(self) -> None:
-        """End a wait."""
+        """Make a claim that waits return."""
         self._waker.interrupt()
 
     def close(self) -> None:
-        """Free the seat, where this is the last that has it, and give up the connections."""
+        """Release ownership, where this handle is the last that claims, and close the connections."""
         self._waker.interrupt()
-        seat = self._own_seat()
-        with seat.lock:
-            seat.leave(self._jobs, id(self))
-        self._jobs.close()
+        claimer = self._own_claimer()
+        with claimer.lock:
+            claimer.release(self._stores, id(self))
+        self._stores.close()
 
     def __enter__(self) -> Self:
         return self
@@ -193,60 +195,39 @@ class ApschedulerTimer:
     ) -> None:
         self.close()
 
-    def _own_seat(self) -> Seat:
-        self._seat = seat_at(self._jobs.address)  # after a fork it is another
-        return self._seat
+    def _own_claimer(self) -> SingleClaimer:
+        self._claimer = claimer_of(self._stores.address)  # after a fork it is another one
+        return self._claimer
 
     def _take(self, limit: int, lease: timedelta) -> tuple[list[Claim], float | None]:
-        """Look, and claim only where something is due; in this process one at a time, so that none is in vain."""
-        seat = self._own_seat()
-        with seat.lock:
-            if not seat.hold(self._jobs, id(self), lease):
+        """Return claims, and in how many seconds to look again.
+
+        One thread of this process claims at a time, so that no two of them take the same jobs and one is left empty.
+        """
+        claimer = self._own_claimer()
+        with claimer.lock:
+            if not claimer.acquire(self._stores, id(self), lease):
                 return [], LOOK
-            first = self._jobs.earliest()
+            first = self._stores.earliest()
             if first is None:
                 return [], LOOK
             due_in = (to_milliseconds(first) - now()) / 1000
             if due_in > 0:
                 return [], min(due_in, LOOK)
-            end_leases(self._jobs)
-            return claim_due(self._jobs, limit, seat.token(), lease), LOST_RACE
-
-    def _change_held(self, claims: Sequence[Claim], change: Callable[[Entry, bytes], Move]) -> set[tuple[str, int]]:
-        """Move what is still held under its token. Returns the keys with their tokens."""
-        tokens = {(job_id(claim.key), claim.token) for claim in claims}
-
-        def if_held(found: Entry, state: bytes) -> Move | None:
-            held = (job_id(found.key), found.token) in tokens and found.run_at is not None and found.run_at > now()
-            return change(found, state) if held else None
-
-        changed: set[tuple[str, int]] = set()
-        for part in parts(dict.fromkeys(name for name, _ in tokens)):
-            changed |= {(one.key, one.token) for one in self._change(Place.CLAIMED, part, if_held)}
-        return changed
-
-    def _change(self, place: Place, names: Sequence[str], change: Callable[[Entry, bytes], Move | None]) -> list[Entry]:
-        """Move jobs as they are when they are moved: what another changed meanwhile is read again."""
-        changed: list[Entry] = []
-        while names:
-            found = {name: (entry(state), state) for name, state in self._jobs.find(place, names).items()}
-            moves = [move for one, state in found.values() if (move := change(one, state)) is not None]
-            moved = self._jobs.move(moves)
-            changed += [found[name][0] for name in moved]
-            names = [move.job_id for move in moves if move.job_id not in moved]
-        return changed
+            end_leases(self._stores)
+            return claim_due(self._stores, limit, claimer.next_token(), lease), LOST_RACE
 
 
 def open_from_url(url: str, *, name: str) -> ApschedulerTimer:
-    """Open by URL: apscheduler+ and the address of the Redis, the PostgreSQL or the SQLite file with the jobs."""
+    """Return the timer at a URL: `apscheduler+` and the URL of the Redis, PostgreSQL or SQLite that has the jobs."""
     address = url.partition("+")[2]
     scheme = urlsplit(address).scheme
     kind = {"rediss": "redis", "postgres": "postgresql"}.get(scheme, scheme)
     try:
-        opened = cast("Callable[..., Jobs]", import_module(f"lapse.timers.apscheduler.{kind}").open_jobs)
+        open_stores = cast("Callable[..., JobStores]", import_module(f"lapse.timers.apscheduler.{kind}").open_stores)
     except ImportError as error:
         if (error.name or "").startswith("lapse"):
             raise
         extra = "apscheduler" if kind == "sqlite" else f"apscheduler,{kind}"
         raise MissingLibrary(f"apscheduler+{scheme}://", extra) from error
-    return ApschedulerTimer(opened(address, name=name), name)
+    return ApschedulerTimer(open_stores(address, name=name), name)

@@ -1,23 +1,23 @@
--- Move jobs between the job stores of one timer, each if it is still as it was.
+-- Move jobs between the three job stores of one timer, each if its condition holds.
 -- KEYS pending pending_times claimed claimed_times buried buried_times
 -- ARGV for each job: its id, source ('any', 'none' or a store), the state expected there, target ('none' or a store),
---      the new state, when to run it in seconds since 1970 ('' where it is paused)
--- Output: the ids of those that were moved.
+--      the new state, the run time in seconds since 1970 ('' for a paused job)
+-- Output: the ids of the jobs that were moved.
 
 local stores = { pending = 1, claimed = 3, buried = 5 }
 local moved = {}
 
 for i = 1, #ARGV, 6 do
   local id, source, expected, target, state, run_at = unpack(ARGV, i, i + 5)
-  local free = true
+  local allowed = true
   if source == 'none' then
     for _, at in pairs(stores) do
-      free = free and redis.call('HEXISTS', KEYS[at], id) == 0
+      allowed = allowed and redis.call('HEXISTS', KEYS[at], id) == 0
     end
   elseif source ~= 'any' then
-    free = redis.call('HGET', KEYS[stores[source]], id) == expected
+    allowed = redis.call('HGET', KEYS[stores[source]], id) == expected
   end
-  if free then
+  if allowed then
     for _, at in pairs(stores) do
       if redis.call('HDEL', KEYS[at], id) == 1 or source == 'any' then
         redis.call('ZREM', KEYS[at + 1], id)
