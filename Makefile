@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: help run test bench lint format screenshots pins clean
+.PHONY: help run test test-long test-pythons bench lint format screenshots pins clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Settings of `make run`: PORT, LAPSE_PAYMENT_WINDOW (seconds), LAPSE_TIMER (a URL, or a bare'
 	@echo '  scheme such as redis+expiry://), DATABASE_URL, REDIS_URL.'
@@ -19,9 +19,21 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and Redis, and its worker
 	@exec $(BIN)/python -m shop.run
 
-# Several processes at once: tests mostly wait. What ARGS says comes later, so it counts: -n 0 is one process.
-test: $(VENV)/dev.stamp ## Run every test; `make test ARGS="-k name"` runs some, ARGS="-n 0" in one process
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+# Several processes at once: tests mostly wait. Tests of one group share a process, and with it what is slow to start.
+# What ARGS says comes later, so it counts: -n 0 is one process.
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
+
+test: $(VENV)/dev.stamp ## Run every test but the long ones; `make test ARGS="-k name"` runs some, ARGS="-n 0" in one process
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-long: $(VENV)/dev.stamp ## Run the long tests: loads, the whole comparison, every timer in a browser
+	@$(PYTEST) -m long --timeout=1200 $(ARGS)
+
+# Each Python has an environment of its own, .venv-3.12 and so on, which `make clean` removes as well.
+PYTHONS := 3.12 3.13
+PORTABLE := tests/engine tests/orders tests/django tests/timers/test_memory.py
+test-pythons: ## Test the engine and the Django integration on Python 3.12 and 3.13, where they are found
+	@.ci/pythons "$(PYTHONS)" $(PORTABLE) $(ARGS)
 
 bench: $(VENV)/dev.stamp ## Measure every mechanism; `make bench QUICK=1` only sees whether all work
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--json benchmarks/results/latest.json)
@@ -33,7 +45,7 @@ lint: $(VENV)/dev.stamp ## Formatter, linter, strict types and the import rule
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-format: $(VENV)/dev.stamp ## Format the code and mend what the linter can mend
+format: $(VENV)/dev.stamp ## Format the code and fix what the linter can fix
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
@@ -43,7 +55,7 @@ screenshots: $(VENV)/dev.stamp ## Take the pictures of docs/images from a shop t
 clean: ## Remove the demo's data, the virtual environment and all caches
 	@if [ -f .run/pid ] && kill -0 "$$(cat .run/pid)" 2>/dev/null; then \
 		echo 'make run is still going (process '"$$(cat .run/pid)"'). Stop it first.' >&2; exit 1; fi
-	@rm -rf .run $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist staticfiles node_modules
+	@rm -rf .run .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist staticfiles node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 EXTRAS := --extra redis --extra django --extra cli --extra logs --extra alipay --extra postgresql \

@@ -12,12 +12,13 @@ from tests.django.test_sqlite_shop import TRANSACTIONS, copy_of_the_example, man
 from tests.timers.databases import NEEDS_MARIADB
 
 pytestmark = NEEDS_MARIADB
+DATABASE = "example_shop"
 HERE = """
 import warnings, pymysql
 warnings.filterwarnings("ignore", "MariaDB does not support conditional")
 pymysql.install_as_MySQLdb()
 SILENCED_SYSTEM_CHECKS = ["models.W037"]  # the index has no condition there
-DATABASES = {{"default": {{"ENGINE": "django.db.backends.mysql", "NAME": "lapse", "USER": "root",
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.mysql", "NAME": "{database}", "USER": "root",
     "HOST": "127.0.0.1", "PORT": "{port}", "OPTIONS": {{"charset": "utf8mb4"}}}}}}
 """
 DEADLOCK = """
@@ -67,25 +68,18 @@ print(json.dumps([said, Order.objects.count() - before]))
 """
 
 
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[MariaDbServer]:
-    """Start a private MariaDB."""
-    with MariaDbServer() as server:
-        yield server
-
-
 @pytest.fixture
 def settings_here(mariadb: MariaDbServer) -> Iterator[str]:
-    """Say where the shop's database is, and empty it afterwards."""
-    yield HERE.format(port=mariadb.port)
+    """Make a database for the shop, yield the settings that name it, and drop it afterwards."""
     with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root") as connection:
-        connection.cursor().execute("DROP DATABASE lapse")
-        connection.cursor().execute("CREATE DATABASE lapse")
+        connection.cursor().execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
+        yield HERE.format(port=mariadb.port, database=DATABASE)
+        connection.cursor().execute(f"DROP DATABASE {DATABASE}")
 
 
 def tables(mariadb: MariaDbServer) -> set[str]:
     """Name the tables of the shop."""
-    with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root", database="lapse") as connection:
+    with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root", database=DATABASE) as connection:
         cursor = connection.cursor()
         cursor.execute("SHOW TABLES")
         return {name for (name,) in cursor.fetchall()}
@@ -95,21 +89,23 @@ def tables(mariadb: MariaDbServer) -> set[str]:
 def test_armed_with_the_order(mariadb: MariaDbServer, settings_here: str, tmp_path: Path, made: str) -> None:
     """Rolled back it leaves nothing, committed it is never without; no transaction is committed by the first use."""
     shop = copy_of_the_example(tmp_path)
-    before = mariadb.url if made == "by the migration" else "memory://"
+    before = mariadb.url_of(DATABASE) if made == "by the migration" else "memory://"
     manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer=before, settings=settings_here)
     assert ("lapse_deadline" in tables(mariadb)) is (made == "by the migration")
     words = ("shell", "--no-imports", "--command", TRANSACTIONS)
-    said = manage(shop, *words, timer=mariadb.url, settings=settings_here)
+    said = manage(shop, *words, timer=mariadb.url_of(DATABASE), settings=settings_here)
     assert json.loads(said) == {"rolled back": 0, "committed": 1, "paid": 0, "at once": 1}
     if made == "by the migration":
-        manage(shop, "migrate", "lapse", "zero", "--verbosity", "0", timer=mariadb.url, settings=settings_here)
+        manage(
+            shop, "migrate", "lapse", "zero", "--verbosity", "0", timer=mariadb.url_of(DATABASE), settings=settings_here
+        )
         assert "lapse_deadline" not in tables(mariadb)
 
 
 def test_a_deadlock_does_not_seem_a_sale(mariadb: MariaDbServer, settings_here: str, tmp_path: Path) -> None:
     """Where the server takes back the whole transaction while it is armed, the order is not said to be placed."""
     shop = copy_of_the_example(tmp_path)
-    manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer=mariadb.url, settings=settings_here)
+    manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer=mariadb.url_of(DATABASE), settings=settings_here)
     words = ("shell", "--no-imports", "--command", DEADLOCK)
-    said = manage(shop, *words, timer=mariadb.url, settings=settings_here)
+    said = manage(shop, *words, timer=mariadb.url_of(DATABASE), settings=settings_here)
     assert json.loads(said) == ["the transaction ended", 0]

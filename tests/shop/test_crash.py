@@ -79,7 +79,9 @@ class LiveShop:
         return row
 
 
-@pytest.fixture(params=["redis", "redis+expiry", "its own"])
+@pytest.fixture(
+    params=["redis", *(pytest.param(timer, marks=pytest.mark.long) for timer in ("redis+expiry", "its own"))]
+)
 def live(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[LiveShop]:
     """Set up a shop on each mechanism that it is run with."""
     with RedisServer() as redis:

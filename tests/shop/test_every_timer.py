@@ -74,6 +74,7 @@ def open_shop(request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path
     assert run.processes() == {}
 
 
+@pytest.mark.long
 def test_a_paid_order_stays_and_an_unpaid_one_lapses(visit: Windows) -> None:
     """The page counts down and turns by itself, never early; the stock is back; what was paid is not cancelled."""
     page, shelf = visit(), visit()

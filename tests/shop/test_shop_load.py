@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 LOAD = [sys.executable, "-m", "benchmarks.shop_load"]
 
 
+@pytest.mark.long
 def test_ten_buyers_for_ten_seconds() -> None:
     """They place, pay, cancel and abandon orders; nothing fails, nothing is oversold, the books are right."""
     short = [*LOAD, "--buyers", "10", "--seconds", "10", "--window", "8"]

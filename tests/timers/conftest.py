@@ -19,13 +19,6 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDbServer]:
-    """Start a private MariaDB; it is gone when the run is."""
-    with MariaDbServer() as server:
-        yield server
-
-
 @pytest.fixture
 def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     """Address a database, by scheme; its server is started when the first test asks for it."""

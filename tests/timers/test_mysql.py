@@ -208,6 +208,7 @@ def test_the_servers_time_zone_does_not_matter(mariadb: MariaDbServer, timer_nam
             cursor.execute("SET GLOBAL time_zone = SYSTEM")
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_pending_are_not_read(timer: SqlTimer, other: pymysql.Connection) -> None:
     """To look and to claim touch the rows that are due, by the index, however many are pending or held."""
     timer.arm([Deadline(f"far{number}", ahead(LONG)) for number in range(100_000)])

@@ -15,7 +15,7 @@ from tests.timers.databases import DATABASES
 
 SAFETY_LOOK = 3600.0
 """Seconds: with safety looks an hour apart, only an exact sleep or a wake-up can hand anything out."""
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(

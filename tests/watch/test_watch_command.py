@@ -62,6 +62,7 @@ def answer(*words: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_and_away_it_delivers_every_order(
     server: RedisServer, shop: redis.Redis, receiver: Receiver, tmp_path: Path

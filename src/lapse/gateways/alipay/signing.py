@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from lapse.engine.errors import ConfigError, MissingLibrary
 
@@ -52,6 +53,7 @@ def is_signed(key: PublicKey, text: str, signature: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=16)  # proving that the numbers are an RSA key takes a tenth of a second of computing
 def read_private_key(text: str, name: str) -> PrivateKey:
     """Return a private key from PEM, or the bare base64 of Alipay's key tool. Raises ConfigError, naming `name`."""
     try:
