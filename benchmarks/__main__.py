@@ -1,8 +1,8 @@
-"""`make bench`: every mechanism on the same work, with the usual way beside it, in one run.
+"""`make bench`: every mechanism on the same work, with the usual way beside them, in one run.
 
-For each: how late it is among few and many pending orders, how quickly it drains a burst, how quickly it is armed, what
-a pending deadline weighs, and what it costs when a worker or the server is killed. All of it is on private servers that
-are started for it, in processes of their own, on one machine and by its clock.
+For each mechanism: how late it is among few and many pending orders, and how quickly it drains a burst. How quickly it
+is armed, what a pending deadline weighs, and what a killed worker or server costs. Every measurement is on private
+servers that are started for it, in processes of their own, on one machine and by its clock.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure_all(names: Sequence[str], sizes: Sizes) -> tuple[dict[str, str], list[Row]]:
-    """Give what each is measured on, and all rows."""
+    """Return the server that each mechanism was measured on, and all rows."""
     begun = time.perf_counter()
 
     def sayer(name: str) -> Say:
@@ -107,7 +107,7 @@ def _measure_all(names: Sequence[str], sizes: Sizes) -> tuple[dict[str, str], li
 
 
 def wrong(results: Results) -> list[str]:
-    """Say what no mechanism of Lapse may do: lose an order or do its effects twice. Who is early fails at once."""
+    """Return what no mechanism of Lapse may do: lose an order, or do its effects twice. An early one fails at once."""
     ours = [row for row in results.rows if row.mechanism != NAIVE]
     none_of = ("never cancelled", "effects doubled")
     lost = [row for row in ours if row.value is None or (row.value and row.measurement.endswith(none_of))]

@@ -16,7 +16,7 @@ EACH = -10_000_000
 
 
 def fill(subject: Subject, first: int, count: int) -> Iterator[Figure]:
-    """Arm orders of a far future in bulk, and weigh the place before and after."""
+    """Yield the rate of arming orders of a far future in bulk, and what one of them weighs at its place."""
     before = subject.place.weight()
     rates = []
     for part in range(PARTS):
@@ -30,7 +30,7 @@ def fill(subject: Subject, first: int, count: int) -> Iterator[Figure]:
 
 
 def one_by_one(subject: Subject, sizes: Sizes) -> Iterator[Figure]:
-    """Arm orders by a call each, from one process with one connection."""
+    """Yield the rate of arming orders by a call each, from one process with one connection."""
     begun = time.perf_counter()
     subject.arm_each(far(EACH, WARM_UP))
     rate = WARM_UP / (time.perf_counter() - begun)

@@ -1,6 +1,6 @@
 """The bar chart of the README, as SVG: how late, on a logarithmic scale, and how many per second.
 
-It stands on a card of its own, in colours that are legible whatever the page behind it. The text is the same for the
+It stands on a card of its own, in colours that are legible on a page of any colour. The text is the same for the
 same rows, byte for byte.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.rows import Results, Row
 from benchmarks.scales import Scale, counts, times
 from benchmarks.subjects import NAIVE
-from benchmarks.table import most_pending, said
+from benchmarks.table import cell, most_pending
 
 FILE = Path(__file__).parent / "results" / "latest.svg"
 WIDTH, LEFT, RIGHT = 860, 190, 96
@@ -41,7 +41,7 @@ class Panel:
 
 
 def svg(results: Results) -> str:
-    """Draw the two panels."""
+    """Return the two panels as SVG."""
     pending = most_pending(results)
     late = [row for row in results.rows if row.measurement == "lateness p99" and _meant(row, pending)]
     burst = [row for row in results.rows if row.measurement == "burst drained"]
@@ -85,7 +85,7 @@ def _drawn(panel: Panel, top: int) -> Iterator[str]:
         yield f'<text x="{LEFT - 10}" y="{y + BAR - 2}" text-anchor="end">{escape(row.mechanism)}</text>'
         width, look = f"{room * share:.1f}", ' fill-opacity="0.35" stroke-dasharray="4 3"' if never else ""
         yield f'<rect x="{LEFT}" y="{y}" width="{width}" height="{BAR}" rx="2" fill="{fill}" stroke="{fill}"{look}/>'
-        yield f'<text x="{LEFT + room * share + 8:.1f}" y="{y + BAR - 2}">{escape(said(row))}</text>'
+        yield f'<text x="{LEFT + room * share + 8:.1f}" y="{y + BAR - 2}">{escape(cell(row))}</text>'
 
 
 def _meant(row: Row, pending: int) -> bool:
@@ -94,5 +94,5 @@ def _meant(row: Row, pending: int) -> bool:
 
 def _in_words(panels: Sequence[Panel]) -> str:
     return ". ".join(
-        f"{panel.title}: " + ", ".join(f"{row.mechanism} {said(row)}" for row in panel.rows) for panel in panels
+        f"{panel.title}: " + ", ".join(f"{row.mechanism} {cell(row)}" for row in panel.rows) for panel in panels
     )

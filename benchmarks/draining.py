@@ -18,11 +18,14 @@ FEWEST = 2_000
 LOOK = 0.1
 """Seconds between two looks, as each reads all notes."""
 SLACK = 1.5
-"""How much longer than was learnt it may take."""
+"""How many times as long as in the probe arming may take."""
 
 
 def draining(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figure]:
-    """Let many fall due at once, a few times. Raises TooLate where they were due before the worker was ready."""
+    """Yield the rate at which many orders, due at one instant, are handed over; the median of a few times.
+
+    Raises TooLate where the orders were due before the worker was ready.
+    """
     each = 0.0 if subject.local else _seconds_to_arm_one(subject)
     count = min(sizes.burst, max(round(sizes.arm_within / each, -3), FEWEST)) if each else sizes.burst
     rates = [_one_burst(subject, sizes, int(count), lead + SLACK * each * count) for _ in range(sizes.bursts)]

@@ -22,7 +22,7 @@ SPREAD = 4.0
 
 
 def killed_server(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figure]:
-    """Let orders fall due before, during and after the crash, with effects in the shop's table."""
+    """Yield what a crash costs orders that fall due before, during and after it, with effects in the shop's table."""
     with scene(subject, sizes.lease) as stage:
         begin = now_ms() + round(lead * 1000)
         due = {number: begin + round(number * SPREAD * 1000 / sizes.crash) for number in range(sizes.crash)}
@@ -48,7 +48,7 @@ def killed_server(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figur
             armed_again = away  # it is ready when it has armed again
         books = stage.orders.books()
     if not subject.exact and armed_again == inf and books.cancelled == books.placed:
-        lost = 0  # its count trailed: all came, and nobody had armed anything again
+        lost = 0  # the count trailed: all orders came, and no deadline had been armed again
     if books.earliest < 0:
         raise MeasurementFailed(f"an order was cancelled {-books.earliest:.6f} s early")
     about: dict[str, object] = {"orders": sizes.crash, "spread_s": SPREAD, "patience_s": sizes.patience}
@@ -62,7 +62,7 @@ def killed_server(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figur
 
 
 def _crash(server: Server, stage: Scene, worker: Rehearsal) -> int:
-    """Kill the server and start it. Returns how many deadlines it lost, before anybody arms them again."""
+    """Kill the server and start it. Return how many deadlines the server lost, before they are armed again."""
     _freeze(stage, worker)
     server.kill()
     server.start()

@@ -13,7 +13,7 @@ DIES_AFTER = 4
 
 
 def killed_worker(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figure]:
-    """Let a burst fall due, with effects in the shop's table. Half of the batch in hand is done and not settled."""
+    """Yield what a worker's death in a burst costs. Half of its batch is done in the shop's table and not settled."""
     with scene(subject, sizes.lease) as stage:
         instant = now_ms() + round(lead * 1000)
         stage.arm(dict.fromkeys(range(sizes.crash), instant), orders=True)

@@ -19,13 +19,15 @@ Figure = tuple[str, float, str, dict[str, object]]
 
 
 def far(first: int, count: int) -> dict[int, int]:
-    """Give orders of a far future, numbered from `first`."""
+    """Return orders of a far future, numbered from `first`, with their deadlines in ms since 1970."""
     begin = now_ms() + HOUR
     return {first + step: begin + step * HOUR // count for step in range(count)}
 
 
 def lateness(subject: Subject, sizes: Sizes, pending: int, lead: float) -> Iterator[Figure]:
-    """Let orders fall due one after the other. What is far is armed already, unless the worker has to arm it.
+    """Yield how late orders are handed over that fall due one after the other, among `pending` far ones.
+
+    The far ones are armed already, unless the worker has to arm them.
 
     Raises TooLate where the worker was not ready when the first fell due, MeasurementFailed for one that was early.
     """

@@ -16,7 +16,7 @@ GIB = 1 << 30
 
 
 def header(places: Mapping[str, str], form: str) -> dict[str, object]:
-    """Say when, where and with what. `places` has what each mechanism was measured on."""
+    """Return when, where and with what was measured. `places` has the server of each mechanism."""
     return {
         "measured": f"{datetime.now(UTC):%Y-%m-%d}",
         "form": form,
@@ -41,7 +41,7 @@ def _processor() -> str:
 
 
 def _revision() -> str:
-    """Name the commit, and say where the code was not what that has. Results and pages may be: the run writes them."""
+    """Return the commit, marked where the code differs from it. Results and pages may differ: the run writes them."""
     try:
         short = _git("rev-parse", "--short=10", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks/*.py")
@@ -56,7 +56,7 @@ def _git(*words: str) -> str:
 
 
 def _libraries() -> dict[str, str]:
-    """Give the versions of the libraries that the mechanisms' extras name."""
+    """Return the versions of the libraries that the mechanisms' extras name."""
     extras = "|".join(sorted({extra for _, several in MECHANISMS.values() for extra in several.split(",") if extra}))
     found: dict[str, str] = {}
     for wanted in requires("lapse") or []:

@@ -20,17 +20,17 @@ from lapse.engine.errors import MissingLibrary
 from lapse.testing.servers import ServerFailed
 
 TRIES = 4
-"""Each with twice the lead of the one before."""
+"""Each try has twice the lead of the try before."""
 
 Say = Callable[[str], None]
 Measured = Callable[[Subject, Sizes, float], Iterator[Figure]]
 
 
 def rates(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
-    """Say on which server one subject is, and give its figures of lateness, arming, weight and bursts.
+    """Return the server that one subject is on, and its figures of lateness, arming, weight and bursts.
 
-    Raises MeasurementFailed, with the subject's name, where one cannot be had; NoServer where there is nothing to
-    measure it on.
+    Raises MeasurementFailed, with the subject's name, where a figure cannot be measured; NoServer where its server is
+    not installed.
     """
     sizes = _for(name, sizes)
     with _named(name):
@@ -43,7 +43,7 @@ def rates(name: str, sizes: Sizes, say: Say) -> tuple[str, list[Row]]:
 
 
 def crashes(name: str, sizes: Sizes, say: Say) -> list[Row]:
-    """Give one subject's figures of crashes, each on a server that has seen nothing. Raises as `rates` does."""
+    """Return one subject's figures of crashes, each on a new server. Raises what `rates` raises."""
     sizes = _for(name, sizes)
     figures: list[Figure] = []
     with _named(name):
@@ -70,7 +70,7 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _among_pending(subject: Subject, sizes: Sizes, say: Say) -> Iterator[Figure]:
-    """Fill it with orders of a far future, more and more, and see how late the others are among these."""
+    """Yield how late orders are among more and more orders of a far future, and how quickly these are armed."""
     have = 0
     filled: list[Figure] = []
     for pending in sizes.pending:
@@ -84,7 +84,7 @@ def _among_pending(subject: Subject, sizes: Sizes, say: Say) -> Iterator[Figure]
 
 
 def _in_time(sizes: Sizes, measured: Callable[[float], Iterable[Figure]]) -> list[Figure]:
-    """Measure, again with a longer lead where the machine was too slow for the one before."""
+    """Return what was measured, at a further try with a longer lead if the machine was too slow for the lead before."""
     for attempt in range(TRIES):
         try:
             return list(measured(sizes.lead * 2**attempt))
@@ -94,7 +94,7 @@ def _in_time(sizes: Sizes, measured: Callable[[float], Iterable[Figure]]) -> lis
 
 
 def _alone(name: str, measured: Measured, sizes: Sizes, lead: float) -> list[Figure]:
-    """Measure on a server that has seen nothing, not even the try before: not every mechanism can take back."""
+    """Return what was measured on a new server, for each try: not every mechanism can take back what it armed."""
     with _subject(name) as subject:
         return list(measured(subject, sizes, lead))
 

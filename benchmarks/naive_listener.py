@@ -1,7 +1,8 @@
 """The usual way: keys with a time to live, and a listener to their `expired` events. The baseline of the comparison.
 
-`python -m benchmarks.naive_listener URL --notes FILE` is the listener. Like the scripts that are in use it subscribes
-to a pattern, keeps the keys with its prefix, handles one at a time, and subscribes again after an error.
+`python -m benchmarks.naive_listener URL --notes FILE` is the listener. It works like the scripts that are in
+use: it subscribes to a pattern, keeps the keys with its prefix and handles one at a time. After an error it subscribes
+again.
 """
 
 import argparse
@@ -23,7 +24,7 @@ RECONNECT = 0.1
 
 
 def main() -> None:
-    """Listen until told to stop."""
+    """Listen until the process is killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--notes", type=Path, required=True, help="the file that each order is noted in")

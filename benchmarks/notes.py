@@ -27,10 +27,10 @@ class Notes:
 
 
 def noted(file: Path) -> list[tuple[int, int]]:
-    """Give all pairs so far, none where there is no file yet."""
+    """Return all pairs so far, none where there is no file yet."""
     return list(PAIR.iter_unpack(file.read_bytes())) if file.exists() else []
 
 
 def pairs_in(file: Path) -> int:
-    """Count the pairs so far."""
+    """Return the number of pairs so far."""
     return file.stat().st_size // PAIR.size if file.exists() else 0

@@ -19,7 +19,7 @@ PRAGMA journal_mode = wal;
 CREATE TABLE orders (
     id INTEGER PRIMARY KEY,
     due INTEGER NOT NULL,               -- ms since 1970
-    handed INTEGER NOT NULL DEFAULT 0,  -- how often somebody was told to cancel it
+    handed INTEGER NOT NULL DEFAULT 0,  -- how often it was handed to a worker
     cancelled INTEGER                   -- ns since 1970
 );
 CREATE TABLE stock (returned INTEGER NOT NULL);
@@ -52,7 +52,7 @@ class Orders:
         self._cancelling: sqlite3.Connection | None = None
 
     def place(self, due: Mapping[int, int]) -> None:
-        """Begin anew with these orders: number and deadline in ms since 1970."""
+        """Make the tables with these orders: number and deadline in ms since 1970."""
         with self._open() as database, database:
             database.executescript(SCHEMA)
             database.executemany("INSERT INTO orders (id, due) VALUES (?, ?)", due.items())
@@ -72,7 +72,7 @@ class Orders:
             database.execute("UPDATE stock SET returned = returned + ?", (changed,))
 
     def unpaid(self) -> Iterator[list[Deadline]]:
-        """Give the deadlines of all orders that are not cancelled, in parts, each as it is when it is asked for."""
+        """Yield the deadlines of all orders that are not cancelled, in parts, each read when the caller asks for it."""
         after = -(1 << 63)
         select = "SELECT id, due FROM orders WHERE cancelled IS NULL AND id > ? ORDER BY id LIMIT ?"
         with self._open() as database:
@@ -81,13 +81,13 @@ class Orders:
                 after = rows[-1][0]
 
     def left(self) -> int:
-        """Count the orders that are not cancelled."""
+        """Return the number of orders that are not cancelled."""
         with self._open() as database:
             ((left,),) = database.execute("SELECT count(*) FROM orders WHERE cancelled IS NULL")
             return int(left)
 
     def books(self) -> Books:
-        """Count everything."""
+        """Return what became of all orders."""
         with self._open() as database:
             ((placed, cancelled, again, longest, earliest),) = database.execute(
                 "SELECT count(*), count(cancelled), count(*) FILTER (WHERE handed > 1), "

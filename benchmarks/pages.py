@@ -20,7 +20,7 @@ WIDTH = 120
 
 
 def readme() -> str:
-    """Give the chart, a short table, and where it was measured."""
+    """Return the chart, a short table, and where it was measured."""
     results = rows.read()
     pending = most_pending(results)
     columns = [
@@ -44,7 +44,7 @@ def readme() -> str:
 
 
 def figures() -> str:
-    """Give every figure of lateness and of rates."""
+    """Return every figure of lateness and of rates."""
     results = rows.read()
     parts = [
         "Seconds after the deadline at which a handler is called, among so many pending orders:",
@@ -61,7 +61,7 @@ def figures() -> str:
 
 
 def crashes() -> str:
-    """Give what crashes cost."""
+    """Return what crashes cost."""
     results = rows.read()
     burst = results.rows_of("worker killed: longest delay")[0].parameters
     spread = results.rows_of("server killed: longest delay")[0].parameters
@@ -84,7 +84,7 @@ def crashes() -> str:
 
 
 def where(results: Results) -> str:
-    """Say where and when it was measured, with what."""
+    """Return where, when and with what was measured."""
     about, machine = results.header, results.header["machine"]
     return fill(
         f"Measured on {about['measured']} at revision {about['revision']}, on one machine with {machine['cores']} "

@@ -52,7 +52,7 @@ class Place:
     server: Server | None = None
 
     def url(self, scheme: str) -> str:
-        """Address it by a scheme."""
+        """Return the address, with this scheme."""
         return f"{scheme}:{self.address.partition(':')[2]}"
 
     def close(self) -> None:
@@ -164,12 +164,12 @@ PLACES: Mapping[str, Callable[[Path], Place]] = {
 
 
 def kind_of(scheme: str) -> str:
-    """Name the place of a URL's scheme, such as "redis" for "redis+expiry"; "" where there is none to start."""
+    """Return the place of a URL's scheme, such as "redis" for "redis+expiry"; "" where there is none to start."""
     return next((part for part in scheme.split("+") if part in PLACES), "")
 
 
 def schemes() -> list[str]:
-    """Give each mechanism's plainest scheme for each place it can be at, in the order of their names.
+    """Return each mechanism's plainest scheme for each place it can be at, in the order of their names.
 
     Those by TLS, Sentinel or a cluster are the same mechanism by a longer way, and not measured again.
     """

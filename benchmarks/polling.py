@@ -9,7 +9,7 @@ INTERVAL = 60.0
 
 
 def polling() -> Iterator[Row]:
-    """An order falls due at any moment between two looks, so its delay is anything from 0 to the interval."""
+    """Yield the lateness of polling: between two looks an order falls due at any moment, so from 0 to the interval."""
     for name, share in (("earliest", 0.0), ("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
         value = share * INTERVAL * 1000
         yield Row(NAME, f"lateness {name}", int(value), "ms", {"interval_s": INTERVAL, "computed": True})

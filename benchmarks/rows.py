@@ -31,14 +31,14 @@ class Results:
     rows: Sequence[Row]
 
     def rows_of(self, measurement: str) -> list[Row]:
-        """Give all rows of one measurement. Raises LookupError where there is none."""
+        """Return all rows of one measurement. Raises LookupError where there is none."""
         found = [row for row in self.rows if row.measurement == measurement]
         if not found:
-            raise LookupError(f"nobody has measured {measurement!r}")
+            raise LookupError(f"{measurement!r} was not measured")
         return found
 
     def mechanisms(self) -> list[str]:
-        """Name what was measured, in the order of the rows."""
+        """Return the names of what was measured, in the order of the rows."""
         return list(dict.fromkeys(row.mechanism for row in self.rows))
 
     def write(self, file: Path) -> None:
@@ -50,13 +50,13 @@ class Results:
 
 
 def read(file: Path = RESULTS) -> Results:
-    """Read what was written."""
+    """Return the results that a file has."""
     document = json.loads(file.read_text(encoding="utf-8"))
     return Results(document["header"], [Row(**row) for row in document["rows"]])
 
 
 def rounded(value: float) -> float | None:
-    """Give it in few digits; None for what never came."""
+    """Return the value in few digits; None for infinity, which stands for what never came."""
     if value == inf:
         return None
     short = float(f"{value:.{DIGITS}g}")
@@ -64,10 +64,10 @@ def rounded(value: float) -> float | None:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Give the value below or at which this share of the ordered values lies."""
+    """Return the value at or below which this share of the ordered values lies."""
     return ordered[max(ceil(len(ordered) * share) - 1, 0)]
 
 
 def median(values: Iterable[float]) -> float:
-    """Give the middle one; of an even number the lower."""
+    """Return the middle value; of an even number of values the lower one."""
     return percentile(sorted(values), 0.5)

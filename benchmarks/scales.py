@@ -17,7 +17,7 @@ class Scale:
 
 
 def times(values: Sequence[float]) -> Scale:
-    """Scale milliseconds by their logarithm, between whole powers of ten; the shortest still shows as a bar."""
+    """Return a logarithmic scale of milliseconds, between whole powers of ten; the shortest still shows as a bar."""
     low = floor(log10(max(min(values), 0.01)) - 0.1)
     high = max(ceil(log10(max(values))), low + 1)
 
@@ -29,7 +29,7 @@ def times(values: Sequence[float]) -> Scale:
 
 
 def counts(values: Sequence[float]) -> Scale:
-    """Scale numbers from nought to a round one, in up to five steps."""
+    """Return a scale from 0 to a round number, in up to five steps."""
     rough = max(values) / 5
     size = 10.0 ** floor(log10(rough))
     step = next(size * factor for factor in STEPS if size * factor >= rough)

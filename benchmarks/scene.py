@@ -82,7 +82,7 @@ class Scene:
             raise MeasurementFailed(f"the worker ended:\n{worker.output}")
 
     def noted(self) -> list[tuple[int, int]]:
-        """Give what the worker wrote down."""
+        """Return what the worker wrote down: pairs of an order's number and ns since 1970."""
         return noted(self.notes)
 
 
@@ -94,7 +94,7 @@ def scene(subject: Subject, lease: timedelta) -> Iterator[Scene]:
 
 
 def until(condition: Callable[[], bool], seconds: float, *, look: float = LOOK) -> bool:
-    """Look until it is so or the seconds are over. Returns whether it is."""
+    """Wait until the condition holds or the seconds are over. Return whether it holds."""
     end = time.perf_counter() + seconds
     while not (holds := condition()) and time.perf_counter() < end:
         time.sleep(look)
@@ -102,5 +102,5 @@ def until(condition: Callable[[], bool], seconds: float, *, look: float = LOOK) 
 
 
 def now_ms() -> int:
-    """The host's clock, in whole ms since 1970."""
+    """Return the host's clock, in whole ms since 1970."""
     return time.time_ns() // 1_000_000

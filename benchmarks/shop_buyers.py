@@ -1,4 +1,4 @@
-"""Buyers who sign up, order, pay, cancel or walk away, and a book of everything that they did and heard."""
+"""Buyers who sign up, order, pay, cancel or walk away, and a book of all that they did and of every answer."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ MOST_OPEN = 15
 
 
 MARGIN = 3.0
-"""Seconds after the last deadline before anybody looks."""
+"""Seconds after the last deadline before the orders are looked at."""
 TOGETHER = 20
 """Questions asked at once when all orders are looked at."""
 
@@ -39,7 +39,7 @@ class Placed:
 
 @dataclass
 class Book:
-    """What was done and heard: seconds and answers by step, orders, and everything that must not be."""
+    """What was done and answered: seconds and answers by step, orders, and everything that must not be."""
 
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     answers: Counter[str] = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class Book:
         url: str,
         **more: Any,  # noqa: ANN401 - as httpx takes them
     ) -> httpx.Response:
-        """Send a request and note its answer. A 5xx, or none at all, is a violation."""
+        """Send a request, note its answer and return it. A 5xx, or no answer at all, is a violation."""
         begun = time.perf_counter()
         try:
             answer = await client.request(method, url, **more)
@@ -71,14 +71,14 @@ class Book:
 
 
 def _code(answer: httpx.Response) -> str:
-    """Name a refusal by the code of its problem document."""
+    """Return the code of a refusal's problem document, empty where there is none."""
     if not answer.is_error or "json" not in answer.headers.get("content-type", ""):
         return ""
     return f" {answer.json().get('code', '')}".rstrip()
 
 
 def new_client() -> httpx.AsyncClient:
-    """Open one client for all: a connection each, and patience."""
+    """Return one client for all buyers, with a connection for each and a long time-out."""
     limits = httpx.Limits(max_connections=300, max_keepalive_connections=300)
     return httpx.AsyncClient(timeout=60, limits=limits)
 
@@ -96,7 +96,7 @@ async def shop_for(client: httpx.AsyncClient, book: Book, url: str, *, until: fl
         products = listed.json()
         products = products["items"] if isinstance(products, dict) else products
         negative = [product["sku"] for product in products if product["available"] < 0]
-        book.violations += [f"oversold: {sku} is below nought" for sku in negative]
+        book.violations += [f"oversold: {sku} is below 0" for sku in negative]
         unsettled = [one for one in mine if one.intent == ABANDON and one.last.get("status") == "awaiting_payment"]
         intents = {name: share for name, share in INTENTS.items() if name != ABANDON or len(unsettled) < MOST_OPEN}
         intent = chance.choices(list(intents), list(intents.values()))[0]
@@ -158,8 +158,8 @@ async def _look(
 async def settle_all(client: httpx.AsyncClient, book: Book, url: str, *, patience: float) -> None:
     """Wait until the last deadline is past, then look at every order until each is paid or cancelled.
 
-    Nobody looks before, because looking makes an overdue order lapse: that is the worker's to do. What is neither
-    `patience` seconds later is a violation.
+    An order is not looked at before, because a look makes an overdue order lapse, and the worker is to do that. An
+    order that is neither paid nor cancelled `patience` seconds later is a violation.
     """
     if book.orders:
         await asyncio.sleep(max(map(_window, book.orders)) + MARGIN)

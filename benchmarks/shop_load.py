@@ -1,8 +1,8 @@
 """`python -m benchmarks.shop_load`: many buyers at once against a running shop, and proof that its books are right.
 
-They sign up, place, pay, cancel and abandon orders, from this process, which is not the shop's. When all have lapsed
-that were abandoned, it is checked that there was no 5xx, that nothing was sold twice, that nothing was cancelled early,
-that money taken at the cashier paid its order, that the statistics say what was done, and what `manage.py audit` says.
+They sign up, place, pay, cancel and abandon orders, from this process, which is not the shop's. When all abandoned
+orders have lapsed, the books are checked. There was no 5xx, no piece was sold twice and no order cancelled early. Money
+that was taken at the cashier paid its order, the statistics agree with what was done, and so does `manage.py audit`.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def _arguments() -> argparse.Namespace:
         "  python -m benchmarks.shop_load                            a shop of its own, 100 buyers, two minutes\n"
         "  python -m benchmarks.shop_load --buyers 10 --seconds 10   the short form, which the tests run\n"
         "  MERCHANT_PASSWORD=… python -m benchmarks.shop_load http://127.0.0.1:8000\n\n"
-        "A shop of yours must run with RATE_LIMITS=off and nobody else may buy meanwhile. Its address, e-mail and\n"
+        "A shop of yours must run with RATE_LIMITS=off and without other buyers meanwhile. Its address, e-mail and\n"
         "password of a merchant are needed for the statistics; its audit you run yourself: manage.py audit.",
     )
     parser.add_argument("url", nargs="?", help="a running shop; without it one is started, with data that is removed")
@@ -65,14 +65,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--merchant-email", default=os.environ.get("MERCHANT_EMAIL", "merchant@shop.example"))
     given = parser.parse_args()
     if given.buyers < 1 or given.seconds <= 0 or given.think < 0:
-        parser.error("buyers and seconds must be greater than nought")
+        parser.error("buyers and seconds must be greater than 0")
     if given.url and not os.environ.get("MERCHANT_PASSWORD"):
         parser.error("MERCHANT_PASSWORD is not set; the statistics are the merchant's")
     return given
 
 
 def _make_room(own: TrialShop) -> None:
-    """Give every other product much stock, so that there is both plenty and scarcity."""
+    """Raise the stock of every other product, so that there is both plenty and scarcity."""
     with psycopg.connect(own.database) as connection:
         connection.execute("UPDATE catalogue_product SET on_hand = on_hand * %s WHERE id %% 2 = 0", [ROOMY])
 
@@ -114,14 +114,14 @@ async def _sign_up(client: httpx.AsyncClient, book: Book, url: str, buyers: int)
         async with gate:
             answer = await book.send(client, "sign up", "POST", f"{url}/api/buyers", json=buyer)
         if answer.is_error:
-            raise TrialFailed(f"Nobody can sign up ({answer.status_code} {answer.text}). Is RATE_LIMITS off?")
+            raise TrialFailed(f"No buyer can sign up ({answer.status_code} {answer.text}). Is RATE_LIMITS off?")
         return str(answer.json()["token"])
 
     return list(await asyncio.gather(*(one() for _ in range(buyers))))
 
 
 async def _books(client: httpx.AsyncClient, url: str, merchant: dict[str, str]) -> dict[str, Any]:
-    """Read the statistics, summed over all days, and what is available: both as the shop says them."""
+    """Return the statistics, summed over all days, and the available stock, both as the shop's API reports them."""
     days = (await client.get(f"{url}/api/statistics?days=366", headers=merchant)).raise_for_status().json()
     products = (await client.get(f"{url}/api/products", headers=merchant)).raise_for_status().json()
     products = products["items"] if isinstance(products, dict) else products
@@ -144,7 +144,7 @@ def _check_orders(book: Book) -> None:
         if one.paid_at_cashier and status != "paid":
             book.violations.append(f"order {one.id} was paid at the cashier and is {status} ({reason})")
         if one.intent != "pay" and status == "paid":
-            book.violations.append(f"order {one.id} is paid, and nobody paid it")
+            book.violations.append(f"order {one.id} is paid, though its buyer did not pay")
         if one.intent == "abandon" and (status, reason) != ("cancelled", "expired"):
             book.violations.append(f"order {one.id} was abandoned and is {status} ({reason})")
         if reason == "expired" and _late(one.last) < 0:
@@ -152,7 +152,7 @@ def _check_orders(book: Book) -> None:
 
 
 def _late(document: dict[str, Any]) -> float:
-    """Seconds from the deadline to the end."""
+    """Return the seconds from an order's deadline to its end."""
     ended, pay_by = (datetime.fromisoformat(document[name]) for name in ("cancelled_at", "pay_by"))
     return (ended - pay_by).total_seconds()
 

@@ -26,7 +26,7 @@ Due = Mapping[int, int]
 
 
 class Subject(Protocol):
-    """One way to be told that an order's time is up, at one place."""
+    """One way to learn that an order's time is up, at one place."""
 
     place: Place
     local: bool
@@ -41,10 +41,10 @@ class Subject(Protocol):
         """Arm one after the other, as web requests do."""
 
     def known(self) -> int:
-        """Count the deadlines that it still knows."""
+        """Return the number of deadlines that the subject still has."""
 
     def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> Rehearsal:
-        """Start its worker in a process of its own; `options` are further ones of `worker_process`."""
+        """Return a worker, started in a process of its own; `options` are further ones of `worker_process`."""
 
 
 class Mechanism:
@@ -69,20 +69,20 @@ class Mechanism:
                 timer.arm([deadline])
 
     def known(self) -> int:
-        """Count what is pending or claimed."""
+        """Return the number of deadlines that are pending or claimed."""
         with self._timer() as timer:
             stats = timer.stats()
             return stats.pending + stats.claimed
 
     def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> Rehearsal:
-        """Start a worker that arms again from the orders, where there are any."""
+        """Return a worker, started, that arms again from the orders, where there are any."""
         chosen = [f"--notes={notes}", f"--lease={lease.total_seconds()}", *options]
         if orders:
             chosen += [f"--orders={orders}", *(["--local"] if self.local else [])]
         return Rehearsal([sys.executable, "-m", worker_process.__name__, self._url, *chosen])
 
     def _timer(self) -> AbstractContextManager[Timer]:
-        """Open a timer and close it, but keep the one in this process's memory."""
+        """Return a timer to open and close; the timer in this process's memory stays open."""
         return nullcontext(self._local) if self._local else open_timer(self._url, name="orders")
 
 
@@ -112,12 +112,12 @@ class NaiveListener:
                 client.set(f"{PREFIX}{number}", "", pxat=at)
 
     def known(self) -> int:
-        """Count the keys."""
+        """Return the number of keys."""
         with redis.Redis.from_url(self._url) as client:
             return int(client.dbsize())
 
     def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> Rehearsal:  # noqa: ARG002 - it has no leases
-        """Start the listener."""
+        """Return the listener, started."""
         chosen = [f"--notes={notes}", *options]
         if orders:
             chosen.append(f"--orders={orders}")
@@ -129,7 +129,7 @@ def _deadlines(due: Due) -> Iterable[Deadline]:
 
 
 def subjects() -> dict[str, tuple[Callable[[Path], Place], Callable[[Place], Subject]]]:
-    """Give all that is measured, by name: how its place is started in a folder, and how it is made there."""
+    """Return all that is measured, by name: how its place is started in a folder, and how the subject is made there."""
     found: dict[str, tuple[Callable[[Path], Place], Callable[[Place], Subject]]] = {
         scheme: (PLACES[kind_of(scheme)], lambda place, scheme=scheme: Mechanism(scheme, place))  # type: ignore[misc] # a default binds it
         for scheme in schemes()

@@ -19,7 +19,7 @@ class Column:
 
 
 def lateness_columns(results: Results) -> list[Column]:
-    """Give the earliest, and p50, p99 and the latest for each number of pending orders."""
+    """Return columns: the earliest, and p50, p99 and the latest for each number of pending orders."""
     found = [Column("earliest", "lateness earliest", {"pending": most_pending(results)})]
     for pending in pending_sizes(results):
         found += [
@@ -52,17 +52,17 @@ SERVER_KILLED = (
 
 
 def pending_sizes(results: Results) -> list[int]:
-    """Say among how many far orders lateness was measured, ascending."""
+    """Return among how many far orders lateness was measured, ascending."""
     return sorted({row.parameters["pending"] for row in results.rows if "pending" in row.parameters})
 
 
 def most_pending(results: Results) -> int:
-    """Say the largest of these."""
+    """Return the largest number of far orders."""
     return pending_sizes(results)[-1]
 
 
 def lines(results: Results, columns: Sequence[Column]) -> list[list[str]]:
-    """Give the headings, then the cells of each mechanism that has any of these figures."""
+    """Return the headings, then the cells of each mechanism that has any of these figures."""
     table = [["mechanism", *(column.heading for column in columns)]]
     for name in results.mechanisms():
         own = [row for row in results.rows if row.mechanism == name]
@@ -73,14 +73,14 @@ def lines(results: Results, columns: Sequence[Column]) -> list[list[str]]:
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:
-    """Give the table in Markdown, numbers to the right."""
+    """Return the table in Markdown, numbers to the right."""
     head, *rows = table
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
 def plain(table: Sequence[Sequence[str]]) -> str:
-    """Give the table for a terminal."""
+    """Return the table for a terminal."""
     widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
     return "\n".join(
         "  ".join(
@@ -91,8 +91,8 @@ def plain(table: Sequence[Sequence[str]]) -> str:
     )
 
 
-def said(row: Row) -> str:
-    """Say one figure, short, with its unit where the heading does not have it."""
+def cell(row: Row) -> str:
+    """Return one figure, short, with its unit where the heading does not have the unit."""
     if row.value is None:
         return f"> {row.parameters['patience_s']:g} s" if row.unit == "ms" else NEVER
     if row.unit in ("orders", "bytes"):
@@ -108,5 +108,5 @@ def _cell(rows: Sequence[Row], column: Column) -> str:
         # What was computed holds for any number of orders.
         wanted = {} if row.parameters.get("computed") else column.parameters
         if row.measurement == column.measurement and wanted.items() <= dict(row.parameters).items():
-            return said(row)
+            return cell(row)
     return ""

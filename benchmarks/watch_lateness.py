@@ -51,7 +51,7 @@ class Arrivals(ThreadingHTTPServer):
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing: the receiver's own output would only cost time."""
 
         super().__init__(("127.0.0.1", 0), Handler)
 
@@ -84,7 +84,7 @@ def watching(url: str, port: int, log: Path) -> Iterator[None]:
 
 
 def lines(log: Path) -> list[dict[str, Any]]:
-    """What the watcher has said."""
+    """Return the watcher's log lines."""
     return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 

@@ -21,7 +21,7 @@ REARMED = "armed again"
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Work until SIGTERM."""
     given = _arguments()
     orders = Orders(given.orders) if given.orders else None
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 class _Handler:
-    """Notes what it is handed, cancels it where there are orders to cancel, and dies where it was told to."""
+    """Notes each order it is handed, cancels it where there are orders, and dies after `--die-after` of them."""
 
     def __init__(self, notes: Notes, orders: Orders | None, given: argparse.Namespace) -> None:
         self._notes = notes

@@ -18,7 +18,7 @@ class Certificate:
 
 
 def sign_for_localhost(folder: Path) -> Certificate:
-    """Make a certificate, valid today."""
+    """Return a certificate that is valid today, with its key."""
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])

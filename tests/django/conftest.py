@@ -12,7 +12,7 @@ from tests.django.adopter.lapsing import AdopterOrders
 
 @pytest.fixture
 def orders(settings: Settings) -> AdopterOrders:
-    """Open the orders that the settings name, anew for each test."""
+    """Open the orders that the settings name, new ones for each test."""
     settings.LAPSE_ORDERS = "tests.django.adopter.lapsing.AdopterOrders"
     found = unpaid_orders()
     assert isinstance(found, AdopterOrders)

@@ -101,13 +101,13 @@ def test_the_map_leads_somewhere() -> None:
 def test_every_target_of_make_is_there(page: Path) -> None:
     """Whatever `make …` a page names can be made."""
     makefile = read("Makefile")
-    for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_all_targets_are_described() -> None:
     """The contributor's table has every target that `make help` lists."""
-    targets = set(re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
     described = {cell.split()[1].strip("`") for cell, _ in rows("CONTRIBUTING.md", "A fresh machine")}
     assert described == targets
 

@@ -14,7 +14,7 @@ from tests.engine.running import Recorder, Running, Start
 
 @pytest.fixture
 def heard() -> Recorder:
-    """Hear a worker's events."""
+    """Record a worker's events."""
     return Recorder()
 
 

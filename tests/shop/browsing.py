@@ -1,4 +1,4 @@
-"""What the tests in a browser do again and again: open windows, sign up, fill the cart, pay, and check each page."""
+"""What many tests in a browser do: open windows, sign up, fill the cart, pay, and check each page."""
 
 import json
 import os
@@ -13,24 +13,24 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lapse.testing.ports import free_port
-from tests.shop.test_run import Run
+from tests.shop.running import Run
 
 PATIENCE_MS = 60_000
 PASSWORD = "a long pass phrase 7"
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 LANGUAGES = {"en": "en-US", "zh-hans": "zh-CN"}
-TOLD = {
+STATE_TEXTS = {
     "en": ("Paid", "Cancelled, the stock is back", "It was not paid in time."),
     "zh-hans": ("已付款", "已取消，库存已恢复", "未在时限内付款。"),
 }
 SIZES = {"wide": (1200, 900), "phone": (390, 844)}
 
 
-def missing(what: str) -> None:
-    """Skip, so that the end of the run lists it; in CI it is a failure."""
+def missing(program: str) -> None:
+    """Skip, so that the end of the run lists what is missing; in CI it is a failure."""
     if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.fail(program)
+    pytest.skip(program)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,14 @@ def browser() -> Iterator[Browser]:
 
 
 def opened(folder: Path, timer: str, window: str, **settings: str) -> Iterator[Run]:
-    """Open a shop, and see it close in good order with whatever pages are open."""
+    """Open a shop, yield its run, and see it close in good order, with the pages that are still open."""
     settings |= {"LAPSE_TIMER": timer, "LAPSE_PAYMENT_WINDOW": window, "LEAST_TIME_TO_PAY": "1"}
     run = Run(folder / "run", free_port(), **settings)
     try:
         yield run.opened()
     finally:
         run.process.terminate()
-        assert run.process.wait(PATIENCE_MS / 1000) == 0, run.said
+        assert run.process.wait(PATIENCE_MS / 1000) == 0, run.output
 
 
 class Windows:
@@ -71,7 +71,7 @@ class Windows:
         self._contexts: list[Any] = []
 
     def __call__(self, language: str = "en", size: str = "wide", *, scripts: bool = True) -> Page:
-        """Open one that asks for this language."""
+        """Open a window whose browser asks for this language, and return its page."""
         width, height = SIZES[size]
         self._contexts.append(
             self._browser.new_context(
@@ -84,14 +84,14 @@ class Windows:
         return self.beside(self._contexts[-1].new_page())
 
     def beside(self, page: Page) -> Page:
-        """Have a page's errors heard."""
+        """Collect this page's errors too, and return the page."""
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         return page
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all windows."""
         for context in self._contexts:
             context.close()
 
@@ -133,7 +133,7 @@ def put_into_cart(page: Page, *skus: str) -> None:
 
 
 def place_order(page: Page) -> str:
-    """Order what is in the cart; give the address of the order's page, where the countdown runs."""
+    """Order what is in the cart. Return the address of the order's page, where the countdown runs."""
     page.goto("/cart/")
     page.click("[data-checkout]")
     page.click("[data-order-form] button")
@@ -153,19 +153,19 @@ def pay(page: Page, press: Callable[[Page, str], None] = lambda page, what: page
 
 
 def shown(page: Page) -> dict[str, int]:
-    """Read how many of each product the page says there are, without loading it."""
+    """Return how many pieces of each product the open page shows, by SKU."""
     cards = page.locator(".shelf [data-sku]").all()
     return {card.get_attribute("data-sku") or "": int(card.get_attribute("data-available") or "-1") for card in cards}
 
 
 def expect_stock(page: Page, wanted: dict[str, int]) -> None:
-    """Wait until the shelf says so by itself."""
+    """Wait until the shelf shows these numbers, without a reload."""
     for sku, available in wanted.items():
         expect(page.locator(f"[data-sku={sku}]")).to_have_attribute("data-available", str(available))
 
 
 def tab_to(page: Page, what: str) -> None:
-    """Press the tabulator until this has the focus, and see that one can see it."""
+    """Press the tabulator until this element has the focus, and assert that the focus is visible."""
     for _ in range(120):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
@@ -177,7 +177,7 @@ def tab_to(page: Page, what: str) -> None:
 
 
 def press_by_keyboard(page: Page, what: str) -> None:
-    """Go there by keyboard and press it."""
+    """Go to this element by keyboard and press it."""
     tab_to(page, what)
     page.keyboard.press("Enter")
 
@@ -196,11 +196,11 @@ def assert_accessible(page: Page, name: str) -> None:
     assert wider <= 0, f"{name} is {wider} pixels wider than its window"
 
 
-def see_it_lapse(page: Page, said: str, why: str) -> None:
-    """Watch the order's page turn by itself."""
+def see_it_lapse(page: Page, state: str, reason: str) -> None:
+    """Wait until the order's page shows, without a reload, that the order is cancelled and why."""
     expect(page.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
-    expect(page.locator("[data-state-line]")).to_have_text(said)
-    expect(page.locator("[data-state-more]")).to_have_text(why)
+    expect(page.locator("[data-state-line]")).to_have_text(state)
+    expect(page.locator("[data-state-more]")).to_have_text(reason)
     expect(page.locator("[data-pay]")).to_have_count(0)
     expect(page.locator("[data-order-again]")).to_be_visible()
     assert page.evaluate("window.never_reloaded")

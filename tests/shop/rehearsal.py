@@ -1,4 +1,4 @@
-"""What the shop's tests do again and again: order, let time pass, race, call the API."""
+"""What many of the shop's tests do: order, let time pass, race, call the API."""
 
 import json
 import threading
@@ -22,12 +22,12 @@ PASSWORD = "leaves-and-water"
 
 
 def wanted(product: Product, quantity: int = 1) -> Wanted:
-    """Ask for so many of a product at its price."""
+    """Return an order line for this many pieces of a product, at its price."""
     return Wanted(product.sku, quantity, product.price)
 
 
 def order_of(buyer: User, product: Product, quantity: int = 1) -> Order:
-    """Place an order for one line."""
+    """Place an order with one line, and return the order."""
     return place(buyer, [wanted(product, quantity)]).order
 
 
@@ -38,19 +38,19 @@ def make_overdue(*orders: Order) -> None:
 
 
 def stock_of(product: Product) -> tuple[int, int]:
-    """Give (on_hand, held)."""
+    """Return the pieces on hand and the pieces held by orders."""
     product.refresh_from_db()
     return product.on_hand, product.held
 
 
 def assert_no_drift() -> None:
-    """Let the audit prove stock, figures and trail."""
+    """Assert that the audit finds nothing wrong in stock, statistics and audit trail."""
     found = audit(grace=timedelta(minutes=1))
     assert found == [], found
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
-    """Start the calls at the same moment, each in a thread with its own connection; give results or exceptions."""
+    """Start the calls at one moment, each in a thread with its own connection. Return their results or exceptions."""
     barrier = threading.Barrier(len(calls))
 
     def one(call: Callable[[], Any]) -> Any:
@@ -75,7 +75,7 @@ class Api(Protocol):
 
 
 def api_of(user: User | None) -> Api:
-    """Give the API as this user sees it; None for a stranger."""
+    """Return a function that calls the API as this user; None is a visitor who is not signed in."""
     client = Client(raise_request_exception=False)
     authorization = {"Authorization": f"Bearer {new_token(user)}"} if user else {}
 

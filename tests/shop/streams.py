@@ -65,22 +65,22 @@ class Web:
                 return
 
     def listen(self, path: str, user: User | None = None) -> "Stream":
-        """Open a stream as this user."""
+        """Return a stream, opened as this user."""
         self.streams.append(Stream(f"http://127.0.0.1:{self.port}{path}", cookies_of(user)))
         return self.streams[-1]
 
     def threads(self) -> int:
-        """Count the threads of the server."""
+        """Return the number of the server's threads."""
         return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
 
     def stop(self) -> str:
-        """End the server as `make run` does, within its bound; give what it said."""
+        """End the server as `make run` does, by SIGTERM, and return what it printed."""
         self.process.send_signal(signal.SIGTERM)
         output, _ = self.process.communicate(timeout=PATIENCE)
         return str(output.decode())
 
     def close(self) -> None:
-        """End it, whatever the test did, and all that was open."""
+        """Kill the server if it still runs, and close all streams."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
@@ -119,7 +119,7 @@ class Stream:
             self.ended.set()
 
     def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Wait for an event that is as wanted."""
+        """Wait for an event that meets the condition, and return it."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             for state in list(self.states):
@@ -129,7 +129,7 @@ class Stream:
         raise AssertionError(self.states)
 
     def leave(self) -> None:
-        """Go away."""
+        """Close the connection, as a browser does that leaves the page."""
         if self._socket is not None and not self.ended.is_set():
             with suppress(OSError):  # the server was faster
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -138,7 +138,7 @@ class Stream:
 
 
 def cookies_of(user: User | None) -> dict[str, str]:
-    """Sign in."""
+    """Return the cookies of a session of this user; none for a visitor who is not signed in."""
     if user is None:
         return {}
     client = Client()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -22,7 +23,7 @@ from tests.shop.browsing import (
     sign_in_as_merchant,
     sign_up,
 )
-from tests.shop.test_run import Run
+from tests.shop.running import Run
 
 __all__ = ["browser"]  # pytest finds the fixture here
 
@@ -40,7 +41,15 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         assert run.process.wait(PATIENCE_MS / 1000) == 0
 
 
-@pytest.fixture(params=[(language, size) for language in LANGUAGES for size in SIZES], ids="-".join)
+def looks() -> Iterator[Any]:
+    """Yield every language at every size; `make test` has each language and each size once, the long tests the rest."""
+    for language, own_size in zip(LANGUAGES, SIZES, strict=True):
+        for size in SIZES:
+            marks = () if size == own_size else pytest.mark.long
+            yield pytest.param((language, size), id=f"{language}-{size}", marks=marks)
+
+
+@pytest.fixture(params=list(looks()))
 def look(request: pytest.FixtureRequest, browser: Browser, open_shop: Run) -> Iterator[Callable[[], Page]]:
     """Open windows of this size in this language; pages that say no are among those that are looked at."""
     windows = Windows(browser, open_shop)

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.shop.browsing import (
     PASSWORD,
     PATIENCE_MS,
-    TOLD,
+    STATE_TEXTS,
     Windows,
     browser,
     expect_stock,
@@ -28,11 +28,11 @@ from tests.shop.browsing import (
     tab_to,
     visit,
 )
-from tests.shop.test_run import Run, place
+from tests.shop.running import Run, place
 
 __all__ = ["browser", "visit"]  # pytest finds the fixtures here
 WINDOW = "20"
-"""Seconds to pay: enough to go to the cashier and back on a busy machine, and no more than a test likes to wait."""
+"""Seconds to pay: enough to go to the cashier and back on a busy machine, and short enough to wait for."""
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.mark.parametrize(("language", "size"), [("en", "wide"), ("zh-hans", "phone")])
 def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language: str, size: str) -> None:
-    """Two products paid at the cashier; then the same again, not paid: pages and stock turn without a reload."""
+    """Two products are paid at the cashier, then ordered again and not paid: pages and stock change by themselves."""
     page, shelf = visit(language, size), visit()
-    paid, lapsed, why = TOLD[language]
+    paid, lapsed, reason = STATE_TEXTS[language]
     shelf.goto("/")
     shelf.evaluate("window.never_reloaded = true")
     before = shown(shelf)
@@ -69,7 +69,7 @@ def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language:
     other.goto("/orders/")
     other.evaluate("window.never_reloaded = true")
     expect(other.locator("[data-status=awaiting_payment] [data-countdown]")).to_have_text(re.compile(r"0:0[1-7]"))
-    see_it_lapse(page, lapsed, why)
+    see_it_lapse(page, lapsed, reason)
     expect_stock(shelf, {first: before[first] - 1, second: before[second] - 1})
     expect(other.locator("[data-order][data-status=cancelled]")).to_have_count(1)
     expect(other.locator("[data-order][data-status=paid]")).to_have_count(1)
@@ -114,7 +114,7 @@ def test_by_keyboard_alone(visit: Windows) -> None:
 
 
 def test_where_no_stream_comes_through(visit: Windows) -> None:
-    """A page whose stream is refused asks now and then instead, and turns all the same."""
+    """A page whose stream is refused polls instead, and changes all the same."""
     page = visit()
     page.route("**/events/", lambda route: route.fulfill(status=429, body="too many"))
     sign_up(page)
@@ -130,7 +130,7 @@ def test_where_no_stream_comes_through(visit: Windows) -> None:
 
 
 def test_without_scripts(visit: Windows) -> None:
-    """All but what turns by itself works without JavaScript."""
+    """Without JavaScript all works, except that pages do not change by themselves."""
     page = visit(scripts=False)
     page.goto("/sign-up/?next=/products/LINEN-CLOTH/")
     page.fill("input[name=email]", f"n{datetime.now(UTC).timestamp()}@shop.example")

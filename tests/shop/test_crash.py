@@ -119,7 +119,7 @@ def test_a_killed_worker_costs_nothing(live: LiveShop) -> None:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Look until it is so, patiently."""
+    """Wait until the condition holds, patiently."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not come true"

@@ -12,7 +12,7 @@ from lapse.config import MECHANISMS
 from lapse.testing.servers import PostgresServer, ServerFailed
 from shop.running.own_servers import OWN_SERVERS, STORES, store_of
 from tests.shop.browsing import (
-    TOLD,
+    STATE_TEXTS,
     Windows,
     browser,
     expect_stock,
@@ -26,8 +26,8 @@ from tests.shop.browsing import (
     sign_up,
     visit,
 )
-from tests.shop.test_run import Run, place
-from tests.shop.test_run import see_it_lapse as see_it_lapse_by_the_api
+from tests.shop.running import Run, place
+from tests.shop.running import see_it_lapse as see_it_lapse_by_the_api
 
 __all__ = ["browser", "visit"]  # pytest finds the fixtures here
 WINDOW = "12"
@@ -37,7 +37,7 @@ MODULES = {module for module, _ in MECHANISMS.values()} - {"lapse.timers.memory"
 
 
 def one_of_each() -> dict[tuple[str, str], str]:
-    """Give one bare scheme for each mechanism on each store that it can be on; others are spellings of these."""
+    """Return one bare scheme for each mechanism on each store that it can be on; others are spellings of these."""
     found: dict[tuple[str, str], str] = {}
     for scheme, (module, _) in MECHANISMS.items():
         store = store_of(scheme)
@@ -95,7 +95,7 @@ def test_a_paid_order_stays_and_an_unpaid_one_lapses(visit: Windows) -> None:
         order = place(api)
         expect_stock(shelf, {first: before[first] - 3})
         expect(page.locator("[data-countdown]")).to_have_text(re.compile(r"0:0[1-5]"))
-        see_it_lapse(page, *TOLD["en"][1:])
+        see_it_lapse(page, *STATE_TEXTS["en"][1:])
         see_it_lapse_by_the_api(api, order)
     expect_stock(shelf, {first: before[first], second: before[second] - 1})
     assert shelf.evaluate("window.never_reloaded")
