@@ -15,7 +15,7 @@ from benchmarks.scene import LOOK, MeasurementFailed, Scene, TooLate, now_ms, sc
 from benchmarks.sizes import Sizes
 from benchmarks.subjects import Subject
 from benchmarks.worker_process import REARMED
-from lapse.testing.faults import Rehearsal
+from lapse.testing.faults import ChildProcess
 
 SPREAD = 4.0
 """Seconds over which the orders fall due; the crash comes after a third of them."""
@@ -61,7 +61,7 @@ def killed_server(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figur
     yield "server killed: longest delay", books.longest, "s", about
 
 
-def _crash(server: Server, stage: Scene, worker: Rehearsal) -> int:
+def _crash(server: Server, stage: Scene, worker: ChildProcess) -> int:
     """Kill the server and start it. Return how many deadlines the server lost, before they are armed again."""
     _freeze(stage, worker)
     server.kill()
@@ -70,7 +70,7 @@ def _crash(server: Server, stage: Scene, worker: Rehearsal) -> int:
     return max(stage.orders.left() - stage.subject.known(), 0)
 
 
-def _freeze(stage: Scene, worker: Rehearsal) -> None:
+def _freeze(stage: Scene, worker: ChildProcess) -> None:
     """Stop the worker at a moment when it does not hold the table of orders."""
     while True:
         worker.freeze()
@@ -84,7 +84,7 @@ def _freeze(stage: Scene, worker: Rehearsal) -> None:
             return
 
 
-def _finish(stage: Scene, worker: Rehearsal, end: float, *, since: int) -> float:
+def _finish(stage: Scene, worker: ChildProcess, end: float, *, since: int) -> float:
     """Wait for all orders. Returns the seconds until they were armed again, infinite where they never were."""
     until(lambda: stage.orders.left() == 0 or not worker.running, end - time.time())
     if not worker.running:

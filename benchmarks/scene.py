@@ -13,7 +13,7 @@ from benchmarks.notes import noted, pairs_in
 from benchmarks.orders import Orders
 from benchmarks.subjects import Due, Subject
 from benchmarks.worker_process import READY
-from lapse.testing.faults import Rehearsal
+from lapse.testing.faults import ChildProcess
 
 LOOK = 0.02
 """Seconds between two looks; seldom enough to leave the machine to what is measured."""
@@ -58,7 +58,7 @@ class Scene:
             self.subject.arm(due)
 
     @contextmanager
-    def worker(self, *options: str, orders: bool = False) -> Iterator[Rehearsal]:
+    def worker(self, *options: str, orders: bool = False) -> Iterator[ChildProcess]:
         """Run a worker, which is ready."""
         file = self.orders.file if orders or self.subject.local else None
         with self.subject.worker(self.notes, *options, orders=file, lease=self.lease) as worker:
@@ -67,10 +67,10 @@ class Scene:
                 raise MeasurementFailed(f"the worker did not start:\n{worker.output}")
             yield worker
             if worker.running:  # it settles what it has done, so that nothing of it comes again
-                worker.tell(signal.SIGTERM)
+                worker.send_signal(signal.SIGTERM)
                 worker.exit_code()
 
-    def wait_for(self, numbers: Collection[int], end: float, worker: Rehearsal) -> None:
+    def wait_for(self, numbers: Collection[int], end: float, worker: ChildProcess) -> None:
         """Wait until all of these are noted, or that moment of the wall clock, in seconds, is past."""
 
         def is_complete() -> bool:

@@ -15,7 +15,7 @@ from benchmarks.orders import EPOCH
 from benchmarks.places import PLACES, Place, kind_of, schemes
 from lapse import Deadline, Timer, open_timer
 from lapse.config import traits_of
-from lapse.testing.faults import Rehearsal
+from lapse.testing.faults import ChildProcess
 
 NAIVE = "SETEX + listener"
 PIPELINE = 1_000
@@ -43,7 +43,7 @@ class Subject(Protocol):
     def known(self) -> int:
         """Return the number of deadlines that the subject still has."""
 
-    def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> Rehearsal:
+    def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> ChildProcess:
         """Return a worker, started in a process of its own; `options` are further ones of `worker_process`."""
 
 
@@ -74,12 +74,12 @@ class Mechanism:
             stats = timer.stats()
             return stats.pending + stats.claimed
 
-    def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> Rehearsal:
+    def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> ChildProcess:
         """Return a worker, started, that arms again from the orders, where there are any."""
         chosen = [f"--notes={notes}", f"--lease={lease.total_seconds()}", *options]
         if orders:
             chosen += [f"--orders={orders}", *(["--local"] if self.local else [])]
-        return Rehearsal([sys.executable, "-m", worker_process.__name__, self._url, *chosen])
+        return ChildProcess([sys.executable, "-m", worker_process.__name__, self._url, *chosen])
 
     def _timer(self) -> AbstractContextManager[Timer]:
         """Return a timer to open and close; the timer in this process's memory stays open."""
@@ -116,12 +116,12 @@ class NaiveListener:
         with redis.Redis.from_url(self._url) as client:
             return int(client.dbsize())
 
-    def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> Rehearsal:  # noqa: ARG002 - it has no leases
+    def worker(self, notes: Path, *options: str, orders: Path | None = None, lease: timedelta) -> ChildProcess:  # noqa: ARG002 - it has no leases
         """Return the listener, started."""
         chosen = [f"--notes={notes}", *options]
         if orders:
             chosen.append(f"--orders={orders}")
-        return Rehearsal([sys.executable, "-m", naive_listener.__name__, self._url, *chosen])
+        return ChildProcess([sys.executable, "-m", naive_listener.__name__, self._url, *chosen])
 
 
 def _deadlines(due: Due) -> Iterable[Deadline]:

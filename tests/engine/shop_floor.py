@@ -5,7 +5,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from lapse.testing.faults import Rehearsal
+from lapse.testing.faults import ChildProcess
 from tests.engine import rehearsed_worker
 
 
@@ -19,10 +19,10 @@ class Floor:
             database.executescript(rehearsed_worker.SCHEMA)
             database.execute("insert into stock values (0)")
 
-    def worker(self, url: str, **options: float | str) -> Rehearsal:
+    def worker(self, url: str, **options: float | str) -> ChildProcess:
         """Start a worker on the timer of this address."""
         chosen = [f"--{name}={value}" for name, value in options.items()]
-        return Rehearsal([sys.executable, rehearsed_worker.__file__, url, str(self._file), *chosen])
+        return ChildProcess([sys.executable, rehearsed_worker.__file__, url, str(self._file), *chosen])
 
     def cancelled(self) -> int:
         """How many orders were cancelled."""

@@ -222,7 +222,7 @@ def test_a_server_that_is_away_is_waited_for(redis: RedisServer, timer: Timer) -
         proxy.cut()
         wait_until(lambda: heard.of(Kind.TIMER_LOST))
         arm(timer, "1")
-        proxy.mend()
+        proxy.restore()
         wait_until(lambda: calls == ["1"])
         wait_until(lambda: not unfinished(timer))
     assert (len(heard.of(Kind.TIMER_LOST)), len(heard.of(Kind.TIMER_BACK))) == (1, 1)

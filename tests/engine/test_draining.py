@@ -40,7 +40,7 @@ def test_the_batch_in_hand_is_finished(
     queue.arm([Deadline(str(number), ago(5)) for number in range(20)])
     with floor.worker(shared_redis.url, name=queue.name, seconds=0.5, batch=10) as worker:
         wait_until(lambda: "handling 10" in worker.output)
-        worker.tell(number)
+        worker.send_signal(number)
         assert worker.exit_code() == 0
         assert worker.output.splitlines()[-2:] == ["worker stopped 0", "ended"]
     assert floor.cancelled() == 10
@@ -53,7 +53,7 @@ def test_an_idle_worker_ends_at_once(queue: Timer, floor: Floor, shared_redis: R
     queue.arm([Deadline("far", ago(-3600))])
     with floor.worker(shared_redis.url, name=queue.name, drain=3600) as worker:
         wait_until(lambda: "worker started" in worker.output)
-        worker.tell(signal.SIGTERM)
+        worker.send_signal(signal.SIGTERM)
         assert worker.exit_code() == 0
     assert queue.stats().pending == 1
 
@@ -64,7 +64,7 @@ def test_a_handler_that_takes_too_long_is_left(queue: Timer, floor: Floor, share
     with floor.worker(shared_redis.url, name=queue.name, seconds=3600, drain=0.3, lease=0.5) as worker:
         wait_until(lambda: "handling 5" in worker.output)
         begun = SYSTEM_CLOCK.monotonic()
-        worker.tell(signal.SIGTERM)
+        worker.send_signal(signal.SIGTERM)
         assert worker.exit_code() == 0
         assert SYSTEM_CLOCK.monotonic() - begun >= 0.3
         assert "still busy when the drain was over" in worker.output
@@ -80,9 +80,9 @@ def test_a_second_signal_hurries(queue: Timer, floor: Floor, shared_redis: Redis
     queue.arm([Deadline("1", ago(5))])
     with floor.worker(shared_redis.url, name=queue.name, seconds=3600, drain=3600, lease=0.5) as worker:
         wait_until(lambda: "handling 1" in worker.output)
-        worker.tell(signal.SIGTERM)
+        worker.send_signal(signal.SIGTERM)
         threading.Event().wait(1.5 * SAME_SIGNAL)  # two that come together count as one
         assert worker.running
-        worker.tell(signal.SIGTERM)
+        worker.send_signal(signal.SIGTERM)
         assert worker.exit_code() == 0
     wait_until(lambda: queue.stats().due == 1)

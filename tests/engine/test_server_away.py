@@ -97,6 +97,6 @@ def test_a_silent_network(own_redis: RedisServer, start: Start, heard: Recorder)
         proxy.silent()
         wait_until(lambda: away(heard) == [Kind.TIMER_LOST])
         direct.arm([Deadline("2", ago(5))])
-        proxy.mend()
+        proxy.restore()
         wait_until(lambda: handled.keys == ["1", "2"])
         assert away(heard) == LOST_AND_FOUND

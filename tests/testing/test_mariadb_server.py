@@ -1,4 +1,4 @@
-"""A private MariaDB starts, crashes, comes back, and never outlives the one who started it."""
+"""A private MariaDB starts, crashes, recovers, and never outlives the process that started it."""
 
 import os
 import subprocess
@@ -67,15 +67,15 @@ def test_below_a_private_and_deep_directory(tmp_path: Path) -> None:
         assert not server.socket.exists()
 
 
-def test_what_was_made_by_half_is_made_again(tmp_path: Path) -> None:
-    """A first start that was interrupted is begun again."""
+def test_an_interrupted_first_start_is_repeated(tmp_path: Path) -> None:
+    """The half-made data of an interrupted first start is removed and made again."""
     (tmp_path / "data" / "mysql").mkdir(parents=True)
     with MariaDbServer(tmp_path) as server:
         assert ask(server, "SELECT DATABASE()") == (("lapse",),)
 
 
 def test_several_start_at_once() -> None:
-    """Those who start do not clear away what the others are about to use."""
+    """A server that starts does not remove files that another starting server is about to use."""
     failed: list[BaseException] = []
 
     def start() -> None:
@@ -93,14 +93,14 @@ def test_several_start_at_once() -> None:
     assert failed == []
 
 
-def test_a_setting_that_is_wrong_is_said() -> None:
-    """Where it does not start, the error ends with what the server wrote."""
+def test_the_error_shows_a_wrong_setting() -> None:
+    """Where the server does not start, the error ends with the server's own log."""
     with pytest.raises(ServerFailed, match="no-such-setting"):
         MariaDbServer(config={"no-such-setting": "1"}).start()
 
 
 def test_it_dies_with_its_starter(tmp_path: Path) -> None:
-    """SIGKILL of whoever started it ends it."""
+    """SIGKILL of the starting process ends the server."""
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER],
         stdin=subprocess.PIPE,
@@ -119,7 +119,7 @@ def test_it_dies_with_its_starter(tmp_path: Path) -> None:
 
 
 def test_one_server_at_a_time_uses_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two servers on the same files would spoil them, so the second is refused."""
+    """Two servers on the same files would damage them, so the second server is refused."""
     monkeypatch.setattr("lapse.testing.private_server.STOP_WITHIN", -4.5)
     with MariaDbServer(tmp_path) as first:
         with pytest.raises(ServerFailed, match="another server uses"):

@@ -1,4 +1,4 @@
-"""A cluster agrees on its slots, and a sentinel makes the replica the master."""
+"""A cluster agrees on its slots, and the sentinels promote the replica of a killed master."""
 
 from pathlib import Path
 
@@ -14,22 +14,22 @@ every_redis = pytest.mark.parametrize(
 
 @every_redis
 def test_cluster_of_three(binary: Path) -> None:
-    """Each node serves its own slots and sends us on for the others."""
+    """Each node serves its own slots and redirects for the others."""
     with RedisCluster(binary=binary) as cluster:
         slot = cluster.nodes[0].ask("CLUSTER", "KEYSLOT", "order")
         assert isinstance(slot, int)
-        home = cluster.node_of(slot)
-        assert home.ask("SET", "order", "1") == "OK"
+        owner = cluster.node_of(slot)
+        assert owner.ask("SET", "order", "1") == "OK"
         for other in cluster.nodes:
-            if other is not home:
-                with pytest.raises(RedisAnswered, match=f"MOVED {slot} 127.0.0.1:{home.port}"):
+            if other is not owner:
+                with pytest.raises(RedisAnswered, match=f"MOVED {slot} 127.0.0.1:{owner.port}"):
                     other.ask("GET", "order")
 
 
 @every_redis
 @pytest.mark.parametrize("count", [1, 3])
 def test_sentinel_replaces_a_killed_master(binary: Path, count: int) -> None:
-    """When the master is killed its replica, with the data, becomes the master."""
+    """When the master is killed, its replica becomes the master, with the data."""
     with RedisSentinel(binary=binary, sentinels=count) as watched:
         first = watched.master
         assert first.ask("SET", "order", "1") == "OK"

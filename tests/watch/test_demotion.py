@@ -96,7 +96,7 @@ def test_a_timer_follows_its_address(pair: Pair, scheme: str) -> None:
         expected = 2 if scheme == "redis+expiry" else 1
         wait_until(lambda: listeners(pair.first) == expected)
         pair.fail_over()
-        pair.address._behind = pair.second.port
+        pair.address._server_port = pair.second.port
         with pytest.raises(TimerUnavailable):
             timer.arm([Deadline("new", datetime.now(UTC))])
         wait_until(lambda: (listeners(pair.first), listeners(pair.second)) == (0, expected))

@@ -191,7 +191,7 @@ def test_a_connection_that_breaks_loses_nothing(server: RedisServer, shop: redis
         shop.set(prefix + "3", "x", px=1800)
         shop.set(prefix + "4", "x", ex=1000)
         wait_until(lambda: not shop.exists(prefix + "2"))
-        proxy.mend()
+        proxy.restore()
         wait_until(lambda: sorted(fired)[:1] == ["2"])
         wait_until(lambda: set(due_at(server, prefix)) == {"4"})
         # Whether "3" was seen before it expired depends on how long the reconnection took: if it was, it fires.

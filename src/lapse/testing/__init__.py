@@ -1,1 +1,1 @@
-"""For rehearsing in a shop's own tests what Lapse rehearses in its own: servers, clocks, faults, conformance."""
+"""What Lapse's own tests use, for a shop's tests too: private servers, clocks, fault switches, conformance suites."""

@@ -7,7 +7,7 @@ from lapse.engine.waker import Waker
 
 
 class ManualClock:
-    """Stands still until `advance`. Who waits on it waits for that."""
+    """A clock that stands still until `advance`, which also ends the waits on this clock."""
 
     def __init__(self, start: datetime = datetime(2024, 1, 1, tzinfo=UTC)) -> None:
         self._now = start
@@ -16,15 +16,15 @@ class ManualClock:
         self._waiting: list[Waker] = []
 
     def now(self) -> datetime:
-        """Return the time that it is set to."""
+        """Return the time to which the clock is set."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds by which it was advanced; a step does not count."""
+        """Return the seconds by which the clock was advanced; a `step` does not count."""
         return self._elapsed
 
     def advance(self, by: timedelta) -> None:
-        """Let time pass."""
+        """Let time pass, and wake every wait."""
         with self._lock:
             self._now += by
             self._elapsed += by.total_seconds()
@@ -32,12 +32,12 @@ class ManualClock:
                 waker.wake()
 
     def step(self, by: timedelta) -> None:
-        """Change the time of day, as a correction of a host's clock does: no time passes."""
+        """Change the time of day without time passing, as when a host's clock is corrected."""
         with self._lock:
             self._now += by
 
     def wait(self, waker: Waker, seconds: float) -> bool:
-        """Wait until advanced so far, or woken."""
+        """Wait until the clock is advanced or the waker used, for a real minute at most. Return True if interrupted."""
         end = self._elapsed + seconds
         with self._lock:
             self._waiting.append(waker)

@@ -1,14 +1,14 @@
-"""What every timer must do: one suite for all mechanisms. A new one is done when this is green.
+"""What every timer must do: one suite for all mechanisms. A new mechanism is done when this suite passes.
 
-Subclass `TimerConformance` in a test module and give it one fixture:
+Subclass `TimerConformance` in a test module and define one fixture:
 
     class TestMyTimer(TimerConformance):
         @pytest.fixture
         def handles(self):
-            return lambda: open_timer("my://server", name="some name of its own")
+            return lambda: open_timer("my://server", name="a name for this test alone")
 
-`handles` opens a handle on one and the same store each time it is called; the store is empty at first. No test here
-asserts how fast something is, only that it comes, and never early.
+The fixture's value opens a handle on one store each time it is called; the store is empty when the test begins. The
+suite never asserts how fast a deadline fires. It asserts that each deadline fires, and that none fires early.
 """
 
 import random
@@ -49,36 +49,36 @@ ODD_KEYS = [
 
 
 def ago(seconds: float) -> datetime:
-    """Some seconds before now."""
+    """Return the moment so many seconds before now."""
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 def ahead(delay: timedelta) -> datetime:
-    """Some time after now."""
+    """Return the moment so long after now."""
     return datetime.now(UTC) + delay
 
 
 def keys_of(claims: Sequence[Claim]) -> list[str]:
-    """The keys, in order."""
+    """Return the claims' keys, in order."""
     return [claim.key for claim in claims]
 
 
 class TimerConformance:
-    """The suite. `timer` is the first handle; tests that need another one call `handles`."""
+    """The suite. `timer` is the first handle; a test that needs another handle calls `handles`."""
 
     @pytest.fixture
     def handles(self) -> Callable[[], Timer]:
-        """Open a handle on this test's own store."""
-        raise NotImplementedError("a subclass says how its timer is opened")
+        """Return a function that opens a handle on this test's own store."""
+        raise NotImplementedError("define the fixture `handles` in the subclass: it opens your timer")
 
     @pytest.fixture
     def timer(self, handles: Callable[[], Timer]) -> Iterator[Timer]:
-        """Open the first handle."""
+        """Open the first handle and close it after the test."""
         with handles() as timer:
             yield timer
 
     def claim_all(self, timer: Timer, count: int, *, lease: timedelta = LONG) -> list[Claim]:
-        """Claim until there are `count`, patiently."""
+        """Claim until there are `count` claims, for 30 seconds at most, and return them."""
         claims: list[Claim] = []
         end = SYSTEM_CLOCK.monotonic() + PATIENCE.total_seconds()
         while len(claims) < count and SYSTEM_CLOCK.monotonic() < end:
@@ -89,7 +89,7 @@ class TimerConformance:
     # --- arming, and when something is due ---
 
     def test_a_deadline_is_handed_out_after_its_time_and_never_before(self, timer: Timer) -> None:
-        """Given a deadline soon, when it is claimed, then the timer's clock has passed it."""
+        """Given a deadline soon, when it is claimed, then the timer's clock has passed the deadline."""
         due_at = ahead(SOON)
         timer.arm([Deadline("1", due_at)])
         (claim,) = self.claim_all(timer, 1)
@@ -98,14 +98,14 @@ class TimerConformance:
         assert claim.due_at >= due_at
         assert claim.late_by >= timedelta(0)
 
-    def test_nothing_is_due_yet(self, timer: Timer) -> None:
-        """Given only far deadlines, claims come back empty."""
+    def test_a_far_deadline_is_not_due(self, timer: Timer) -> None:
+        """Given only far deadlines, a claim returns nothing."""
         timer.arm([Deadline("1", ahead(LONG)), Deadline("2", datetime(9999, 12, 31, tzinfo=UTC))])
         assert timer.claim() == []
         assert timer.claim(wait=timedelta(milliseconds=50)) == []
 
     def test_past_deadlines_are_due_at_once(self, timer: Timer) -> None:
-        """Deadlines of long ago are handed out, oldest first, as old as they are."""
+        """Past deadlines are handed out, oldest first, with the due times that were armed."""
         long_ago = datetime(1969, 7, 20, 20, 17, tzinfo=UTC)
         timer.arm([Deadline("past", ago(1)), Deadline("older", long_ago)])
         claims = self.claim_all(timer, 2)
@@ -113,40 +113,40 @@ class TimerConformance:
         assert claims[0].due_at == long_ago
 
     def test_fractions_of_a_millisecond_are_rounded_up(self, timer: Timer) -> None:
-        """A deadline is never moved to an earlier moment."""
+        """A deadline is never rounded to an earlier moment."""
         due_at = datetime(2024, 2, 29, 12, 0, 0, 1, tzinfo=UTC)
         timer.arm([Deadline("1", due_at)])
         (claim,) = self.claim_all(timer, 1)
         assert claim.due_at >= due_at
 
-    def test_the_zone_does_not_matter(self, timer: Timer) -> None:
-        """The same moment in another zone is the same deadline."""
+    def test_the_time_zone_does_not_matter(self, timer: Timer) -> None:
+        """The same moment in another time zone is the same deadline."""
         moment = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
         timer.arm([Deadline("1", moment.astimezone(timezone(timedelta(hours=8))))])
         assert self.claim_all(timer, 1)[0].due_at == moment
 
-    def test_arming_again_moves(self, timer: Timer) -> None:
-        """A key has one deadline, the one armed last, earlier or later; its old one fires too where it is not found."""
+    def test_arming_again_moves_the_deadline(self, timer: Timer) -> None:
+        """The deadline armed last counts, earlier or later. Without `can_disarm` the first deadline fires too."""
         timer.arm([Deadline("later", ago(5)), Deadline("earlier", ahead(LONG))])
         timer.arm([Deadline("later", ahead(LONG)), Deadline("earlier", ago(5))])
         fires = ["earlier"] if timer.traits.can_disarm else ["earlier", "later"]
         assert sorted(keys_of(timer.claim())) == fires
 
-    def test_of_one_key_twice_the_last_counts(self, timer: Timer) -> None:
-        """Within one call, too."""
+    def test_of_one_key_armed_twice_the_last_deadline_counts(self, timer: Timer) -> None:
+        """Also within one call of `arm`."""
         timer.arm([Deadline("1", ago(5)), Deadline("1", ahead(LONG))])
         assert timer.claim() == []
         assert timer.stats().pending == 1
 
-    def test_nothing_to_arm_is_fine(self, timer: Timer) -> None:
-        """Empty calls do nothing."""
+    def test_empty_calls_do_nothing(self, timer: Timer) -> None:
+        """Every method takes an empty list."""
         timer.arm([])
         timer.disarm([])
         assert timer.settle([]) == timer.release([]) == timer.bury([], reason="") == timer.revive([]) == 0
         assert timer.renew([]) == []
 
     def test_disarmed_is_not_handed_out(self, timer: Timer) -> None:
-        """What was disarmed does not fire, where it is found; unknown keys are fine; it can be armed again."""
+        """With `can_disarm` a disarmed key does not fire. Unknown keys are ignored. The key can be armed again."""
         timer.arm([Deadline("1", ago(1)), Deadline("2", ago(1))])
         timer.disarm(["1", "unknown"])
         fires = ["2"] if timer.traits.can_disarm else ["1", "2"]
@@ -156,7 +156,7 @@ class TimerConformance:
         assert keys_of(self.claim_all(timer, 1)) == ["1"]
 
     def test_odd_keys(self, timer: Timer) -> None:
-        """Whatever is valid Unicode is a key, and comes back as it went in."""
+        """Any valid Unicode is a key, and a claim has the key exactly as it was armed."""
         timer.arm([Deadline(key, ago(10)) for key in ODD_KEYS])
         claims = self.claim_all(timer, len(ODD_KEYS))
         assert sorted(keys_of(claims)) == sorted(ODD_KEYS)
@@ -166,17 +166,17 @@ class TimerConformance:
 
     @pytest.mark.parametrize("key", ["", "a\0b", "x" * 513, "\ud800", None, 7])
     def test_impossible_keys_are_refused(self, key: str) -> None:
-        """A key that some mechanism could not store is refused by all."""
+        """A key that one mechanism could not store is refused for every mechanism."""
         with pytest.raises(InvalidDeadline):
             Deadline(key, ago(1))
 
     def test_naive_times_are_refused(self) -> None:
-        """A time without a zone could be any of 38 moments."""
+        """A time without a zone could be any of 38 moments, so it is refused."""
         with pytest.raises(InvalidDeadline, match="aware"):
-            Deadline("1", datetime(2024, 1, 1))  # noqa: DTZ001 - the very thing that is refused
+            Deadline("1", datetime(2024, 1, 1))  # noqa: DTZ001 - what is refused
 
     def test_only_unknown_restores_and_disturbs_nothing(self, timer: Timer) -> None:
-        """Arming what was lost leaves pending, claimed and buried ones as they are, though it may double some."""
+        """`only_unknown` leaves pending, claimed and buried keys as they are; without `can_disarm` a few may double."""
         timer.arm([Deadline("pending", ahead(LONG)), Deadline("claimed", ago(9)), Deadline("buried", ago(8))])
         claimed, to_bury = self.claim_all(timer, 2)
         timer.bury([to_bury], reason="bad")
@@ -188,7 +188,7 @@ class TimerConformance:
         assert [buried.key for buried in timer.buried()] == ["buried"]
 
     def test_ten_thousand_at_once(self, timer: Timer) -> None:
-        """Many at once are armed, claimed in bounded batches and settled, each once."""
+        """Ten thousand keys are armed in one call, claimed in bounded batches and settled, each key once."""
         timer.arm([Deadline(f"{number:05}", ago(100 - number / 200)) for number in range(10_000)])
         seen: list[str] = []
         while claims := timer.claim(1500, lease=LONG):
@@ -201,7 +201,7 @@ class TimerConformance:
     # --- order ---
 
     def test_oldest_first(self, timer: Timer) -> None:
-        """Whatever the order of arming, the oldest come first, over several claims too."""
+        """In any order of arming, the oldest are claimed first, also over several claims."""
         names = [f"{number:02}" for number in range(20)]
         shuffled = random.Random(7).sample(names, len(names))  # noqa: S311 - a fixed shuffle
         timer.arm([Deadline(name, ago(100 - int(name))) for name in shuffled])
@@ -212,12 +212,12 @@ class TimerConformance:
             assert sorted(keys_of(claims)) == names
 
     def test_one_claim_of_all_is_in_order(self, timer: Timer) -> None:
-        """Even where a timer has several parts."""
+        """Also where a timer has several parts, one claim returns its keys by due time."""
         timer.arm([Deadline(f"{number:02}", ago(100 - number)) for number in reversed(range(30))])
         assert keys_of(timer.claim(500, lease=LONG)) == [f"{number:02}" for number in range(30)]
 
-    def test_a_backlog_does_not_starve_those_due_now(self, timer: Timer) -> None:
-        """Of a backlog, most of a claim are the oldest; at most a fifth are the youngest."""
+    def test_a_backlog_does_not_starve_new_deadlines(self, timer: Timer) -> None:
+        """Most of a claim are the oldest keys of a backlog; at most a fifth are the youngest."""
         timer.arm([Deadline(f"{number:03}", ago(1000 - number)) for number in range(100)])
         claims = timer.claim(20, lease=LONG)
         oldest = [f"{number:03}" for number in range(20)]
@@ -230,10 +230,10 @@ class TimerConformance:
 
     # --- leases ---
 
-    def test_what_is_claimed_is_not_handed_out_again_while_its_lease_lasts(
+    def test_a_claimed_key_is_not_handed_out_again_during_its_lease(
         self, timer: Timer, handles: Callable[[], Timer]
     ) -> None:
-        """Another claimant gets nothing of it."""
+        """Another claimant does not get the key."""
         timer.arm([Deadline("1", ago(1))])
         (claim,) = self.claim_all(timer, 1)
         assert claim.leased_until > claim.claimed_at
@@ -242,8 +242,8 @@ class TimerConformance:
             assert other.stats().claimed == (1 if timer.traits.exact_stats else 0)
             assert timer.stats().claimed == 1
 
-    def test_a_lease_that_ends_gives_back(self, timer: Timer) -> None:
-        """It is handed out again, as old as it was, as another attempt, under a higher token."""
+    def test_a_key_is_handed_out_again_after_its_lease(self, timer: Timer) -> None:
+        """The next claim has the same due time, the next attempt and a higher token."""
         timer.arm([Deadline("1", ago(5))])
         (first,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
         (second,) = self.claim_all(timer, 1)
@@ -252,8 +252,8 @@ class TimerConformance:
         assert second.attempt == 2
         assert second.token > first.token
 
-    def test_whoever_lost_the_lease_changes_nothing(self, timer: Timer) -> None:
-        """A worker that was frozen comes back with an old token: all it says is ignored."""
+    def test_a_stale_claim_changes_nothing(self, timer: Timer) -> None:
+        """A worker that was frozen beyond its lease has an old token: all its calls are ignored."""
         timer.arm([Deadline("1", ago(5))])
         (stale,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
         (current,) = self.claim_all(timer, 1)
@@ -264,8 +264,8 @@ class TimerConformance:
         assert timer.settle([current]) == 1
         assert timer.stats().pending == 0
 
-    def test_an_ended_lease_is_lost_even_if_nobody_else_claimed(self, timer: Timer) -> None:
-        """The token is good for as long as the lease, no longer."""
+    def test_an_ended_lease_is_lost_even_without_another_claim(self, timer: Timer) -> None:
+        """A token is valid as long as its lease, no longer."""
         timer.arm([Deadline("1", ago(5))])
         (claim,) = self.claim_all(timer, 1, lease=SHORT_LEASE)
         wait_until(lambda: timer.stats().claimed == 0)
@@ -276,8 +276,8 @@ class TimerConformance:
         stats = timer.stats()
         assert (stats.due, stats.oldest_due) == (1, claim.due_at)
 
-    def test_renewing_keeps(self, timer: Timer) -> None:
-        """A lease that was renewed lasts from the renewal on."""
+    def test_renewing_extends_the_lease(self, timer: Timer) -> None:
+        """A renewed lease is counted from the renewal."""
         timer.arm([Deadline("1", ago(5))])
         (claim,) = self.claim_all(timer, 1, lease=timedelta(seconds=5))
         (renewed,) = timer.renew([claim], lease=LONG)
@@ -287,7 +287,7 @@ class TimerConformance:
         assert timer.settle([claim]) == 1
 
     def test_many_claimants_never_get_the_same(self, timer: Timer, handles: Callable[[], Timer]) -> None:
-        """However many claim at once, each deadline goes to one."""
+        """Each deadline goes to one of the threads that claim at once."""
         total = 2000
         timer.arm([Deadline(str(number), ago(5)) for number in range(total)])
         taken: list[str] = []
@@ -306,24 +306,24 @@ class TimerConformance:
 
     # --- what becomes of a claim ---
 
-    def test_settled_is_gone(self, timer: Timer) -> None:
-        """What is settled is known no more, and cannot be settled twice."""
+    def test_a_settled_key_is_gone(self, timer: Timer) -> None:
+        """A settled key is unknown to the timer, and cannot be settled twice."""
         timer.arm([Deadline("1", ago(1))])
         claims = self.claim_all(timer, 1)
         assert timer.settle(claims) == 1
         assert timer.settle(claims) == 0
         assert timer.claim() == []
 
-    def test_released_comes_back(self, timer: Timer) -> None:
-        """At once, as old as it was, and counted."""
+    def test_a_released_key_is_handed_out_again(self, timer: Timer) -> None:
+        """At once, with its first due time, and the attempt is counted."""
         timer.arm([Deadline("1", ago(5))])
         claims = self.claim_all(timer, 1)
         assert timer.release(claims) == 1
         (again,) = self.claim_all(timer, 1)
         assert (again.attempt, again.due_at) == (2, claims[0].due_at)
 
-    def test_released_with_a_delay_comes_back_after_it(self, timer: Timer) -> None:
-        """Not before, with its first deadline still known."""
+    def test_a_key_released_with_a_delay_is_handed_out_after_the_delay(self, timer: Timer) -> None:
+        """Never before the delay is over, and with its first due time."""
         timer.arm([Deadline("1", ago(5))])
         (claim,) = self.claim_all(timer, 1)
         assert timer.release([claim], delay=SOON) == 1
@@ -332,7 +332,7 @@ class TimerConformance:
         assert (again.attempt, again.due_at) == (2, claim.due_at)
 
     def test_a_long_delay_is_kept(self, timer: Timer) -> None:
-        """Until then it is pending."""
+        """Until the delay is over the key is pending, not due."""
         timer.arm([Deadline("1", ago(5))])
         timer.release(self.claim_all(timer, 1), delay=LONG)
         assert timer.claim() == []
@@ -340,13 +340,13 @@ class TimerConformance:
         assert (stats.pending, stats.due, stats.claimed) == (1, 0, 0)
 
     def test_a_forgiven_attempt_is_not_counted(self, timer: Timer) -> None:
-        """It never happened."""
+        """The next claim has the same attempt number."""
         timer.arm([Deadline("1", ago(5))])
         timer.release(self.claim_all(timer, 1), forgive=True)
         assert self.claim_all(timer, 1)[0].attempt == 1
 
     def test_attempts_add_up(self, timer: Timer) -> None:
-        """Over releases and lost leases alike; arming begins anew."""
+        """Releases and lost leases count as attempts; arming resets the count."""
         timer.arm([Deadline("1", ago(5))])
         timer.release(self.claim_all(timer, 1))
         self.claim_all(timer, 1, lease=SHORT_LEASE)
@@ -356,7 +356,7 @@ class TimerConformance:
         assert self.claim_all(timer, 1)[0].attempt == 1
 
     def test_arming_ends_a_claim(self, timer: Timer) -> None:
-        """The order's deadline was moved while it fired: the claim is void and the new time counts."""
+        """Arming during a claim, as when an order's deadline moves, voids the claim; the new time counts."""
         timer.arm([Deadline("1", ago(5))])
         claims = self.claim_all(timer, 1)
         timer.arm([Deadline("1", ahead(LONG))])
@@ -365,15 +365,15 @@ class TimerConformance:
         assert (stats.pending, stats.due, stats.claimed) == (1, 0, 0)
 
     def test_disarming_ends_a_claim(self, timer: Timer) -> None:
-        """The order was paid while it fired."""
+        """Disarming during a claim, as when the order is paid, voids the claim."""
         timer.arm([Deadline("1", ago(5))])
         claims = self.claim_all(timer, 1)
         timer.disarm(["1"])
         assert timer.release(claims) == 0
         assert timer.stats().pending == timer.stats().claimed == 0
 
-    def test_buried_rests_until_it_is_revived(self, timer: Timer) -> None:
-        """It is listed with its reason, fires no more, and can be brought back, once."""
+    def test_a_buried_key_does_not_fire_until_it_is_revived(self, timer: Timer) -> None:
+        """A buried key is listed with its reason, and can be revived once."""
         timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
         first, second = self.claim_all(timer, 2)
         assert timer.bury([first], reason="no such: 订单") == 1
@@ -389,18 +389,18 @@ class TimerConformance:
         (again,) = self.claim_all(timer, 1)
         assert (again.key, again.attempt, again.due_at) == ("1", 1, first.due_at)
 
-    def test_buried_can_be_armed_or_disarmed(self, timer: Timer) -> None:
-        """Either takes it out of its grave, where it is found there; armed, it fires."""
+    def test_a_buried_key_can_be_armed_or_disarmed(self, timer: Timer) -> None:
+        """With `can_disarm` both remove the key from the buried ones; the armed key fires."""
         timer.arm([Deadline("1", ago(5)), Deadline("2", ago(5))])
         timer.bury(self.claim_all(timer, 2), reason="bad")
         timer.arm([Deadline("1", ago(5))])
         timer.disarm(["2"])
-        graves = [] if timer.traits.can_disarm else ["1", "2"]
-        assert sorted(buried.key for buried in timer.buried()) == graves
+        still_buried = [] if timer.traits.can_disarm else ["1", "2"]
+        assert sorted(buried.key for buried in timer.buried()) == still_buried
         assert keys_of(self.claim_all(timer, 1)) == ["1"]
 
     def test_large_batches_of_every_kind(self, timer: Timer) -> None:
-        """More than one message's worth is renewed, released, buried, revived, disarmed."""
+        """More keys than fit into one message are renewed, released, buried, revived and disarmed."""
         total = 2500
         timer.arm([Deadline(f"{number}", ago(5)) for number in range(total)])
         claims = self.claim_all(timer, total)
@@ -419,7 +419,7 @@ class TimerConformance:
     # --- waiting ---
 
     def test_a_waiting_claim_is_woken_by_an_earlier_arrival(self, timer: Timer, handles: Callable[[], Timer]) -> None:
-        """It does not sleep until what was known when it began."""
+        """A claim does not sleep until the deadline that was the next when it began to wait."""
         timer.arm([Deadline("far", ahead(LONG))])
         found: list[Claim] = []
 
@@ -434,14 +434,14 @@ class TimerConformance:
         assert keys_of(found) == ["near"]
         assert found[0].late_by >= timedelta(0)
 
-    def test_waiting_ends_when_it_is_over(self, timer: Timer) -> None:
-        """Nothing comes, nothing is returned, and not before the wait is over."""
+    def test_a_wait_without_a_due_key_ends_on_time(self, timer: Timer) -> None:
+        """The claim returns nothing, and not before the wait is over."""
         begun = SYSTEM_CLOCK.monotonic()
         assert timer.claim(wait=SOON) == []
         assert SYSTEM_CLOCK.monotonic() - begun >= SOON.total_seconds()
 
     def test_wake_ends_a_wait(self, timer: Timer) -> None:
-        """One under way, or the next."""
+        """`wake` ends the wait under way, or else the next wait."""
         timer.wake()
         assert timer.claim(wait=timedelta(hours=1)) == []
         waiting = threading.Thread(target=timer.claim, kwargs={"wait": timedelta(hours=1)})
@@ -450,10 +450,10 @@ class TimerConformance:
         waiting.join(PATIENCE.total_seconds())
         assert not waiting.is_alive()
 
-    # --- figures ---
+    # --- statistics ---
 
     def test_stats_count(self, timer: Timer) -> None:
-        """Each state has its figure, and the times are those that were armed."""
+        """Each state has its count, and the times are those that were armed."""
         empty = timer.stats()
         assert (empty.pending, empty.due, empty.claimed, empty.buried) == (0, 0, 0, 0)
         assert empty.oldest_due is empty.next_due is None
@@ -470,7 +470,7 @@ class TimerConformance:
         assert (stats.oldest_due, stats.next_due) == times
 
     def test_the_generation_is_stable(self, timer: Timer, handles: Callable[[], Timer]) -> None:
-        """While nothing is lost, nobody is told to arm again."""
+        """The generation changes only when the timer has lost deadlines, which must then be armed again."""
         timer.claim()
         before = timer.generation()
         timer.arm([Deadline("1", ago(1))])
@@ -482,16 +482,16 @@ class TimerConformance:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Look until it is so, patiently."""
+    """Wait until the condition holds. Raises AssertionError after 30 seconds."""
     end = SYSTEM_CLOCK.monotonic() + PATIENCE.total_seconds()
     pause = threading.Event()
     while not condition():
-        assert SYSTEM_CLOCK.monotonic() < end, "it did not come true"
+        assert SYSTEM_CLOCK.monotonic() < end, "the condition did not come true"
         pause.wait(0.01)
 
 
 def run_together(jobs: Sequence[Callable[[], None]]) -> None:
-    """Run the jobs in threads of their own, at once, and raise the first error of any."""
+    """Run each job in a thread of its own, all at once, and raise the first error."""
     errors: list[BaseException] = []
     barrier = threading.Barrier(len(jobs))
 

@@ -1,7 +1,7 @@
-"""A stateful model of a timer, for hypothesis: whatever is called in whatever order, the states stay right.
+"""A stateful model of a timer, for hypothesis: after any calls in any order, each deadline has the right state.
 
-`timer_machine(open_fresh)` makes a state machine class; run it with `run_state_machine_as_test`. Time plays no part:
-deadlines are long past or far ahead and leases long, so the model's answer is exact for any mechanism.
+`timer_machine(open_fresh)` returns a state machine class; run it with `run_state_machine_as_test`. Time plays no part:
+each deadline is long past or far ahead, and each lease is long, so the model is exact for every mechanism.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ WHEN = st.one_of(
 
 @dataclass
 class Expected:
-    """What the model believes of one key."""
+    """What the model expects of one key: `state` is pending, claimed or buried; `visible` is when it can be claimed."""
 
     due_at: datetime
     state: str = "pending"
@@ -36,16 +36,16 @@ class Expected:
 
 
 def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine]:
-    """Make the machine; `open_fresh` opens a timer on an empty store each time it is called."""
+    """Return the state machine class; each call of `open_fresh` opens a timer on an empty store."""
 
     class TimerMachine(RuleBasedStateMachine):
-        """Calls everything in any order and compares with a dictionary."""
+        """Calls every method in any order and compares the timer with a dictionary."""
 
         def __init__(self) -> None:
             super().__init__()
             self.timer = open_fresh()
             self.expected: dict[str, Expected] = {}
-            self.claims: list[Claim] = []  # every claim there ever was, stale ones too
+            self.claims: list[Claim] = []  # every claim so far, stale claims too
             self.highest_token = 0
 
         def teardown(self) -> None:
@@ -53,7 +53,7 @@ def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine
 
         @rule(items=st.lists(st.tuples(KEYS, WHEN), max_size=6), only_unknown=st.booleans())
         def arm(self, items: list[tuple[str, datetime]], *, only_unknown: bool) -> None:
-            """Arm some."""
+            """Arm a few keys."""
             self.timer.arm([Deadline(key, due_at) for key, due_at in items], only_unknown=only_unknown)
             known = set(self.expected) if only_unknown else set()
             for key, due_at in items:
@@ -62,14 +62,14 @@ def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine
 
         @rule(keys=st.lists(KEYS, max_size=4))
         def disarm(self, keys: list[str]) -> None:
-            """Disarm some."""
+            """Disarm a few keys."""
             self.timer.disarm(keys)
             for key in keys:
                 self.expected.pop(key, None)
 
         @rule(limit=st.integers(1, 8))
         def claim(self, limit: int) -> None:
-            """Claim, and look at each that comes."""
+            """Claim, and compare each claim."""
             due = sorted(
                 (item.visible, key)
                 for key, item in self.expected.items()
@@ -100,27 +100,27 @@ def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine
                 and self.expected[claim.key].token == claim.token
             ]
 
-        def _some(self, data: st.DataObject) -> list[Claim]:
+        def _draw_claims(self, data: st.DataObject) -> list[Claim]:
             if not self.claims:
                 return []
             return data.draw(st.lists(st.sampled_from(self.claims), max_size=4, unique_by=lambda claim: claim.key))
 
         @rule(data=st.data())
         def settle(self, data: st.DataObject) -> None:
-            """Settle some, stale or not."""
-            some = self._some(data)
-            held = self._held(some)
-            assert self.timer.settle(some) == len(held)
+            """Settle a few claims, stale or not."""
+            claims = self._draw_claims(data)
+            held = self._held(claims)
+            assert self.timer.settle(claims) == len(held)
             for claim in held:
                 del self.expected[claim.key]
 
         @rule(data=st.data(), later=st.booleans(), forgive=st.booleans())
         def release(self, data: st.DataObject, *, later: bool, forgive: bool) -> None:
-            """Release some, stale or not."""
-            some = self._some(data)
-            held = self._held(some)
+            """Release a few claims, stale or not."""
+            claims = self._draw_claims(data)
+            held = self._held(claims)
             delay = timedelta(days=365 * 180) if later else timedelta(0)
-            assert self.timer.release(some, delay=delay, forgive=forgive) == len(held)
+            assert self.timer.release(claims, delay=delay, forgive=forgive) == len(held)
             for claim in held:
                 item = self.expected[claim.key]
                 item.state, item.attempt = "pending", item.attempt - forgive
@@ -128,23 +128,23 @@ def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine
 
         @rule(data=st.data())
         def renew(self, data: st.DataObject) -> None:
-            """Renew some, stale or not."""
-            some = self._some(data)
-            held = {claim.key for claim in self._held(some)}
-            assert {claim.key for claim in self.timer.renew(some, lease=LONG)} == held
+            """Renew a few claims, stale or not."""
+            claims = self._draw_claims(data)
+            held = {claim.key for claim in self._held(claims)}
+            assert {claim.key for claim in self.timer.renew(claims, lease=LONG)} == held
 
         @rule(data=st.data())
         def bury(self, data: st.DataObject) -> None:
-            """Bury some, stale or not."""
-            some = self._some(data)
-            held = self._held(some)
-            assert self.timer.bury(some, reason="model") == len(held)
+            """Bury a few claims, stale or not."""
+            claims = self._draw_claims(data)
+            held = self._held(claims)
+            assert self.timer.bury(claims, reason="model") == len(held)
             for claim in held:
                 self.expected[claim.key].state = "buried"
 
         @rule(keys=st.lists(KEYS, max_size=4, unique=True))
         def revive(self, keys: list[str]) -> None:
-            """Revive some, buried or not."""
+            """Revive a few keys, buried or not."""
             buried = [key for key in keys if key in self.expected and self.expected[key].state == "buried"]
             assert self.timer.revive(keys) == len(buried)
             for key in buried:
@@ -152,8 +152,8 @@ def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine
                 self.expected[key] = Expected(due_at, visible=due_at)
 
         @invariant()
-        def figures_agree(self) -> None:
-            """The timer's own figures are the model's."""
+        def counts_agree(self) -> None:
+            """The timer's own counts are the model's."""
             stats = self.timer.stats()
             states = [item.state for item in self.expected.values()]
             due = [item for item in self.expected.values() if item.state == "pending" and item.visible < FUTURE]
@@ -163,6 +163,6 @@ def timer_machine(open_fresh: Callable[[], Timer]) -> type[RuleBasedStateMachine
             assert stats.due == len(due)
             assert stats.oldest_due == min((item.visible for item in due), default=None)
             buried = {key for key, item in self.expected.items() if item.state == "buried"}
-            assert {grave.key for grave in self.timer.buried()} == buried
+            assert {entry.key for entry in self.timer.buried()} == buried
 
     return TimerMachine

@@ -155,7 +155,7 @@ class PrivateServer(ABC):
         """Make what the server needs before its first launch. The directory is there, and locked."""
 
     def _launch(self, log: IO[bytes]) -> Supervised:
-        """Start the server's process; its output goes to `log`."""
+        """Start the server with its output in `log`, and return its process."""
         return supervise.start(self._command(), output=log, user=self._user, grace=STOP_WITHIN, keep=self._lock)
 
     def _launch_until_ready(self) -> None:
@@ -188,7 +188,7 @@ class PrivateServer(ABC):
             self._process = None
 
     def _lock_directory(self) -> int:
-        """Lock out other servers on the same files, also one that is still ending because its starter died."""
+        """Return a lock on these files; waits for a server that is still ending because its starter died."""
         try:
             return supervise.lock(self.directory / f"{self.FILES}.lock", STOP_WITHIN + 5)
         except BlockingIOError as error:

@@ -1,4 +1,4 @@
-"""A few words with a Redis server over a plain socket, so that starting one needs no client library."""
+"""Single commands to a Redis server over a plain socket, so that starting a server needs no client library."""
 
 import socket
 from typing import BinaryIO
@@ -11,16 +11,16 @@ class RedisAnswered(Exception):
 
 
 def ask(port: int, *command: str | int, password: str | None = None, timeout: float = 5.0) -> Reply:
-    """Send one command to 127.0.0.1 and return its reply.
+    """Send one command to 127.0.0.1 and return the reply.
 
-    Raises OSError where nobody answers within `timeout` seconds, RedisAnswered where the answer is an error.
+    Raises OSError without an answer within `timeout` seconds, RedisAnswered where the answer is an error.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout) as connection, connection.makefile("rb") as answers:
+    with socket.create_connection(("127.0.0.1", port), timeout) as connection, connection.makefile("rb") as replies:
         if password is not None:
             connection.sendall(_encode(("AUTH", password)))
-            _decode(answers)
+            _decode(replies)
         connection.sendall(_encode(command))
-        return _decode(answers)
+        return _decode(replies)
 
 
 def info(port: int, section: str, *, password: str | None = None) -> dict[str, str]:
@@ -30,12 +30,12 @@ def info(port: int, section: str, *, password: str | None = None) -> dict[str, s
 
 
 def _encode(command: tuple[str | int, ...]) -> bytes:
-    words = [str(word).encode() for word in command]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    parts = [str(part).encode() for part in command]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def _decode(answers: BinaryIO) -> Reply:
-    line = answers.readline()
+def _decode(replies: BinaryIO) -> Reply:
+    line = replies.readline()
     if not line.endswith(b"\r\n"):
         raise ConnectionError("the server closed the connection")
     sign, rest = line[:1], line[1:-2].decode()
@@ -47,8 +47,8 @@ def _decode(answers: BinaryIO) -> Reply:
         case b":":
             return int(rest)
         case b"$":
-            return None if rest == "-1" else answers.read(int(rest) + 2)[:-2].decode(errors="replace")
+            return None if rest == "-1" else replies.read(int(rest) + 2)[:-2].decode(errors="replace")
         case b"*":
-            return [_decode(answers) for _ in range(int(rest))]
+            return [_decode(replies) for _ in range(int(rest))]
         case _:
-            raise ConnectionError(f"no Redis answers there: {line!r}")
+            raise ConnectionError(f"not a reply of Redis: {line!r}")
