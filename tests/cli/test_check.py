@@ -18,7 +18,7 @@ from lapse.timers.redis.permissions import queue_commands
 from tests.engine.running import wait_until
 
 LAPSE = Path(sys.executable).with_name("lapse")
-LUA = Path(__file__).parents[2] / "src" / "lapse" / "timers" / "redis" / "lua"
+SOURCES = Path(__file__).parents[2] / "src" / "lapse"
 SETTING = "notify-keyspace-events"
 WATCH = ("--prefix", "nick_")
 
@@ -183,7 +183,7 @@ def test_a_user_that_cannot_be_asked_about(server: RedisServer, client: redis.Re
 
 def test_all_that_the_scripts_do_is_asked_about() -> None:
     """Every command of every script is among those that are checked."""
-    sources = "".join(path.read_text() for path in LUA.parents[1].glob("*/lua/*.lua"))
+    sources = "".join(path.read_text() for path in SOURCES.rglob("lua/*.lua"))
     used = {part.split("'")[1] for part in sources.replace("redis.pcall", "redis.call").split("redis.call(")[1:]}
     asked = {str(command[0]) for command in queue_commands("key", "channel")}
     assert used - asked == {"PEXPIRETIME", "PTTL"}  # for watched keys only; the first may be missing

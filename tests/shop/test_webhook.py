@@ -11,9 +11,9 @@ from django.test import Client
 from pytest_django import Settings
 from standardwebhooks.webhooks import Webhook
 
-from lapse.delivering.body import Body
-from lapse.delivering.signing import Signer
+from lapse.delivering import Body, Signer
 from lapse.orders.gateway import Attempt, Ruling
+from lapse.watch.options import DEFAULTS
 from shop.catalogue.models import Product
 from shop.orders.models import Order
 from shop.payments.development import DevelopmentGateway, pay_now
@@ -54,7 +54,7 @@ def test_it_cancels_and_again_does_nothing(buyer: User, cup: Product) -> None:
 def test_what_lapse_watch_sends_is_what_this_address_takes(buyer: User, cup: Product) -> None:
     """Its body, its headers and its signature cancel an order here."""
     order = order_of(buyer, cup)
-    body = Body().of(order.public_id)
+    body = Body(DEFAULTS.body).of(order.public_id)
     headers = Signer.from_text(settings.LAPSE_WEBHOOK_SECRET).headers("msg_1", datetime.now(UTC), body)
     answer = Client(enforce_csrf_checks=True).post(URL, body, content_type="application/json", headers=headers)
     assert (answer.status_code, Order.objects.get().status) == (200, "cancelled")

@@ -31,8 +31,8 @@ class Look:
             b"nick_",
             LEDGER,
             learn=self._learn,
-            keep=lambda name: name.removeprefix(b"nick_").decode(),
-            tell=lambda _: None,
+            key_of=lambda name: name.removeprefix(b"nick_").decode(),
+            report=lambda _: None,
             pause=lambda _: False,
         ).run()
 

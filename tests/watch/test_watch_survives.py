@@ -8,7 +8,7 @@ import redis
 from lapse import Kind, TimerRefused
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
-from lapse.watch.key_intake import KeyIntake
+from lapse.watch.key_tracker import KeyTracker
 from tests.engine.running import wait_until
 from tests.watch.test_watched_keys import pending, scans, watching
 
@@ -28,38 +28,38 @@ class Following:
     def __init__(self, client: redis.Redis) -> None:
         self.learnt: set[str] = set()
         self.scans: list[int] = []
-        self.stumbled: list[Exception] = []
+        self.errors: list[Exception] = []
         self.before_learning: Callable[[], object] = lambda: None
-        self.before_looking: Callable[[], object] = lambda: None
-        self.intake = KeyIntake(
+        self.before_scanning: Callable[[], object] = lambda: None
+        self.tracker = KeyTracker(
             client,
             PREFIX.encode(),
             "ledger",
             learn=self._learn,
+            require_events=self._require_events,
             on_connect=lambda: None,
-            refit=self._refit,
-            tell_progress=lambda progress: self.scans.append(progress.found),
-            tell_unfit=lambda _: None,
-            stumbled=self.stumbled.append,
-            failed=self.stumbled.append,
+            on_progress=lambda progress: self.scans.append(progress.found),
+            on_unfit=lambda _: None,
+            on_error=self.errors.append,
+            on_refused=self.errors.append,
         )
 
     def _learn(self, hints: Mapping[str, str]) -> None:
         self.before_learning()
         self.learnt |= set(hints)
 
-    def _refit(self) -> None:
-        self.before_looking()
+    def _require_events(self) -> None:
+        self.before_scanning()
 
 
 @pytest.fixture
 def following(shop: redis.Redis) -> Iterator[Following]:
     """Follow the keys, of which there are none yet."""
     following = Following(shop)
-    following.intake.ensure()
+    following.tracker.ensure()
     wait_until(lambda: following.scans == [0])
     yield following
-    following.intake.close()
+    following.tracker.close()
 
 
 class Failing:
@@ -84,27 +84,27 @@ def test_an_error_that_nobody_foresaw_while_learning(shop: redis.Redis, followin
     wait_until(lambda: following.learnt == {"1"} and following.scans[1:])
     shop.set(PREFIX + "2", "x", ex=1000)
     wait_until(lambda: "2" in following.learnt)
-    assert error in following.stumbled
-    assert len(following.stumbled) <= 2  # by the one that learns, and the one that looks at all
+    assert error in following.errors
+    assert len(following.errors) <= 2  # by the one that learns, and the one that looks at all
 
 
 def test_an_error_that_nobody_foresaw_while_looking(following: Following) -> None:
     """The look is taken again, and the error is told of once."""
     error = KeyError("evicted_keys")
-    following.before_looking = Failing(error, 3)
-    following.intake.look_again()
+    following.before_scanning = Failing(error, 3)
+    following.tracker.scan_again()
     wait_until(lambda: following.scans == [0, 0])
-    assert following.stumbled == [error]
+    assert following.errors == [error]
 
 
 def test_a_thread_that_died_is_replaced_alone(shop: redis.Redis, following: Following) -> None:
     """What ends one thread leaves the other; the next claim starts it again, and it looks at everything."""
 
     def both_live() -> bool:
-        following.intake.ensure()
+        following.tracker.ensure()
         return learn.alive and look.alive
 
-    learn, look = following.intake._learning, following.intake._looking
+    learn, look = following.tracker._learning, following.tracker._scanning
     looking = look._thread
     assert looking is not None
     following.before_learning = Failing(TimerRefused("no"), 1)
@@ -113,8 +113,8 @@ def test_a_thread_that_died_is_replaced_alone(shop: redis.Redis, following: Foll
     assert both_live()
     assert look._thread is looking
     wait_until(lambda: following.learnt == {"1"})
-    following.before_looking = Failing(TimerRefused("no"), 1)
-    following.intake.look_again()
+    following.before_scanning = Failing(TimerRefused("no"), 1)
+    following.tracker.scan_again()
     wait_until(lambda: not looking.is_alive())
     before = len(following.scans)
     assert both_live()
@@ -153,7 +153,7 @@ def test_a_prefix_that_was_meant_as_a_pattern(
         shop.set(f"{prefix}{number}", "x", ex=1000)
     with watching(server.url, prefix) as (timer, _, heard):
         before = len(scans(heard))
-        timer._intake.look_again()
+        timer._tracker.scan_again()
         wait_until(lambda: len(scans(heard)) > before)
         told = [event for event in heard.of(Kind.UNFIT) if "no pattern" in event.reason]
     assert len(told) == int(warned)

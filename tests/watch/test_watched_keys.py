@@ -304,7 +304,7 @@ def test_events_switched_off_are_switched_on_and_what_was_missed_is_found(
     server: RedisServer, shop: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Flags of others stay; whoever switches ours off later is noticed, told of and undone."""
-    monkeypatch.setattr("lapse.watch.key_intake.LOOK", 0.2)
+    monkeypatch.setattr("lapse.watch.key_tracker.CHECK_EVERY", 0.2)
     shop.config_set("notify-keyspace-events", "El")
     with watching(server.url, prefix) as (timer, _, heard):
         assert {"E", "l", "K", "g", "$", "x"} <= set(announced_flags(shop))

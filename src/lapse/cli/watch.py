@@ -8,7 +8,7 @@ import typer
 
 from lapse.cli.arguments import VARIABLE, Json, warn_of_password
 from lapse.cli.log import log_hook
-from lapse.delivering.body import ORDER_ID
+from lapse.watch.options import DEFAULTS, WatchOptions
 
 Url = Annotated[
     str,
@@ -31,7 +31,7 @@ def watch(
     post: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to POST each order whose time is over.")],
     body: Annotated[
         str, typer.Option(metavar="JSON", help="What to POST; {key} in a string of it becomes the order's id.")
-    ] = ORDER_ID,
+    ] = DEFAULTS.body,
     secret_file: Annotated[
         Path | None,
         typer.Option(
@@ -43,12 +43,16 @@ def watch(
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help="Permit http:// to other machines, on a network of your own.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 10,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Deliveries under way at once, at most.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = DEFAULTS.timeout,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=1000, help="Deliveries under way at once, at most.")
+    ] = DEFAULTS.concurrency,
     attempts: Annotated[
         int, typer.Option(min=1, help="Tries before one is buried; 20 take about an hour and a half.")
-    ] = 20,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds to finish in, once told to stop.")] = 15,
+    ] = DEFAULTS.attempts,
+    drain: Annotated[
+        float, typer.Option(min=0, help="Seconds to finish in, once stopping.")
+    ] = DEFAULTS.drain.total_seconds(),
     json: Json = False,
 ) -> None:
     """Watch keys that expire, and POST each order whose time is over. The shop goes on using SETEX.
@@ -72,11 +76,11 @@ def watch(
 
     lapse buried list redis://localhost:6379/0 --prefix nick_
     """
-    from lapse.watch.run import Watch  # noqa: PLC0415 - what it needs is an extra
+    from lapse.watch.run import run_watch  # noqa: PLC0415 - what it needs is an extra
 
     hook = log_hook(json=json)
     warn_of_password(url)
-    Watch(
+    options = WatchOptions(
         url=url,
         prefix=prefix,
         post=post,
@@ -88,4 +92,5 @@ def watch(
         concurrency=concurrency,
         attempts=attempts,
         drain=timedelta(seconds=drain),
-    ).run(hook)
+    )
+    run_watch(options, hook)

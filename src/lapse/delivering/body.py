@@ -1,4 +1,4 @@
-"""The body of a webhook: JSON in which the order's key has a place."""
+"""The body of a message: JSON in which the order's key has a place."""
 
 import json
 from typing import Any
@@ -6,38 +6,38 @@ from typing import Any
 from lapse.engine.errors import ConfigError
 
 PLACE = "{key}"
-ORDER_ID = '{"order_id": "{key}"}'
+EXAMPLE = '{"order_id": "{key}"}'
 
 
 class Body:
-    """A JSON document. Wherever `{key}` stands in one of its strings, the key goes there, whatever characters it has.
+    """A JSON document. The key replaces each `{key}` inside one of its strings, whatever characters the key has.
 
     Raises ConfigError for a template that is no JSON, or has no place for the key.
     """
 
-    def __init__(self, template: str = ORDER_ID) -> None:
+    def __init__(self, template: str) -> None:
         try:
             self._document = json.loads(template)
         except ValueError as error:
             raise ConfigError(
-                f"the template of the body must be JSON, with {PLACE} inside a string, as {ORDER_ID}: {error}"
+                f"the template of the body must be JSON, with {PLACE} inside a string, as {EXAMPLE}: {error}"
             ) from error
         if self._filled("a") == self._filled("b"):
-            raise ConfigError(f"the template of the body has no {PLACE} in a string, as {ORDER_ID}: all would be alike")
+            raise ConfigError(f"the template of the body has no {PLACE} in a string, as {EXAMPLE}: all would be alike")
 
     def of(self, key: str) -> str:
-        """Write the body for one key."""
+        """Return the body for one key."""
         return json.dumps(self._filled(key), ensure_ascii=False)
 
-    def _filled(self, key: str) -> Any:  # noqa: ANN401 - whatever JSON can be
+    def _filled(self, key: str) -> Any:  # noqa: ANN401 - all that JSON can be
         def fill(value: Any) -> Any:  # noqa: ANN401 - as above
             match value:
                 case str():
                     return value.replace(PLACE, key)
                 case list():
-                    return [fill(one) for one in value]
+                    return [fill(item) for item in value]
                 case dict():
-                    return {name: fill(one) for name, one in value.items()}
+                    return {name: fill(item) for name, item in value.items()}
             return value
 
         return fill(self._document)

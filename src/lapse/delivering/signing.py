@@ -1,4 +1,4 @@
-"""Signs webhooks, by the Standard Webhooks specification."""
+"""Signs messages, by the Standard Webhooks specification."""
 
 import base64
 import binascii
@@ -11,17 +11,17 @@ from lapse.engine.errors import ConfigError, MissingLibrary
 try:
     from standardwebhooks.webhooks import Webhook as Signing
 except ModuleNotFoundError as missing:
-    raise MissingLibrary("signing webhooks", "watch") from missing
+    raise MissingLibrary("lapse.delivering", "watch") from missing
 
 PREFIX = "whsec_"
 LEAST_BYTES = 24
-"""Shorter secrets can be guessed; the specification asks for as many."""
+"""The specification asks for as many bytes; shorter secrets can be guessed."""
 
 HOW = "make one with: echo whsec_$(openssl rand -base64 32)"
 
 
 class Signer:
-    """Signs with one secret, or with several at once while a new one takes the place of an old one.
+    """Signs with one secret, or with several at once while a new secret replaces an old one.
 
     A secret is base64, with or without `whsec_` before it. Raises ConfigError for anything else.
     """
@@ -33,19 +33,19 @@ class Signer:
 
     @classmethod
     def from_text(cls, text: str) -> "Signer":
-        """Take the secrets from the text of a variable or a file, with white space between them."""
+        """Return a signer with the secrets in a text, with white space between them."""
         return cls(text.split())
 
     @classmethod
     def from_file(cls, path: Path) -> "Signer":
-        """Take the secrets from a file."""
+        """Return a signer with the secrets in a file."""
         try:
             return cls.from_text(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"cannot read the secret from {path}: {error}") from error
 
     def headers(self, message: str, at: datetime, body: str) -> dict[str, str]:
-        """Give the three headers that prove who sent this body, and when."""
+        """Return the three headers that prove who sent this body, and when."""
         return {
             "webhook-id": message,
             "webhook-timestamp": str(int(at.timestamp())),
@@ -54,7 +54,7 @@ class Signer:
 
 
 def _checked(secret: str) -> bytes:
-    """Decode a secret; the error never shows it."""
+    """Return the bytes of a secret. The error never shows the secret."""
     text = secret.removeprefix(PREFIX)
     try:
         found = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

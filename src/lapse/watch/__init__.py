@@ -1,1 +1,1 @@
-"""The drop-in for a script that listens to expired Redis keys: learn the keys, keep a ledger, deliver."""
+"""The drop-in for a script that listens to expired Redis keys: learns the keys, keeps a ledger of them, delivers."""

@@ -1,10 +1,10 @@
-"""What was heard of keys and is not yet learnt: the latest word on each, and no more keys than there is room for."""
+"""The changes of keys that are received and not yet learnt: the latest on each key, for a bounded number of keys."""
 
 import threading
 from itertools import islice
 
 EXPIRED, DELETED, UNWATCHED, CHANGED = "x", "d", "w", "?"
-"""What is known of a key, as `learn.lua` takes it. UNWATCHED: it is in the ledger, and nobody saw what became of it."""
+"""What is known of a key, as `learn.lua` takes it. UNWATCHED: a key of the ledger went while no watcher ran."""
 
 HINTS = {
     b"expired": EXPIRED,
@@ -22,12 +22,12 @@ HINTS = {
 """The events that can change when a key expires. Not `evicted`: a key that had to go early leaves its deadline."""
 
 ROOM = 100_000
-"""Keys that may wait. Then nothing more is heard until some are learnt; a server that is kept waiting too long ends the
-connection, after which all keys are looked at."""
+"""Keys that may wait. Beyond that no event is read until some keys are learnt. A server that has to wait too long ends
+the connection, after which all keys are scanned."""
 
 
 class KeyChanges:
-    """Filled by one thread, emptied by another."""
+    """A bounded buffer of changes, filled by one thread and emptied by another."""
 
     def __init__(self) -> None:
         self._hints: dict[str, str] = {}
@@ -39,13 +39,13 @@ class KeyChanges:
         with self._changed:
             while len(self._hints) >= ROOM and key not in self._hints and not self._closed:
                 self._changed.wait(0.5)
-            # That a key has changed says nothing against what was heard before: learning looks at the key itself.
+            # That a key has changed contradicts no earlier hint: learning reads the key itself.
             if hint != CHANGED or key not in self._hints:
                 self._hints[key] = hint
             self._changed.notify_all()
 
     def take(self, most: int, wait: float) -> dict[str, str]:
-        """Take out at most so many; wait so many seconds for the first. Each key with its hint."""
+        """Take out at most so many keys, each with its hint; wait so many seconds for the first."""
         with self._changed:
             if not self._hints and not self._closed:
                 self._changed.wait(wait)
@@ -56,20 +56,20 @@ class KeyChanges:
             return taken
 
     def put_back(self, hints: dict[str, str]) -> None:
-        """Put in again what could not be learnt; what was heard since is newer."""
+        """Put in again what could not be learnt. A hint that came since is newer, and stays."""
         with self._changed:
             for key, hint in hints.items():
                 if self._hints.get(key, CHANGED) == CHANGED:
                     self._hints[key] = hint
 
     def forget(self) -> None:
-        """Take out all."""
+        """Take out all keys."""
         with self._changed:
             self._hints.clear()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End every wait, and let no later call wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

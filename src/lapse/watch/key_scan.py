@@ -1,4 +1,4 @@
-"""Looks at all that a ledger knows, and at all keys with a prefix, without holding the server up."""
+"""Scans all keys of a ledger, and all keys with a prefix, at a pace that leaves the server half of its time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from lapse.timers.redis.errors import translated
 from lapse.watch.key_changes import CHANGED, UNWATCHED
 
 STEP = 1000
-"""Keys that the server goes over in one command; each takes it about a millisecond."""
+"""Keys that the server goes over in one command, which takes it about a millisecond."""
 
-TELL_EVERY = 5.0
+REPORT_EVERY = 5.0
 """Seconds between two reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a scan is: keys of the database that were gone over, of about `total`; those with the prefix; seconds."""
+    """How far a scan is: it has gone over `scanned` of about `total` keys, and `found` have the prefix."""
 
-    looked: int
+    scanned: int
     total: int
     found: int
     seconds: float
@@ -29,14 +29,14 @@ class Progress:
 
 
 def glob(prefix: bytes) -> bytes:
-    """Write the pattern of Redis's that names beginning with the prefix match, and no others."""
+    """Return the pattern of Redis that matches the names that begin with the prefix, and no others."""
     return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in prefix) + b"*"
 
 
 class KeyScan:
-    """One look at everything. `learn` takes keys with their hints, `keep` turns a name into a key, None for none.
+    """One scan. `learn` takes keys with their hints; `key_of` turns a name into a key, or None for a name to skip.
 
-    Between two steps it rests as long as the last one took, so that it never has more than half of the server.
+    Between two steps the scan pauses as long as the last step took, so that it takes at most half of the server's time.
     """
 
     def __init__(
@@ -46,52 +46,52 @@ class KeyScan:
         ledger: str,
         *,
         learn: Callable[[Mapping[str, str]], None],
-        keep: Callable[[bytes], str | None],
-        tell: Callable[[Progress], None],
+        key_of: Callable[[bytes], str | None],
+        report: Callable[[Progress], None],
         pause: Callable[[float], bool],
     ) -> None:
         self._client = client
         self._prefix = prefix
         self._ledger = ledger
         self._learn = learn
-        self._keep = keep
-        self._tell = tell
+        self._key_of = key_of
+        self._report = report
         self._pause = pause
 
     def run(self) -> None:
-        """Learn of the keys that are there no more, then of all that there are. Ends early where `pause` says so.
+        """Learn first the ledger's keys that are gone, then all keys that exist. Ends early where `pause` returns True.
 
-        In this order, because a deadline whose key was deleted fires if it comes before its turn.
+        In this order, because a deadline whose key was deleted fires if it becomes due before it is disarmed.
 
         Raises TimerUnavailable and TimerRefused.
         """
-        begun = told = SYSTEM_CLOCK.monotonic()
+        begun = reported = SYSTEM_CLOCK.monotonic()
         with translated():
             total = int(self._client.dbsize())
-        self._look_for_the_deleted()
+        self._scan_ledger()
         found = step = 0
         for step, names in enumerate(self._steps(), start=1):
             found += len(names)
-            self._learn_of(names, CHANGED)
+            self._learn_names(names, CHANGED)
             now = SYSTEM_CLOCK.monotonic()
-            if now - told >= TELL_EVERY:
-                told = now
-                self._tell(Progress(min(step * STEP, total), total, found, now - begun, done=False))
-        self._tell(Progress(total, total, found, SYSTEM_CLOCK.monotonic() - begun, done=True))
+            if now - reported >= REPORT_EVERY:
+                reported = now
+                self._report(Progress(min(step * STEP, total), total, found, now - begun, done=False))
+        self._report(Progress(total, total, found, SYSTEM_CLOCK.monotonic() - begun, done=True))
 
-    def _look_for_the_deleted(self) -> None:
-        """Disarm what is in the ledger for later and whose key is gone: it was deleted while nobody listened.
+    def _scan_ledger(self) -> None:
+        """Disarm the future deadlines whose keys are gone: they were deleted while no watcher listened.
 
-        Not on a server that has evicted keys: one that had to go is no order that was paid.
+        Not on a server that has evicted keys: an evicted key does not mean that the order was paid.
         """
         with translated():
             if int(self._client.info("stats").get("evicted_keys", 0)):
                 return
         for members in self._soonest_first():
-            self._learn_of([self._prefix + member for member in members], UNWATCHED)
+            self._learn_names([self._prefix + member for member in members], UNWATCHED)
 
     def _soonest_first(self) -> Iterator[list[bytes]]:
-        """Give what the ledger has for later, in the order in which it is due."""
+        """Yield the keys of the ledger's future deadlines, in the order in which they become due."""
         with translated():
             seconds, microseconds = self._client.time()
         since, most = seconds * 1000 + microseconds // 1000, STEP
@@ -105,7 +105,8 @@ class KeyScan:
             yield [member for member, _ in part]
             if len(part) < most or self._pause(SYSTEM_CLOCK.monotonic() - begun):
                 return
-            # The last moment may have more than were given, so it comes again. One that fills a step comes whole.
+            # The last moment may have more keys than the step took, so the next step begins with it again. Where one
+            # moment fills a whole step, the next step is twice as large.
             since, most = (int(part[-1][1]), STEP) if part[-1][1] > since else (since, 2 * most)
 
     def _steps(self) -> Iterator[list[bytes]]:
@@ -118,7 +119,7 @@ class KeyScan:
             if not cursor or self._pause(SYSTEM_CLOCK.monotonic() - begun):
                 return
 
-    def _learn_of(self, names: list[bytes], hint: str) -> None:
-        keys = [key for name in names if (key := self._keep(name)) is not None]
+    def _learn_names(self, names: list[bytes], hint: str) -> None:
+        keys = [key for name in names if (key := self._key_of(name)) is not None]
         for start in range(0, len(keys), STEP // 2):
             self._learn(dict.fromkeys(keys[start : start + STEP // 2], hint))

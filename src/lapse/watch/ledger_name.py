@@ -10,10 +10,10 @@ LONGEST = 100
 
 
 def ledger_name(prefix: str) -> str:
-    """Name the timer that is the ledger of a prefix: another one for each prefix, and always the same.
+    """Return the name of the timer that is the ledger of a prefix: always the same, and another one for each prefix.
 
-    Letters, digits, `_` and `-` stand for themselves, other bytes are written as `.3A`; what gets too long is cut and
-    ends in a digest. Raises ConfigError for an empty prefix, and for one that is no text.
+    Letters, digits, `_` and `-` stand for themselves; other bytes are written as `.3A`. A name that is too long is cut
+    and ends in a digest. Raises ConfigError for an empty prefix, and for one that is no text.
     """
     if not prefix:
         raise ConfigError("the prefix must not be empty: it says which keys are orders, as nick_")
@@ -21,13 +21,13 @@ def ledger_name(prefix: str) -> str:
         text = prefix.encode()
     except UnicodeEncodeError:
         raise ConfigError("the prefix is not UTF-8, so no key that begins with it could be followed") from None
-    name = "watch." + "".join(_written(byte) for byte in text)
+    name = "watch." + "".join(_escaped(byte) for byte in text)
     if len(name) <= LONGEST:
         return name
     digest = hashlib.sha256(text).hexdigest()[:32]
     return f"{name[: LONGEST - len(digest) - 2]}..{digest}"
 
 
-def _written(byte: int) -> str:
+def _escaped(byte: int) -> str:
     letter = chr(byte)
     return letter if re.fullmatch(r"[A-Za-z0-9_-]", letter) else f".{byte:02X}"

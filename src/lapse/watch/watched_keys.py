@@ -1,16 +1,16 @@
-"""A timer that is armed by the shop's own keys: whoever sets `nick_1001` to expire arms the deadline "1001".
+"""A timer that is armed by the shop's own keys: a key `nick_1001` that is set to expire arms the deadline "1001".
 
-The shop goes on using SETEX, or HSET and EXPIRE, and knows nothing of this. A ledger beside its keys, which is the
-delay queue under a name of its own, says when each expires:
+The shop goes on using SETEX, or HSET and EXPIRE, and knows nothing of the timer. A ledger beside the shop's keys says
+when each key expires. The ledger is a delay queue under a name of its own.
 
-* An event says only that something happened to a key. What is true now is read from the key, in the same step that
-  writes the ledger, so the order of events, and how many watchers hear them, make no difference.
-* What happened while nobody listened is found by looking at all that the ledger knows, and at all keys.
-* A deadline that is due fires if its key is gone. Looking makes Redis delete a key whose time has come, and announce
-  it at once to all who listen. A key that has moved meanwhile moves its deadline.
+* An event says only that something happened to a key. The script reads the key's present state in the same step that
+  writes the ledger. So neither the order of events nor the number of watchers makes a difference.
+* Changes that no watcher received are found by a scan of all keys in the ledger, and of all keys with the prefix.
+* A deadline that is due fires if its key is gone. Reading a key whose time has come makes Redis delete the key, and
+  announce it at once to all subscribers. A key whose time has been moved meanwhile moves its deadline.
 
-What cannot be known: a key that is gone when nobody listened, and whose time is past by then, expired or was deleted
-just before; it fires. A key that came and went while nobody listened was never there.
+Two things cannot be known. A key that went while no watcher ran, and whose time is over by now, expired or was deleted
+just before; it fires. A key that came and went while no watcher ran leaves no trace, and does not fire.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +29,12 @@ from lapse.timers.redis.listener import Listening
 from lapse.timers.redis.notifications import SETTING, require_notifications
 from lapse.timers.redis.permissions import Command, denied
 from lapse.timers.redis.queue import RedisQueue
-from lapse.watch.key_intake import KeyIntake
 from lapse.watch.key_scan import Progress
+from lapse.watch.key_tracker import KeyTracker
 from lapse.watch.ledger_name import ledger_name
+
+PACKAGE = "lapse.watch"
+"""The package whose folder `lua/` has this timer's own scripts."""
 
 ANNOUNCED = "Kg$x"
 """What must be announced: under the keys' names (K); EXPIRE, DEL and the like (g); SET ($); that they expired (x)."""
@@ -40,18 +43,19 @@ REMEMBERED = 300_000
 """Milliseconds for which a firing is remembered. The event of a key that fired may be that late and changes nothing."""
 
 SCHEMES = ("redis", "rediss", "redis+sentinel")
-"""Of the URLs of a Redis whose keys can be watched."""
+"""The schemes of URLs of a Redis whose keys can be watched."""
 
 NO_CLUSTER = "a Redis cluster cannot be watched: its keys and the ledger are in different slots"
 
 
 class WatchedKeys(RedisQueue):
-    """The deadlines of all keys that begin with `prefix`, by the Redis server's clock. A claim's key follows it.
+    """The deadlines of all keys that begin with `prefix`, by the Redis server's clock.
 
-    From the first claim that waits on, it follows the keys. `hooks` hear of that.
+    A claim's key is the name of the shop's key without the prefix. The first claim that waits begins to track the keys;
+    `hooks` are called with events about that.
 
-    Raises ConfigError for a cluster or for no prefix; later TimerRefused, with the line to add, where the server does
-    not announce changes of keys and cannot be told to.
+    Raises ConfigError for a cluster or for an empty prefix. Raises TimerRefused later, with the line to add, where the
+    server does not announce changes of keys and does not permit this timer to change that.
     """
 
     traits = replace(RedisQueue.traits, mechanism="redis_watch")
@@ -62,46 +66,47 @@ class WatchedKeys(RedisQueue):
         self._hooks = tuple(hooks)
         self._refused: TimerError | None = None
         self._server = client
-        self._looked = False
+        self._scanned = False
         self._probe = self._shards[0] + "probe"
-        self._intake = KeyIntake(
+        self._tracker = KeyTracker(
             client,
             self._prefix,
             self._shards[0] + "pending",
             learn=self.learn,
+            require_events=self._require_events,
             on_connect=self._on_connect,
-            refit=self._refit,
-            tell_progress=self._tell_progress,
-            tell_unfit=self._tell_unfit,
-            stumbled=self._stumbled,
-            failed=self._fail,
+            on_progress=self._report_progress,
+            on_unfit=self._report_unfit,
+            on_error=self._report_error,
+            on_refused=self._refuse,
         )
 
     def learn(self, hints: Mapping[str, str]) -> None:
-        """Let the ledger say what these keys say. The hints are those of `learn.lua`."""
+        """Write the present state of these keys into the ledger. The hints are those of `learn.lua`."""
         self._ready()
         flat = [part for key, hint in hints.items() for part in (hint, key)]
-        self._run("learn", self._shards[0], [self._channel, self._prefix, REMEMBERED, *flat])
+        self._run("learn", self._shards[0], [self._channel, self._prefix, REMEMBERED, *flat], package=PACKAGE)
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Claim what is due, and keep those whose keys are gone."""
+        """Return claims on what is due and whose keys are gone, and in how many seconds the next deadline is due."""
         if self._refused is not None:
             raise self._refused
         claims, due_in = super()._take(limit, lease_ms)
         fire: set[bytes] = set()
         for shard, token, part in self._shards.parts_by_token(claims):
             keys = [claim.key for claim in part]
-            fire.update(self._run("confirm", shard, [token, self._channel, self._prefix, REMEMBERED, *keys]))
+            arguments: list[bytes | str | int] = [token, self._channel, self._prefix, REMEMBERED, *keys]
+            fire.update(self._run("confirm", shard, arguments, package=PACKAGE))
         kept = [claim for claim in claims if claim.key.encode() in fire]
         return kept, 0.0 if claims and not kept else due_in
 
     def _on_new_generation(self) -> None:
-        """Look at all keys: the ledger was deleted, or changed for another, and they may all be there still."""
-        self._intake.look_again()
+        """Scan all keys: the ledger was deleted or replaced, and the keys may all exist still."""
+        self._tracker.scan_again()
         super()._on_new_generation()
 
     def _listeners(self) -> Sequence[Listening]:
-        return [*super()._listeners(), self._intake]
+        return [*super()._listeners(), self._tracker]
 
     def _needs(self) -> Needs:
         key = self._prefix + b"a"
@@ -109,7 +114,7 @@ class WatchedKeys(RedisQueue):
             ("PTTL", key),
             ("SCAN", "0"),
             ("DBSIZE",),
-            ("PSUBSCRIBE", self._intake.channel),
+            ("PSUBSCRIBE", self._tracker.channel),
         ]
         return Needs(
             commands=[*super()._needs().commands, *own],
@@ -125,54 +130,56 @@ class WatchedKeys(RedisQueue):
             if self._server.info("cluster").get("cluster_enabled"):
                 raise TimerRefused(NO_CLUSTER)
         missing = denied(self._server, self._needs().commands)
-        if missing:  # one that may not hear events, for instance, would hear of nothing, and of no error either
+        if missing:  # a user that may not subscribe, for instance, would receive no events, and no error either
             raise TimerRefused(f"this user of Redis may not: {', '.join(missing)}; permit them by ACL SETUSER")
         super()._check_server()
-        self._refit()
+        self._require_events()
 
-    def _refit(self) -> None:
+    def _require_events(self) -> None:
         flags = require_notifications(self._server, ANNOUNCED, tried_with=self._probe)
         if flags:
-            self._intake.look_again()
-            self._tell_unfit(
+            self._tracker.scan_again()
+            self._report_unfit(
                 f"{SETTING} is {flags} from now on, until Redis is restarted; for good, add this line to redis.conf: "
                 f"{SETTING} {flags}"
             )
 
-    def _tell_progress(self, progress: Progress) -> None:
-        far = "" if progress.done else f"{progress.looked:,} of about {progress.total:,} keys looked at"
+    def _report_progress(self, progress: Progress) -> None:
+        far = "" if progress.done else f"{progress.scanned:,} of about {progress.total:,} keys looked at"
         self._emit(Kind.LEARNT, count=progress.found, seconds=progress.seconds, reason=far)
-        if progress.done and not self._looked:
-            self._looked = True
+        if progress.done and not self._scanned:
+            self._scanned = True
             if not progress.found and self._prefix.endswith(b"*"):
-                self._tell_unfit(f"no key begins with {self._prefix!r}: the prefix is no pattern, so leave out its '*'")
+                self._report_unfit(
+                    f"no key begins with {self._prefix!r}: the prefix is no pattern, so leave out its '*'"
+                )
 
-    def _tell_unfit(self, what: str) -> None:
-        self._emit(Kind.UNFIT, reason=what)
+    def _report_unfit(self, reason: str) -> None:
+        self._emit(Kind.UNFIT, reason=reason)
 
-    def _stumbled(self, error: Exception) -> None:
-        what = "following the keys failed; it goes on, and all keys are looked at again"
-        emit(self._hooks, Event(kind=Kind.UNFIT, timer=self.name, reason=what, error=error))
+    def _report_error(self, error: Exception) -> None:
+        reason = "following the keys failed; it goes on, and all keys are looked at again"
+        emit(self._hooks, Event(kind=Kind.UNFIT, timer=self.name, reason=reason, error=error))
 
     def _emit(self, kind: Kind, *, count: int = 0, seconds: float = 0.0, reason: str = "") -> None:
         emit(self._hooks, Event(kind=kind, timer=self.name, count=count, seconds=seconds, reason=reason))
 
-    def _fail(self, error: TimerError) -> None:
+    def _refuse(self, error: TimerError) -> None:
         self._refused = error
         self._waker.wake()
 
 
 def open_watch(url: str, *, prefix: str, hooks: Iterable[Hook] = (log_event,)) -> WatchedKeys:
-    """Open by the URL of a Redis, alone or behind Sentinel.
+    """Return a timer for the keys in the Redis at a URL, a single server or behind Sentinel.
 
-    Raises ConfigError for any other.
+    Raises ConfigError for any other URL.
     """
     scheme = split_url(url).scheme
     if scheme.endswith("+cluster"):
         raise ConfigError(NO_CLUSTER)
     if scheme not in SCHEMES:
         raise ConfigError(
-            f"keys are watched on {', '.join(f'{one}://' for one in SCHEMES)}; got {scheme or 'none of them'}"
+            f"keys are watched on {', '.join(f'{known}://' for known in SCHEMES)}; got {scheme or 'no scheme'}"
         )
     client = Address.parse(url, own=()).connect()
     return WatchedKeys(cast("redis.Redis", client), prefix, hooks=hooks)

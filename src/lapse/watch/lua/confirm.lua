@@ -1,10 +1,10 @@
--- Of deadlines that were just claimed, tell those that are to fire: their keys are gone. The others have moved.
+-- Return which of the deadlines that were just claimed are to fire: their keys are gone. The others have moved.
 -- KEYS    pending leased lease retry fired
 -- ARGV    token, channel, prefix, how long to remember a firing in ms, the keys
 -- Output  the keys that are to fire
 --
--- As learn.lua it looks at keys that KEYS does not have. To look at a key whose time has come deletes it, so that all
--- who listen hear at once that it expired.
+-- Like learn.lua, this reads keys that KEYS does not have. Reading a key whose time has come deletes the key, so that
+-- all subscribers learn at once that it expired.
 local pending, leased, lease, retry, fired = unpack(KEYS)
 local prefix, remembered = ARGV[3], tonumber(ARGV[4])
 local now = now_ms()

@@ -1,11 +1,11 @@
--- Let the ledger say what the shop's keys say, whose changes somebody has noticed.
+-- Write the present state of the shop's keys into the ledger. A watcher has noticed that the keys changed.
 -- KEYS    pending leased lease retry graves buried fired
 -- ARGV    channel, prefix, how long ago a firing is still remembered in ms, then a hint and a key for each
 -- Output  {armed, disarmed}
 --
--- The keys that are looked at are `prefix` .. key: names that KEYS does not have, so this runs on no cluster.
--- A hint says what is known of a key that is gone: 'x' it expired, 'd' it was deleted, 'w' it is in the ledger and
--- nobody watched when it went, '?' nothing. What a key says that is there counts more than any hint.
+-- The shop's keys that are read are `prefix` .. key. KEYS does not have these names, so this runs on no cluster.
+-- A hint says what is known of a key that is gone: 'x' the key expired, 'd' it was deleted, 'w' it is in the ledger and
+-- went while no watcher ran, '?' nothing. The state of a key that exists counts more than any hint.
 local pending, leased, lease, retry, graves, buried, fired = unpack(KEYS)
 local prefix, remembered = ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
@@ -27,19 +27,19 @@ for i, key in ipairs(keys) do
   local hint, was = ARGV[2 * i + 2], tonumber(known[i] or nil)
   local expires = expires_at(prefix .. key)
   if expires >= 0 then
-    -- A key is there up to and with the millisecond at which it expires.
+    -- A key exists up to and including the millisecond at which it expires.
     if was ~= expires + 1 then
       arm(key, whole(expires + 1))
     end
   elseif expires == -1 or hint == 'd' then
     gone[#gone + 1] = key
   elseif hint == 'x' and was then
-    -- The ledger thought it would be later. One that waits to be tried again does wait.
+    -- The ledger has a later time. A deadline that waits to be tried again goes on waiting.
     if was > now and redis.call('HEXISTS', retry, key) == 0 then
       arm(key, whole(now))
     end
   elseif hint == 'x' then
-    -- It expired before it was learnt of; unless it has fired, or is about to.
+    -- The key expired before the ledger had it; unless the deadline has fired, or is about to.
     local at = tonumber(redis.call('ZSCORE', fired, key) or nil)
     local known_otherwise = redis.call('ZSCORE', leased, key) or redis.call('ZSCORE', graves, key)
     if not known_otherwise and not (at and at > now - remembered) then

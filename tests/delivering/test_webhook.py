@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -11,9 +12,11 @@ import pytest
 from standardwebhooks.webhooks import Webhook as Verifying
 
 from lapse import Backoff, Claim, ConfigError, Release, Settle
-from lapse.delivering.body import Body
-from lapse.delivering.signing import Signer
-from lapse.delivering.webhook import MOST_WAIT, Webhook
+from lapse.delivering import Answer as Sent
+from lapse.delivering import Body, Message, NoAnswer, Sender, Signer, Webhook
+from lapse.delivering.sender import LONGEST_WAIT
+from lapse.delivering.webhook import RETRY
+from lapse.watch.options import DEFAULTS
 from tests.watch.receiver import OK, Answer, Receiver
 
 SECRET = "whsec_bGFwc2UtdGVzdC1zZWNyZXQtbGFwc2UtdGVzdC1zZWNyZXQ="
@@ -27,6 +30,15 @@ def claim(key: str = "1001", attempt: int = 1) -> Claim:
     return Claim(key, now, attempt, 1, now, now + timedelta(seconds=10))
 
 
+@contextmanager
+def webhook_to(
+    url: str, *, signer: Signer | None = None, backoff: Backoff = RETRY, timeout: float = 10.0
+) -> Iterator[Webhook]:
+    """Deliver to one address as the watcher does."""
+    with Sender(url, signer=signer, timeout=timeout) as sender:
+        yield Webhook(sender, name="orders", body=Body(DEFAULTS.body), backoff=backoff)
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """Open a shop's address."""
@@ -37,13 +49,13 @@ def receiver() -> Iterator[Receiver]:
 def deliver(receiver: Receiver, answer: Answer, attempt: int = 1) -> Settle | Release:
     """Deliver one order, which is answered so."""
     receiver.answers["1001"] = [answer]
-    with Webhook(receiver.url, name="orders", signer=None, backoff=SHORT) as webhook:
+    with webhook_to(receiver.url, backoff=SHORT) as webhook:
         return webhook(claim(attempt=attempt))
 
 
 def test_no_thread_uses_anothers_connection(receiver: Receiver) -> None:
     """A pool that threads share may close for idleness what one of them has just begun to use: a call comes twice."""
-    with Webhook(receiver.url, name="orders", signer=None) as webhook:
+    with webhook_to(receiver.url) as webhook:
         for _ in range(2):
             thread = threading.Thread(target=lambda: [webhook(claim()), webhook(claim())])
             thread.start()
@@ -55,7 +67,7 @@ def test_no_thread_uses_anothers_connection(receiver: Receiver) -> None:
 
 def test_the_signature_is_one_that_the_shop_accepts(receiver: Receiver) -> None:
     """Each of several secrets verifies; another one, and another body, do not."""
-    with Webhook(receiver.url, name="orders", signer=Signer.from_text(f"{SECRET}\n{OTHER}\n")) as webhook:
+    with webhook_to(receiver.url, signer=Signer.from_text(f"{SECRET}\n{OTHER}\n")) as webhook:
         assert webhook(claim("订单-1")) == Settle()
     (call,) = receiver.calls
     assert (call.path, call.text) == ("/payment/cancel_order/", '{"order_id": "订单-1"}')
@@ -63,7 +75,7 @@ def test_the_signature_is_one_that_the_shop_accepts(receiver: Receiver) -> None:
     for secret in (SECRET, OTHER):
         Verifying(secret).verify(call.text, call.headers, json_parse=False)
     stranger = Signer.from_text("c3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXI=")
-    with Webhook(receiver.url, name="orders", signer=stranger) as webhook:
+    with webhook_to(receiver.url, signer=stranger) as webhook:
         webhook(claim())
     with pytest.raises(Exception, match="No matching signature"):
         Verifying(SECRET).verify(receiver.calls[-1].text, receiver.calls[-1].headers)
@@ -72,7 +84,7 @@ def test_the_signature_is_one_that_the_shop_accepts(receiver: Receiver) -> None:
 def test_the_message_has_one_id_however_often_it_is_sent(receiver: Receiver) -> None:
     """A second try has the first one's id; another order, and the same order's other deadline, have others."""
     now = datetime.now(UTC)
-    with Webhook(receiver.url, name="orders", signer=Signer.from_text(SECRET)) as webhook:
+    with webhook_to(receiver.url, signer=Signer.from_text(SECRET)) as webhook:
         for key, due, attempt in (("1", now, 1), ("1", now, 2), ("2", now, 1), ("1", now + timedelta(minutes=5), 1)):
             webhook(Claim(key, due, attempt, attempt, now, now))
     first, second, other, later = (call.headers["webhook-id"] for call in receiver.calls)
@@ -109,7 +121,7 @@ def test_retry_after_is_honoured(receiver: Receiver, status: int) -> None:
         # http.server writes a Date of its own first, so that the last one has to be the shop's alone.
         decision = _asked(status, headers)
         assert timedelta(seconds=90) <= decision <= timedelta(seconds=92), headers
-    assert _asked(status, {"Retry-After": "99999999999"}) <= MOST_WAIT + timedelta(seconds=2)
+    assert _asked(status, {"Retry-After": "99999999999"}) <= LONGEST_WAIT + timedelta(seconds=2)
     for nonsense in ("soon", "-5", "", "³", "Mon, 99 Foo 2026"):
         assert _asked(status, {"Retry-After": nonsense}) <= timedelta(seconds=4), nonsense
     past = format_datetime(shop - timedelta(days=1), usegmt=True)
@@ -132,7 +144,7 @@ def _asked(status: int, headers: dict[str, str]) -> timedelta:
         thread = threading.Thread(target=serve)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        with Webhook(url, name="orders", signer=None, backoff=SHORT) as webhook:
+        with webhook_to(url, backoff=SHORT) as webhook:
             decision = webhook(claim())
         thread.join()
     assert isinstance(decision, Release)
@@ -144,11 +156,11 @@ def test_a_network_that_fails_is_tried_again() -> None:
     """Nobody listens; somebody listens and never answers; somebody talks nonsense; an answer never ends."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with Webhook(f"http://127.0.0.1:{port}/", name="orders", signer=None, timeout=0.2) as webhook:
+        with webhook_to(f"http://127.0.0.1:{port}/", timeout=0.2) as webhook:
             decision = webhook(claim())
         assert isinstance(decision, Release)
         assert "Timeout" in decision.reason
-    with Webhook(f"http://127.0.0.1:{port}/", name="orders", signer=None) as webhook:
+    with webhook_to(f"http://127.0.0.1:{port}/") as webhook:
         decision = webhook(claim())
     assert isinstance(decision, Release)
     assert "ConnectError" in decision.reason
@@ -173,7 +185,7 @@ def test_a_body_without_end_is_not_read_for_ever(receiver: Receiver) -> None:
         thread = threading.Thread(target=drip)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        with Webhook(url, name="orders", signer=None, timeout=0.5) as webhook:
+        with webhook_to(url, timeout=0.5) as webhook:
             assert webhook(claim()) == Settle()
         stop.set()
         thread.join()
@@ -202,7 +214,7 @@ def test_only_the_status_decides(rest: bytes, *, stalls: bool) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        with Webhook(url, name="orders", signer=None, timeout=0.5) as webhook:
+        with webhook_to(url, timeout=0.5) as webhook:
             assert webhook(claim()) == Settle()
         decided.set()
         thread.join()
@@ -225,15 +237,15 @@ def test_only_the_status_decides(rest: bytes, *, stalls: bool) -> None:
 def test_addresses_that_are_refused(url: str, said: str) -> None:
     """Plain http beyond this machine, and what is no address, is an error that says what to write instead."""
     with pytest.raises(ConfigError, match=said) as refused:
-        Webhook(url, name="orders", signer=None)
+        Sender(url, signer=None)
     assert "secret" not in str(refused.value)
 
 
 def test_addresses_that_are_fine() -> None:
     """Https to anybody, http to this machine; and to others when told so."""
     for url in ("https://shop.example/x", "http://localhost:8000/", "http://127.8.8.8/", "http://[::1]:80/"):
-        Webhook(url, name="orders", signer=None).close()
-    Webhook("http://10.0.0.7/", name="orders", signer=None, insecure_http=True).close()
+        Sender(url, signer=None).close()
+    Sender("http://10.0.0.7/", signer=None, insecure_http=True).close()
 
 
 def test_the_proxy_of_the_environment_is_not_the_way_to_this_machine(
@@ -243,6 +255,25 @@ def test_the_proxy_of_the_environment_is_not_the_way_to_this_machine(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert deliver(receiver, OK) == Settle()
+
+
+def test_a_sender_needs_no_claim(receiver: Receiver) -> None:
+    """Any message goes out signed, with its id, its headers and its body; the outcome says what came back."""
+    message = Message("msg_1", '{"order_id": "7"}', {"content-type": "application/json", "x-topic": "lapsed"})
+    receiver.answers["7"] = [(202, {}), (503, {"Retry-After": "7"})]
+    with Sender(receiver.url, signer=Signer.from_text(SECRET)) as sender:
+        accepted, busy = sender.send(message), sender.send(message)
+    assert isinstance(accepted, Sent)
+    assert isinstance(busy, Sent)
+    assert (accepted.status, accepted.success, accepted.retry_after) == (202, True, None)
+    assert (busy.success, busy.overloaded, busy.retry_after) == (False, True, timedelta(seconds=7))
+    for call in receiver.calls:
+        assert (call.text, call.headers["webhook-id"], call.headers["x-topic"]) == (message.body, "msg_1", "lapsed")
+        Verifying(SECRET).verify(call.text, call.headers)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with Sender(f"http://127.0.0.1:{port}/", signer=None) as sender:
+        assert isinstance(sender.send(message), NoAnswer)
 
 
 def test_the_body_is_json_whatever_the_key() -> None:

@@ -1,0 +1,173 @@
+"""Keeps a ledger true to the keys that it tracks: by the events of their changes, and by a scan after a gap."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+import redis
+
+from lapse.engine.background import BackgroundThread
+from lapse.engine.deadline import check_key
+from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
+from lapse.timers.redis.client import database_number
+from lapse.timers.redis.errors import Demoted
+from lapse.timers.redis.listener import RECONNECT, RedisListener
+from lapse.watch.key_changes import HINTS, KeyChanges
+from lapse.watch.key_scan import KeyScan, Progress, glob
+
+LEARN_AT_ONCE = 500
+"""Keys in one script: it then takes about a millisecond."""
+
+CHECK_EVERY = 30.0
+"""Seconds between two checks that the server still announces what it should."""
+
+MOST_REPORTED = 1000
+"""Names without a usable key that are reported; further ones are skipped without a report."""
+
+
+class KeyTracker:
+    """Tracks the keys that begin with `prefix`, in three threads: one listens, one learns, one scans.
+
+    * `learn` takes keys without the prefix, with their hints.
+    * `require_events` makes sure that the server announces the changes of keys; it raises where the server does not.
+    * `on_connect` is called when the listener has connected, `on_progress` while a scan goes on.
+    * `on_unfit` is called with the reason why a key cannot be tracked.
+    * `on_error` is called with an unforeseen error, after which the work goes on.
+    * `on_refused` is called with an error that does not pass by itself; the thread that met it ends.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: bytes,
+        ledger: str,
+        *,
+        learn: Callable[[Mapping[str, str]], None],
+        require_events: Callable[[], None],
+        on_connect: Callable[[], None],
+        on_progress: Callable[[Progress], None],
+        on_unfit: Callable[[str], None],
+        on_error: Callable[[Exception], None],
+        on_refused: Callable[[TimerError], None],
+    ) -> None:
+        self._prefix = prefix
+        self._learn = learn
+        self._require_events = require_events
+        self._on_connect = on_connect
+        self._on_unfit = on_unfit
+        self._on_error = on_error
+        self._on_refused = on_refused
+        self._changes = KeyChanges()
+        self._reported: set[bytes] = set()
+        self._gap = threading.Event()
+        """Set where a change may have been missed, so that all keys are to be scanned."""
+        self._doubted = threading.Event()
+        """Set where the events of the last connection may be wrong, until the next connection."""
+        self._learning = BackgroundThread(self._learn_changes, name="lapse-learn")
+        self._scanning = BackgroundThread(self._scan_after_gaps, name="lapse-scan")
+        self._scan = KeyScan(
+            client, prefix, ledger, learn=learn, key_of=self._key_of, report=on_progress, pause=self._scanning.pause
+        )
+        events = f"__keyspace@{database_number(client)}__:".encode()
+        self._prefix_of_channels = len(events)
+        self.channel = events + glob(prefix)  # a pattern: each key's events have a channel of their own
+        self._listener = RedisListener(lambda: client, self.channel, self._on_event, self._connected, pattern=True)
+
+    def ensure(self) -> None:
+        """Start the threads that do not run. The listener is first, so that nothing falls between it and the scan."""
+        self._listener.ensure()
+        for thread in (self._learning, self._scanning):
+            if thread.ensure():
+                self.scan_again()  # the keys that the ended thread had in hand are lost
+
+    def close(self) -> None:
+        """End the threads."""
+        for thread in (self._learning, self._scanning):
+            thread.close(0.0)
+        self._gap.set()
+        self._changes.close()
+        self._listener.close()
+        for thread in (self._learning, self._scanning):
+            thread.close()
+
+    def scan_again(self) -> None:
+        """Scan all keys soon: a change may have been missed."""
+        self._gap.set()
+
+    def reconnect(self) -> None:
+        """Listen by a new connection, and learn no change of the old one: a replica calls an expired key deleted."""
+        self._doubted.set()
+        self._listener.reconnect()
+
+    def _connected(self) -> None:
+        if self._doubted.is_set():
+            self._changes.forget()
+            self._doubted.clear()
+        self.scan_again()
+        self._on_connect()
+
+    def _on_event(self, channel: bytes, event: bytes) -> None:
+        hint = HINTS.get(event)
+        if hint and (key := self._key_of(channel[self._prefix_of_channels :])) is not None:
+            self._changes.note(key, hint)
+
+    def _key_of(self, name: bytes) -> str | None:
+        """Return the name without the prefix; None, after a report, where no timer could keep it."""
+        try:
+            return check_key(name[len(self._prefix) :].decode())
+        except (UnicodeDecodeError, InvalidDeadline) as error:
+            if name not in self._reported and len(self._reported) < MOST_REPORTED:
+                self._reported.add(name)
+                self._on_unfit(f"the key {name[:80]!r} cannot be followed, so its order is not cancelled: {error}")
+            return None
+
+    def _learn_changes(self) -> None:
+        failures = 0
+        while not self._learning.closing:
+            hints = self._changes.take(LEARN_AT_ONCE, 0.5)
+            if not hints or self._doubted.is_set():
+                continue
+            try:
+                self._learn(hints)
+                failures = 0
+            except TimerUnavailable as error:  # the worker's own claims report an absent server
+                failures += 1
+                if not isinstance(error, Demoted):
+                    self._changes.put_back(hints)
+                self._learning.pause(RECONNECT.delay(failures).total_seconds())
+            except TimerError as error:
+                self._on_refused(error)
+                return
+            except Exception as error:  # noqa: BLE001 - if this thread ended, new orders would not be tracked
+                failures += 1
+                self._changes.put_back(hints)
+                self._go_on_after(error, failures, self._learning)
+
+    def _scan_after_gaps(self) -> None:
+        failures = 0
+        while not self._scanning.closing:
+            self._gap.wait(CHECK_EVERY)
+            if self._scanning.closing:
+                return
+            try:
+                self._require_events()
+                if self._gap.is_set():
+                    self._gap.clear()
+                    self._scan.run()
+                failures = 0
+            except TimerUnavailable:
+                failures += 1
+                self._gap.set()
+                self._scanning.pause(RECONNECT.delay(failures).total_seconds())
+            except TimerError as error:
+                self._on_refused(error)
+                return
+            except Exception as error:  # noqa: BLE001 - as above
+                failures += 1
+                self._go_on_after(error, failures, self._scanning)
+
+    def _go_on_after(self, error: Exception, failures: int, thread: BackgroundThread) -> None:
+        """Pause, and scan all keys again. Of several failures in a row the first is reported."""
+        if failures == 1:
+            self._on_error(error)
+        self._gap.set()
+        thread.pause(RECONNECT.delay(failures).total_seconds())
