@@ -1,7 +1,7 @@
-"""The web server's entry: `uvicorn --no-proxy-headers shop.asgi:application`.
+"""The web server's entry point: `uvicorn --no-proxy-headers shop.asgi:application`.
 
-Without that option uvicorn believes the X-Forwarded-For of whoever connects from this machine, a proxy that passes on
-what visitors send among them; here TRUSTED_PROXIES alone says how far that header counts.
+Without that option uvicorn trusts the X-Forwarded-For of every client on this machine. Such a client may be a proxy
+that passes on what visitors send. In the shop TRUSTED_PROXIES alone decides how far that header counts.
 """
 
 import os
@@ -9,7 +9,7 @@ import os
 import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-# Each request has a thread of its own, so connections are pooled and not kept per thread.
+# Each request has a thread of its own, so connections are pooled instead of kept per thread.
 os.environ.setdefault("DATABASE_POOL", "1")
 
 django.setup(set_prefix=False)

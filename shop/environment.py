@@ -1,4 +1,4 @@
-"""The settings that come from the environment. A wrong value is an error that names the variable."""
+"""Reads settings from the environment. A wrong value is an error that names the variable."""
 
 import base64
 import os
@@ -12,7 +12,7 @@ FALSE = {"", "0", "false", "no", "off"}
 
 
 def flag(name: str) -> bool:
-    """Read a yes or no, no by default. Raises ImproperlyConfigured for anything else."""
+    """Return whether the variable is on; off by default. Raises ImproperlyConfigured for other values."""
     value = os.environ.get(name, "").strip().lower()
     if value not in TRUE | FALSE:
         raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
@@ -20,7 +20,7 @@ def flag(name: str) -> bool:
 
 
 def whole(name: str, default: int, *, least: int = 1) -> int:
-    """Read a whole number of at least `least`. Raises ImproperlyConfigured for anything else."""
+    """Return a whole number of at least `least`. Raises ImproperlyConfigured for other values."""
     value = os.environ.get(name, "").strip() or str(default)
     if not (value.isascii() and value.isdigit()) or int(value) < least:
         raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {value!r}.")
@@ -28,9 +28,9 @@ def whole(name: str, default: int, *, least: int = 1) -> int:
 
 
 def rate_limits(name: str) -> bool:
-    """Read whether attempts are counted: on, unless it is switched off for tests and measurements.
+    """Return whether rate limits are on. They can be switched off for tests and measurements.
 
-    Raises ImproperlyConfigured where it is switched off in a shop that has public names or TLS.
+    Raises ImproperlyConfigured if they are off in a shop that has public names or TLS.
     """
     value = os.environ.get(name, "").strip().lower() or "on"
     if value not in TRUE | FALSE:
@@ -41,9 +41,9 @@ def rate_limits(name: str) -> bool:
 
 
 def cache(*variables: str) -> dict[str, Any]:
-    """Read where attempts are counted: the Redis that the first of these names, or this process alone.
+    """Return the cache for rate limits: the Redis that the first set variable names, or this process's memory.
 
-    Raises ImproperlyConfigured when that is no Redis address.
+    Raises ImproperlyConfigured if the variable is no Redis address.
     """
     for name in variables:
         url = os.environ.get(name, "").strip()
@@ -61,7 +61,7 @@ def cache(*variables: str) -> dict[str, Any]:
 
 
 def choice(name: str, default: str, *others: str) -> str:
-    """Read one of some words. Raises ImproperlyConfigured for anything else."""
+    """Return one of the allowed words. Raises ImproperlyConfigured for other values."""
     value = os.environ.get(name, "").strip() or default
     if value not in (default, *others):
         raise ImproperlyConfigured(f"{name} must be {' or '.join((default, *others))}, not {value!r}.")
@@ -69,18 +69,19 @@ def choice(name: str, default: str, *others: str) -> str:
 
 
 def gateway(name: str) -> str:
-    """Read where orders are paid.
+    """Return the gateway where orders are paid.
 
-    Raises ImproperlyConfigured where the button that pays at once would stand in a shop that has public names or TLS.
+    Raises ImproperlyConfigured for the development gateway, which pays without money, in a shop with public names or
+    TLS.
     """
     value = choice(name, "alipay", "development")
     if value == "development" and (names("ALLOWED_HOSTS") or flag("HTTPS")):
-        raise ImproperlyConfigured(f"{name}=development pays for nothing: unset ALLOWED_HOSTS and HTTPS first.")
+        raise ImproperlyConfigured(f"{name}=development pays without money: unset ALLOWED_HOSTS and HTTPS first.")
     return value
 
 
 def seconds(name: str, default: float, longest: float) -> float:
-    """Read a number of seconds above 0 and up to `longest`. Raises ImproperlyConfigured for anything else."""
+    """Return a number of seconds above 0 and up to `longest`. Raises ImproperlyConfigured for other values."""
     value = os.environ.get(name, "").strip() or str(default)
     try:
         number = float(value)
@@ -94,12 +95,12 @@ def seconds(name: str, default: float, longest: float) -> float:
 
 
 def names(name: str) -> list[str]:
-    """Read a list separated by commas, empty by default."""
+    """Return a list whose items are separated by commas; empty by default."""
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
 
 
 def secret_key(*, debug: bool) -> str:
-    """Read SECRET_KEY. While debugging it may be missing. Raises ImproperlyConfigured where it must not be."""
+    """Return SECRET_KEY. Raises ImproperlyConfigured if it is missing, except with DEBUG."""
     value = os.environ.get("SECRET_KEY", "")
     if not value and not debug:
         raise ImproperlyConfigured(
@@ -109,9 +110,9 @@ def secret_key(*, debug: bool) -> str:
 
 
 def webhook_secret(name: str) -> str:
-    """Read a Standard Webhooks secret, base64 with or without `whsec_`; "" when unset.
+    """Return a Standard Webhooks secret, base64 with or without `whsec_`; "" if it is unset.
 
-    Raises ImproperlyConfigured when it is not base64 or has fewer than 24 bytes, as that standard asks.
+    Raises ImproperlyConfigured if it is not base64 or has fewer than 24 bytes, the minimum of that standard.
     """
     value = os.environ.get(name, "").strip()
     if not value:
@@ -120,16 +121,16 @@ def webhook_secret(name: str) -> str:
         secret = base64.b64decode(value.removeprefix("whsec_") + "==", validate=False)
     except ValueError:
         secret = b""
-    if len(secret) < 24:  # noqa: PLR2004  # bytes, the least that Standard Webhooks allows
+    if len(secret) < 24:  # noqa: PLR2004  # bytes, the minimum of Standard Webhooks
         raise ImproperlyConfigured(f"{name} must be whsec_ and base64 of at least 24 random bytes.")
     return value
 
 
 def database(*, pooled: bool) -> dict[str, Any]:
-    """Read DATABASE_URL, a PostgreSQL address; a Unix socket goes in `?host=/folder`.
+    """Return Django's settings for DATABASE_URL, a PostgreSQL address. A Unix socket is given as `?host=/folder`.
 
-    Pooled connections are for a web server of many threads; a command or worker keeps its own.
-    Raises ImproperlyConfigured when it is not PostgreSQL.
+    Pooled connections are for a web server with many threads. A command or a worker keeps its own connection.
+    Raises ImproperlyConfigured if the address is not PostgreSQL.
     """
     url = os.environ.get("DATABASE_URL", "").strip() or "postgresql:///shop"
     try:

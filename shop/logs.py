@@ -7,7 +7,7 @@ import structlog
 
 
 def logging_settings(level: str) -> dict[str, Any]:
-    """Give Django's LOGGING setting, with `level` for everything."""
+    """Return Django's LOGGING setting, with `level` for all loggers."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

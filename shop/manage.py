@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run one management command."""
+    """Run the management command in the arguments."""
     # Started as a file, Python puts this folder first on the path; the package `shop` lies one folder higher.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")

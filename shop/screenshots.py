@@ -118,7 +118,7 @@ def _merchant(browser: "Browser", shop: TrialShop) -> None:
     page.fill("main input[name=email]", shop.merchant_email)
     page.fill("main input[name=password]", shop.merchant_password)
     page.click("main button[type=submit]")
-    page.locator("[data-well]").wait_for()
+    page.locator("[data-ok]").wait_for()
     _shoot(page, "console", whole=True)
     page.context.close()
 

@@ -1,29 +1,31 @@
 """Django's settings of the shop, all from the environment.
 
-DATABASE_URL            PostgreSQL; a Unix socket as postgresql://user@/name?host=/folder
-DATABASE_POOL           1: pool connections (the web server sets it); DATABASE_POOL_SIZE connections at most (20)
-SECRET_KEY              needed unless DEBUG=1
-DEBUG                   1 on your own machine only
-ALLOWED_HOSTS           host names, separated by commas; localhost is always allowed
-HTTPS                   1 behind TLS: secure cookies, redirects, HSTS for a year with all subdomains and preload, which
-                        is hard to take back: be sure that all of them have TLS; trusts X-Forwarded-Proto
-TRUSTED_PROXIES         how many proxies stand before the shop and add to X-Forwarded-For (0: that header means nothing)
-RATE_LIMITS             on unless off; off is refused where ALLOWED_HOSTS or HTTPS say that strangers can come
-CACHE_URL               redis://… where the web processes count attempts together; else REDIS_URL; else each by itself
-LAPSE_TIMER             the timer's URL; empty or "none": the sweep alone
-LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (1800)
-LAPSE_OPEN_ORDERS       how many unpaid orders one buyer may have at once (20)
-CONSOLE_LATE_AFTER      seconds overdue after which the console raises the alarm for an order (5)
-LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/; unset: every call is refused
-SHOP_GATEWAY            alipay; or development: a button that pays at once, for your own machine only
-PUBLIC_URL              where buyers and Alipay reach the shop, as https://shop.example; without it nothing can be paid
-ALIPAY_APP_ID           the app's number at Alipay
-ALIPAY_SELLER_ID        the seller's number, 2088…; messages for another are refused
-ALIPAY_PRIVATE_KEY      the app's private key, PEM or base64; or ALIPAY_PRIVATE_KEY_FILE, a file with it
-ALIPAY_PUBLIC_KEY       Alipay's public key for this app; or ALIPAY_PUBLIC_KEY_FILE
-ALIPAY_GATEWAY_URL      Alipay's address (https://openapi.alipay.com/gateway.do)
-LEAST_TIME_TO_PAY       seconds; with less left, nobody is sent to pay any more (5)
-LOG_LEVEL               INFO unless set
+DATABASE_URL            PostgreSQL; a Unix socket as postgresql://user@/name?host=/folder.
+DATABASE_POOL           1: connections are pooled; the web server sets it.
+DATABASE_POOL_SIZE      The greatest number of pooled connections (20).
+SECRET_KEY              Required unless DEBUG=1.
+DEBUG                   1 on your own machine only.
+ALLOWED_HOSTS           Host names, separated by commas. localhost is always allowed.
+HTTPS                   1 behind TLS: secure cookies, redirects, and HSTS for a year with all subdomains and preload.
+                        HSTS is hard to take back: be sure that all subdomains have TLS. Trusts X-Forwarded-Proto.
+TRUSTED_PROXIES         How many proxies before the shop add to X-Forwarded-For (0: the header is ignored).
+RATE_LIMITS             on, or off. off is refused if ALLOWED_HOSTS or HTTPS show that the shop is public.
+CACHE_URL               redis://… where all web processes count attempts together.
+                        Without it REDIS_URL is used; without both, each process counts by itself.
+LAPSE_TIMER             The timer's URL. Empty or "none": the sweep alone cancels orders.
+LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (1800).
+LAPSE_OPEN_ORDERS       The greatest number of unpaid orders of one buyer (20).
+CONSOLE_LATE_AFTER      Seconds overdue after which the console shows an alarm for an order (5).
+LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/. Unset: every call is refused.
+SHOP_GATEWAY            alipay; or development: a button that pays at once, for your own machine only.
+PUBLIC_URL              Where buyers and Alipay reach the shop, such as https://shop.example. Required for payments.
+ALIPAY_APP_ID           The app's number at Alipay.
+ALIPAY_SELLER_ID        The seller's number, 2088…. Messages for another seller are refused.
+ALIPAY_PRIVATE_KEY      The app's private key, PEM or base64; or ALIPAY_PRIVATE_KEY_FILE, a file with it.
+ALIPAY_PUBLIC_KEY       Alipay's public key for this app; or ALIPAY_PUBLIC_KEY_FILE.
+ALIPAY_GATEWAY_URL      Alipay's address (https://openapi.alipay.com/gateway.do).
+LEAST_TIME_TO_PAY       Seconds. With less time left, buyers are no longer sent to pay (5).
+LOG_LEVEL               INFO unless set.
 """
 
 import os
@@ -60,8 +62,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "shop.security.ContentSecurityPolicy",
-    "shop.static_files.StaticFiles",
+    "shop.middleware.ContentSecurityPolicy",
+    "shop.middleware.StaticFiles",
     "shop.api.problems.ProblemDocuments",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -84,7 +86,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "django.template.context_processors.i18n",
-                "shop.pages.header.header",
+                "shop.pages.cart.header",
             ]
         },
     }
@@ -94,7 +96,7 @@ DATABASES = {"default": environment.database(pooled=environment.flag("DATABASE_P
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "shop.buyers.passwords.LongEnough"},
+    {"NAME": "shop.buyers.accounts.LongEnough"},
     *(
         {"NAME": f"django.contrib.auth.password_validation.{name}"}
         for name in (
@@ -119,7 +121,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 STATIC_URL = "static/"
-# Files are found in the packages when the server starts; nothing has to be collected first.
+# Files are found in the packages when the server starts, so collectstatic is not needed.
 WHITENOISE_USE_FINDERS = True
 
 SECURE_REFERRER_POLICY = "same-origin"
@@ -145,7 +147,7 @@ CACHES = {"default": environment.cache("CACHE_URL", "REDIS_URL")}
 LOGGING = logging_settings(os.environ.get("LOG_LEVEL", "").upper() or "INFO")
 
 LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
-LAPSE_HOOKS = ["shop.console.heartbeat.Pulse"]
+LAPSE_HOOKS = ["shop.console.heartbeat.Heartbeat"]
 LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
 LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))

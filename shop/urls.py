@@ -7,27 +7,41 @@ from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.api.webhook import cancel_order
-from shop.live import views as live
-from shop.pages import accounts, errors, orders, paying, products, shopping
+from shop.console import buried, overview, stock
+from shop.console import orders as console_orders
+from shop.live import streams
+from shop.pages import accounts, errors, orders, shopping
 from shop.payments import alipay_views
 
+console = [
+    path("", overview.overview, name="console"),
+    path("statistics/", overview.statistics, name="console-statistics"),
+    path("orders/", console_orders.search, name="console-orders"),
+    path("orders/<slug:public_id>/", console_orders.show, name="console-order"),
+    path("orders/<slug:public_id>/cancel/", console_orders.cancel_by_hand, name="console-cancel"),
+    path("stock/", stock.stock, name="console-stock"),
+    path("stock/audit/", stock.check, name="console-audit"),
+    path("stock/<str:sku>/restock/", stock.restock, name="console-restock"),
+    path("buried/", buried.buried_deadlines, name="console-buried"),
+    path("buried/revive/", buried.revive, name="console-revive"),
+]
 urlpatterns = [
-    path("", products.shelf, name="products"),
-    path("products/<path:sku>/", products.product_page, name="product"),
-    path("stock/events/", live.stock_events, name="stock-events"),
+    path("", shopping.products_page, name="products"),
+    path("products/<path:sku>/", shopping.product_page, name="product"),
+    path("stock/events/", streams.stock_events, name="stock-events"),
     path("cart/", shopping.cart_page, name="cart"),
     path("cart/add/", shopping.add, name="cart-add"),
     path("checkout/", shopping.checkout, name="checkout"),
-    path("orders/", orders.mine, name="orders"),
-    path("orders/events/", live.my_orders_events, name="orders-events"),
+    path("orders/", orders.my_orders, name="orders"),
+    path("orders/events/", streams.my_orders_events, name="orders-events"),
     path("orders/place/", orders.place_order, name="place-order"),
-    path("orders/<slug:public_id>/", orders.one, name="order"),
+    path("orders/<slug:public_id>/", orders.show, name="order"),
     path("orders/<slug:public_id>/status/", orders.status, name="order-status"),
-    path("orders/<slug:public_id>/events/", live.order_events, name="order-events"),
+    path("orders/<slug:public_id>/events/", streams.order_events, name="order-events"),
     path("orders/<slug:public_id>/again/", orders.order_again, name="order-again"),
     path("orders/<slug:public_id>/cancel/", orders.cancel_order, name="cancel-order"),
     path("orders/<slug:public_id>/pay/", orders.pay_order, name="pay-order"),
-    path("pay/<slug:out_trade_no>/", paying.development_pay, name="development-pay"),
+    path("pay/<slug:out_trade_no>/", orders.development_pay, name="development-pay"),
     path("payment/alipay/notify/", alipay_views.notify, name="alipay-notify"),
     path("payment/alipay/return/", alipay_views.returned, name="alipay-return"),
     path("payment/cancel_order/", cancel_order, name="webhook-cancel-order"),
@@ -35,8 +49,8 @@ urlpatterns = [
     path("sign-in/", accounts.sign_in_page, name="sign-in"),
     path("sign-out/", accounts.sign_out, name="sign-out"),
     path("language/", set_language, name="set-language"),
-    path("statistics/", RedirectView.as_view(pattern_name="console-days"), name="statistics"),
-    path("console/", include("shop.console.urls")),
+    path("statistics/", RedirectView.as_view(pattern_name="console-statistics"), name="statistics"),
+    path("console/", include(console)),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
 ]

@@ -9,8 +9,8 @@ api = NinjaAPI(
     title="The shop",
     version="1",
     description=(
-        "Order something, then pay it, or let it lapse: an order that is not paid by `pay_by` is cancelled, "
-        "and its stock is back. Errors are problem documents (RFC 9457)."
+        "Place an order, then pay it or let it lapse: an order that is not paid by `pay_by` is cancelled, "
+        "and its stock is released. Errors are problem documents (RFC 9457)."
     ),
 )
 add_handlers(api)

@@ -12,8 +12,8 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.responses import NinjaJSONEncoder
 
-from lapse.engine.errors import TryLater
-from shop.limits import TooOften
+from lapse import TryLater
+from shop.limits import RateLimited
 from shop.orders.refusals import Refused
 
 log = logging.getLogger("shop.api")
@@ -25,11 +25,11 @@ STATUS_OF = {
     "idempotency-key-reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "payment-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The status of each refusal by its code; every other one is a 409."""
+"""The status of refusals by their code. Every other refusal is a 409."""
 
 
 class Problem(Schema):
-    """What every error looks like; some have further fields that say the facts."""
+    """The form of every error. Some errors have further fields with details."""
 
     type: str
     title: str
@@ -46,7 +46,7 @@ def problem(
     details: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """Build a problem document; `code` is for programs, `details` are further fields."""
+    """Return a problem document. `code` is for programs, `details` are further fields."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
     if code:
         body["code"] = code
@@ -57,7 +57,7 @@ def problem(
 
 
 def add_handlers(api: NinjaAPI) -> None:
-    """Answer each kind of error with its problem document."""
+    """Register a handler per kind of error that returns its problem document."""
 
     @api.exception_handler(Refused)
     def refused(_request: HttpRequest, error: Refused) -> HttpResponse:
@@ -66,12 +66,12 @@ def add_handlers(api: NinjaAPI) -> None:
 
     @api.exception_handler(ValidationError)
     def invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
-        errors = [{"where": [str(part) for part in one["loc"]], "message": one["msg"]} for one in error.errors]
-        detail = "; ".join(f"{'.'.join(one['where'])}: {one['message']}" for one in errors)
+        errors = [{"where": [str(part) for part in found["loc"]], "message": found["msg"]} for found in error.errors]
+        detail = "; ".join(f"{'.'.join(found['where'])}: {found['message']}" for found in errors)
         return problem(422, detail, code="invalid", details={"errors": errors})
 
     @api.exception_handler(AuthenticationError)
-    def stranger(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+    def unauthenticated(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
         return problem(
             401,
             "Send a token: Authorization: Bearer …",
@@ -79,9 +79,9 @@ def add_handlers(api: NinjaAPI) -> None:
             headers={"WWW-Authenticate": 'Bearer realm="shop"'},
         )
 
-    @api.exception_handler(TooOften)
-    def too_often(_request: HttpRequest, error: TooOften) -> HttpResponse:
-        detail = f"Too many tries. Wait {error.retry_after} s."
+    @api.exception_handler(RateLimited)
+    def rate_limited(_request: HttpRequest, error: RateLimited) -> HttpResponse:
+        detail = f"Too many attempts. Try again in {error.retry_after} s."
         return problem(429, detail, code="too-often", headers={"Retry-After": str(error.retry_after)})
 
     @api.exception_handler(HttpError)
@@ -91,28 +91,28 @@ def add_handlers(api: NinjaAPI) -> None:
     @api.exception_handler(TryLater)
     @api.exception_handler(InterfaceError)
     @api.exception_handler(OperationalError)
-    def away(request: HttpRequest, error: Exception) -> HttpResponse:
-        log.error("%s %s found the database away: %s", request.method, request.path, error)
+    def database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+        log.error("%s %s failed, because the database does not answer: %s", request.method, request.path, error)
         return problem(
             503,
-            "The shop's database does not answer. Try again: an Idempotency-Key keeps it one order.",
+            "The shop's database does not answer. Try again: with an Idempotency-Key the order is placed only once.",
             headers={"Retry-After": "2"},
         )
 
     @api.exception_handler(Exception)
-    def fault(request: HttpRequest, error: Exception) -> HttpResponse:
+    def failed(request: HttpRequest, error: Exception) -> HttpResponse:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
-        return problem(500, "The shop has failed. The fault is in its log.")
+        return problem(500, "The shop has failed. The error is in its log.")
 
 
 class ProblemDocuments:
-    """Turns errors under /api/ that Django itself answers (404, 405, …) into problem documents."""
+    """Middleware: Django's own errors under /api/ (404, 405, …) become problem documents."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request; an error that is no problem document yet becomes one."""
+        """Return the response. An error that is no problem document yet becomes one."""
         response = self.get_response(request)
         if (
             response.status_code < HTTPStatus.BAD_REQUEST

@@ -1,4 +1,4 @@
-"""The catalogue."""
+"""The products."""
 
 from decimal import Decimal
 
@@ -6,15 +6,15 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from ninja import Router, Schema
 
-from shop.api.bearer import BuyerToken
+from shop.api.buyers import BuyerToken
 from shop.api.problems import Problem
-from shop.catalogue.listing import on_sale
+from shop.orders.stock import on_sale
 
 router = Router(tags=["products"])
 
 
 class ProductOut(Schema):
-    """A product; `available` is how many can be ordered now."""
+    """A product. `available` is how many pieces can be ordered now."""
 
     sku: str
     name: str
@@ -26,7 +26,7 @@ class ProductOut(Schema):
 
 @router.get("/products", auth=BuyerToken(), response={200: list[ProductOut], 401: Problem}, summary="List the products")
 def list_products(request: HttpRequest) -> list[ProductOut]:
-    """List every product with its price and how many are available."""
+    """Return every product with its price and how many pieces are available."""
     return [
         ProductOut(
             sku=product.sku,

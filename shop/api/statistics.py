@@ -1,4 +1,4 @@
-"""The merchant's figures."""
+"""The merchant's statistics."""
 
 from datetime import date
 from decimal import Decimal
@@ -7,17 +7,17 @@ from typing import Annotated
 from django.http import HttpRequest
 from ninja import Query, Router, Schema
 
-from shop.api.bearer import MerchantToken
+from shop.api.buyers import MerchantToken
 from shop.api.problems import Problem
-from shop.orders.clock import database_now
+from shop.database import database_now
+from shop.statistics.days import Day, newest_days
 from shop.statistics.models import Event
-from shop.statistics.today import Day, Figure, newest_days
 
 router = Router(tags=["merchant"])
 
 
-class FigureOut(Schema):
-    """How many orders, worth how much."""
+class SumOut(Schema):
+    """The number of orders and their total amount, in yuan."""
 
     count: int
     amount: Decimal
@@ -26,39 +26,42 @@ class FigureOut(Schema):
 class CancelledOut(Schema):
     """Cancelled orders by their reason."""
 
-    expired: FigureOut
-    buyer: FigureOut
-    merchant: FigureOut
+    expired: SumOut
+    buyer: SumOut
+    merchant: SumOut
 
 
 class DayOut(Schema):
-    """One day, UTC. Placed orders count on the day of placing, paid and cancelled ones on the day of that."""
+    """One day, UTC. An order counts as placed, paid or cancelled on the day when that happened."""
 
     day: date
-    placed: FigureOut
-    paid: FigureOut
+    placed: SumOut
+    paid: SumOut
     cancelled: CancelledOut
 
 
 @router.get(
-    "/statistics", auth=MerchantToken(), response={200: list[DayOut], 401: Problem, 403: Problem}, summary="The figures"
+    "/statistics",
+    auth=MerchantToken(),
+    response={200: list[DayOut], 401: Problem, 403: Problem},
+    summary="The statistics",
 )
 def statistics(request: HttpRequest, days: Annotated[int, Query(ge=1, le=366)] = 30) -> list[DayOut]:
-    """List the newest days, today first; today is there even if nothing has happened yet."""
+    """Return the newest days, today first. Today is included even if nothing has happened yet."""
     del request
     return [_day_out(day) for day in newest_days(days, database_now().date())]
 
 
 def _day_out(day: Day) -> DayOut:
-    def figure(event: Event) -> FigureOut:
-        found: Figure = day.events[event.value]
-        return FigureOut(count=found.count, amount=found.amount)
+    def sum_of(event: Event) -> SumOut:
+        found = day.events[event.value]
+        return SumOut(count=found.count, amount=found.amount)
 
     return DayOut(
         day=day.day,
-        placed=figure(Event.PLACED),
-        paid=figure(Event.PAID),
+        placed=sum_of(Event.PLACED),
+        paid=sum_of(Event.PAID),
         cancelled=CancelledOut(
-            expired=figure(Event.EXPIRED), buyer=figure(Event.BUYER), merchant=figure(Event.MERCHANT)
+            expired=sum_of(Event.EXPIRED), buyer=sum_of(Event.BUYER), merchant=sum_of(Event.MERCHANT)
         ),
     )

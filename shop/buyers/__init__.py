@@ -1,1 +1,1 @@
-"""Who buys: sign-up with an e-mail address, and tokens for the API."""
+"""The buyers: their accounts by e-mail address, and their tokens for the API."""

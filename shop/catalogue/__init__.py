@@ -1,1 +1,1 @@
-"""What is for sale, and how much of it there is."""
+"""The products that are for sale, and how many pieces of each are on hand."""

@@ -1,11 +1,13 @@
-"""What the reference shop sells: tea and the things to make it with."""
+"""What the reference shop sells, tea and the things to make it with, and how an empty catalogue is filled with it."""
 
 from decimal import Decimal
 from typing import NamedTuple
 
+from shop.catalogue.models import Product
+
 
 class Item(NamedTuple):
-    """One product to seed; its picture is shop/products/<sku in lower case>.svg."""
+    """One product to seed. Its picture is shop/products/<sku in lower case>.svg."""
 
     sku: str
     name: str
@@ -126,3 +128,33 @@ ASSORTMENT = (
         50,
     ),
 )
+
+
+def seed_products() -> int:
+    """Add the missing products and return how many were added. Existing products keep their price and stock.
+
+    An existing product without Chinese texts gets them.
+    """
+    products = [
+        Product(
+            sku=item.sku,
+            name=item.name,
+            description=item.description,
+            name_zh=item.name_zh,
+            description_zh=item.description_zh,
+            price=item.price,
+            on_hand=item.on_hand,
+            picture=f"shop/products/{item.sku.lower()}.svg",
+        )
+        for item in ASSORTMENT
+    ]
+    before = Product.objects.count()
+    Product.objects.bulk_create(products, ignore_conflicts=True)
+    added = Product.objects.count() - before
+    without_chinese = {product.sku: product for product in Product.objects.filter(name_zh="", description_zh="")}
+    translated = [item for item in ASSORTMENT if item.sku in without_chinese]
+    for item in translated:
+        product = without_chinese[item.sku]
+        product.name_zh, product.description_zh = item.name_zh, item.description_zh
+    Product.objects.bulk_update([without_chinese[item.sku] for item in translated], ["name_zh", "description_zh"])
+    return added

@@ -8,7 +8,7 @@ from django.utils.translation import get_language
 
 
 class Product(models.Model):
-    """One thing for sale. Of `on_hand` pieces, `held` belong to orders that are not paid yet."""
+    """One product. Of its `on_hand` pieces, `held` are reserved by unpaid orders."""
 
     sku = models.CharField(max_length=40, unique=True)
     name = models.CharField(max_length=120)
@@ -34,20 +34,20 @@ class Product(models.Model):
 
     @property
     def shown_name(self) -> str:
-        """Its name in the visitor's language, as far as it has one there."""
+        """The name in the visitor's language. A product without a Chinese name shows the English one."""
         return (is_chinese() and self.name_zh) or self.name
 
     @property
     def shown_description(self) -> str:
-        """What it is, in the visitor's language."""
+        """The description in the visitor's language."""
         return (is_chinese() and self.description_zh) or self.description
 
     @property
     def available(self) -> int:
-        """How many can be sold now."""
+        """The number of pieces that can be sold now."""
         return self.on_hand - self.held
 
 
 def is_chinese() -> bool:
-    """Whether this request is answered in Chinese."""
+    """Return True if this request is answered in Chinese."""
     return (get_language() or "").startswith("zh")

@@ -1,1 +1,1 @@
-"""The merchant's console: what is late, what was sold, what is held, and the few things to do by hand."""
+"""The merchant's console: what is late, what was sold, what is held, and the few actions by hand."""

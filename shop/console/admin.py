@@ -1,4 +1,4 @@
-"""The records in Django's admin. What orders and deadlines decide is read there, and never written by hand."""
+"""The records in Django's admin. What orders and deadlines decide can be read there, and never written by hand."""
 
 from typing import Any
 
@@ -7,27 +7,27 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from shop.catalogue.models import Product
-from shop.console.models import Restock, WorkerPulse
+from shop.console.models import Restock, WorkerHeartbeat
 from shop.orders.models import AuditEntry, Line, Order
 from shop.payments.models import GatewayMessage, PaymentAttempt
 from shop.statistics.models import Tally
 
 
 class ReadOnly:
-    """Nothing of it is added, changed or removed by hand."""
+    """Records that are never added, changed or removed by hand."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Refuse."""
+        """Return False."""
         del request, obj
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Refuse."""
+        """Return False."""
         del request, obj
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Refuse."""
+        """Return False."""
         del request, obj
         return False
 
@@ -39,19 +39,19 @@ class Lines(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # a type 
     extra = 0
 
     def has_view_permission(self, request: HttpRequest, obj: Order | None = None) -> bool:
-        """Who sees the order sees its lines."""
+        """Return True if the user may see the order."""
         del obj
         return bool(request.user.has_perm("orders.view_order"))
 
 
-class Trail(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # a type for the checker alone
-    """The trail of an order."""
+class AuditTrail(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # a type for the checker alone
+    """The audit trail of an order."""
 
     model = AuditEntry
     extra = 0
 
     def has_view_permission(self, request: HttpRequest, obj: Order | None = None) -> bool:
-        """Who sees the order sees its trail."""
+        """Return True if the user may see the order."""
         del obj
         return bool(request.user.has_perm("orders.view_order"))
 
@@ -66,7 +66,7 @@ class Orders(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type fo
     search_fields = ("public_id__startswith", "buyer__username__startswith")
     ordering = ("-id",)
     show_full_result_count = False
-    inlines = (Lines, Trail)
+    inlines = (Lines, AuditTrail)
 
 
 @admin.register(PaymentAttempt)
@@ -83,7 +83,7 @@ class PaymentAttempts(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # 
 
 @admin.register(GatewayMessage)
 class GatewayMessages(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
-    """What gateways have said, word for word, and whether it was believed."""
+    """The gateways' messages, word for word, and whether each was accepted."""
 
     list_display = ("heard_at", "provider", "judged", "trade_status", "out_trade_no", "trade_no")
     list_filter = ("judged", "provider")
@@ -94,7 +94,7 @@ class GatewayMessages(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # 
 
 @admin.register(Tally)
 class Tallies(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
-    """The figures of each day: they change with the orders."""
+    """The statistics of each day: they change with the orders."""
 
     list_display = ("day", "event", "count", "amount")
     list_filter = ("event",)
@@ -102,32 +102,32 @@ class Tallies(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type f
 
 @admin.register(Product)
 class Products(admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
-    """Names, texts and prices. Pieces come in by the console, under the rules of the stock."""
+    """Names, texts and prices. Pieces are added in the console, under the rules of the stock."""
 
     list_display = ("sku", "name", "price", "on_hand", "held")
     search_fields = ("sku", "name")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> tuple[str, ...]:
-        """`on_hand` can be written once, with a new product; `held` never."""
+        """Return the fields that cannot be written: `on_hand` once the product exists, and `held` always."""
         del request
         return ("held",) if obj is None else ("sku", "on_hand", "held")
 
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: Any) -> None:  # noqa: ANN401  # Django's
-        """Write the fields that the form has, so that a sale at the same moment keeps its stock."""
+        """Write only the changed fields, so that a sale at the same moment keeps its stock."""
         del request
         obj.save(update_fields=form.changed_data if change else None)
 
 
 @admin.register(Restock)
 class Restocks(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
-    """The trail of pieces that were added or taken away."""
+    """The pieces that were added or taken away."""
 
     list_display = ("at", "product", "pieces", "who")
     list_select_related = ("product", "who")
 
 
-@admin.register(WorkerPulse)
+@admin.register(WorkerHeartbeat)
 class Workers(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
-    """The workers as they were last heard of."""
+    """The workers' last heartbeats."""
 
     list_display = ("host", "pid", "mechanism", "started_at", "seen_at", "handled", "latest_ms")

@@ -1,4 +1,4 @@
-"""Django's record of this app, and of the admin that the console leads to."""
+"""The Django apps of the console and of the admin, which the console links to."""
 
 from django.apps import AppConfig
 from django.contrib.admin import apps as admin_apps
@@ -18,4 +18,4 @@ class ShopAdmin(admin_apps.AdminConfig):
     """Django's admin with the shop's own sign-in."""
 
     default = False
-    default_site = "shop.console.admin_site.ShopAdminSite"
+    default_site = "shop.console.permissions.ShopAdminSite"

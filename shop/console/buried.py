@@ -1,4 +1,4 @@
-"""Deadlines that the workers gave up on: why, and another try."""
+"""The page of buried deadlines: why the workers gave them up, and a button that tries again."""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -6,42 +6,43 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from shop.console.merchants import REVIVE, VIEW_FIGURES
-from shop.console.permissions import staff_with
-from shop.console.timer_query import NoTimer, TimerAway, ask
+from shop.console.permissions import REVIVE, VIEW_STATISTICS, staff_with
+from shop.console.timer_query import NoTimer, TimerNotAnswering, query
 
 SHOWN = 100
-ANSWER_WITHIN = 5.0
+REVIVE_WITHIN = 5.0
+"""Seconds that the page waits for the timer to revive a deadline."""
 
 
 @require_safe
-@staff_with(VIEW_FIGURES)
-def graves(request: HttpRequest) -> HttpResponse:
-    """List them, the longest buried first."""
-    context: dict[str, object] = {"buried": [], "away": "", "none": False}
+@staff_with(VIEW_STATISTICS)
+def buried_deadlines(request: HttpRequest) -> HttpResponse:
+    """Return the page with the buried deadlines, the longest buried first."""
+    context: dict[str, object] = {"buried": [], "timer_error": "", "no_timer": False}
     try:
-        context["buried"] = ask(lambda timer: timer.buried(SHOWN))
-    except TimerAway as error:
-        context["away"] = str(error)
+        context["buried"] = query(lambda timer: timer.buried(SHOWN))
+    except TimerNotAnswering as error:
+        context["timer_error"] = str(error)
     except NoTimer:
-        context["none"] = True
+        context["no_timer"] = True
     return render(request, "console/buried.html", context)
 
 
 @require_POST
-@staff_with(VIEW_FIGURES, REVIVE)
+@staff_with(VIEW_STATISTICS, REVIVE)
 def revive(request: HttpRequest) -> HttpResponse:
-    """Make one due again, at once; its attempts are counted from nought."""
+    """Make one deadline due again at once, with its attempts reset to 0, and return to the page."""
     keys = list(filter(None, [request.POST.get("key", "")]))
     try:
-        revived = ask(lambda timer: timer.revive(keys), within=ANSWER_WITHIN)
-    except TimerAway:
-        messages.error(request, gettext("The timer does not answer. Nothing is known to have changed; look again."))
+        revived = query(lambda timer: timer.revive(keys), within=REVIVE_WITHIN)
+    except TimerNotAnswering:
+        text = gettext("The timer does not answer, so it is not known whether anything has changed. Check again.")
+        messages.error(request, text)
     except NoTimer:
         messages.error(request, gettext("There is no timer: the sweep alone cancels orders."))
     else:
         if revived:
-            messages.success(request, gettext("It is due again, and a worker will try at once."))
+            messages.success(request, gettext("The deadline is due again. A worker tries it at once."))
         else:
-            messages.info(request, gettext("It is not buried any more."))
+            messages.info(request, gettext("This deadline is no longer buried."))
     return redirect("console-buried")

@@ -1,4 +1,4 @@
-"""Bars for a chart, in the units of its drawing. The page draws them as SVG."""
+"""The geometry of a bar chart, in the units of its drawing. The page draws it as SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from math import ceil
 
 WIDTH, HEIGHT = 960, 260
 LEFT, BOTTOM, TOP = 44, 28, 12
-"""Room for the numbers at the side, the names below, and the highest line."""
+"""Space for the numbers at the left, the names below, and above the highest line."""
 
 GAP = 0.28
-"""The share of a group's room that separates it from the next."""
+"""The share of a group's width that separates the group from the next one."""
 
 THICKEST = 36
-"""No bar is wider, so that one day alone does not fill the chart."""
+"""The greatest width of a bar, so that a single day does not fill the chart."""
 
 STEPS = (1, 2, 5)
 
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A line with its number, or a name below a group."""
+    """A line with its number, or the name below a group."""
 
     text: str
     at: float
@@ -40,7 +40,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """All that is drawn; `rows` are the same numbers for the table beside it."""
+    """Everything that is drawn. `rows` are the same numbers for the table below the chart."""
 
     series: tuple[str, ...]
     bars: list[Bar]
@@ -56,20 +56,20 @@ class Chart:
 
 
 def chart(groups: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str], *, name_every: int = 1) -> Chart:
-    """Draw a group of bars for each (name, number by series); every `name_every`-th name is written."""
-    top = _round_up(max((numbers.get(one, 0) for _, numbers in groups for one in series), default=0))
+    """Return a chart with a group of bars for each (name, number by series). Every `name_every`-th name is written."""
+    top = _round_up(max((numbers.get(event, 0) for _, numbers in groups for event in series), default=0))
     scale = (HEIGHT - BOTTOM - TOP) / top
     room = (WIDTH - LEFT) / max(1, len(groups))
     thick = min(room * (1 - GAP) / len(series), THICKEST)
     bars = []
     for place, (name, numbers) in enumerate(groups):
         start = LEFT + room * (place + 0.5) - thick * len(series) / 2
-        for offset, one in enumerate(series):
-            value = numbers.get(one, 0)
+        for offset, event in enumerate(series):
+            value = numbers.get(event, 0)
             high = value * scale
             bars.append(
                 Bar(
-                    one,
+                    event,
                     name,
                     value,
                     _tenth(start + offset * thick),
@@ -78,7 +78,7 @@ def chart(groups: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str]
                     _tenth(high),
                 )
             )
-    rows = [(name, [numbers.get(one, 0) for one in series]) for name, numbers in groups]
+    rows = [(name, [numbers.get(event, 0) for event in series]) for name, numbers in groups]
     return Chart(
         series=tuple(series),
         bars=bars,
@@ -93,12 +93,12 @@ def chart(groups: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str]
     )
 
 
-def _round_up(most: int) -> int:
-    """Give the next number that divides well into four lines."""
+def _round_up(number: int) -> int:
+    """Return the next round number that divides well into four lines."""
     size = 4
     while True:
         for step in STEPS:
-            if most <= size * step:
+            if number <= size * step:
                 return size * step
         size *= 10
 

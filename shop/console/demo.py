@@ -1,4 +1,4 @@
-"""A past for a shop that has none: orders of the last days, with all that would have happened to them."""
+"""A past for a shop that has none: invented orders of the last days, with everything that belongs to them."""
 
 import random
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from shop.catalogue.models import Product
-from shop.orders.clock import database_now
+from shop.database import database_now
 from shop.orders.models import AuditEntry, Hold, Line, Order, Reason, Reservation, Status, new_public_id
-from shop.statistics.counting import count
+from shop.statistics.days import count
 from shop.statistics.models import Event
 
 BUYERS = 40
 BATCH = 2000
 BUSY = (1, 1, 1, 1, 1, 2, 4, 7, 9, 12, 13, 12, 10, 9, 9, 10, 11, 12, 14, 16, 15, 11, 6, 3)
-"""How much is ordered in each hour of a day, UTC, relative to the others."""
+"""The relative number of orders in each hour of a day, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What became of an order: its event, the share of such orders, who did it, and after how long at the most."""
+    """An end of an order: its event, its share of all orders, who caused it, and its latest time (1: the deadline)."""
 
     event: str
     share: int
@@ -41,8 +41,8 @@ ENDS = (
 
 
 def invent_past(orders: int, *, days: float, seed: int = 7) -> int:
-    """Write so many orders of the last `days`, all of them ended, so that the audit agrees. Returns how many."""
-    chance = random.Random(seed)  # noqa: S311  # a demo wants the same past every time, and no secret
+    """Write so many orders of the last `days`, all paid or cancelled, and return their number. The audit agrees."""
+    chance = random.Random(seed)  # noqa: S311  # a demo needs the same past every time, and no secret
     buyers = _buyers()
     products = list(Product.objects.order_by("id"))
     now = database_now()
@@ -53,8 +53,8 @@ def invent_past(orders: int, *, days: float, seed: int = 7) -> int:
 
 
 def _moment(chance: random.Random, now: datetime, days: float) -> datetime:
-    """Choose when an order was placed: more in the busy hours."""
-    latest = timedelta(hours=2)  # what happens now is left to the shop itself, with its own lateness
+    """Return a random time at which an order was placed: more often in busy hours."""
+    latest = timedelta(hours=2)  # the newest hours keep the real orders and their real lateness
     while True:
         at = now - latest - timedelta(days=days) * chance.random()
         if chance.random() * max(BUSY) <= BUSY[at.hour]:
@@ -63,7 +63,7 @@ def _moment(chance: random.Random, now: datetime, days: float) -> datetime:
 
 def _buyers() -> list[User]:
     names = [f"buyer-{number}@example.com" for number in range(1, BUYERS + 1)]
-    # Nobody can sign in as one of them: their password is none.
+    # These accounts have no usable password, so no one can sign in with them.
     User.objects.bulk_create(
         [User(username=name, email=name, password=make_password(None)) for name in names], ignore_conflicts=True
     )
@@ -74,7 +74,7 @@ def _buyers() -> list[User]:
 def _write(
     chance: random.Random, buyers: list[User], products: list[Product], moments: list[datetime], now: datetime
 ) -> None:
-    orders, lines, trail, happened = [], [], [], []
+    orders, lines, audit_trail, happened = [], [], [], []
     for placed_at in moments:
         end = chance.choices(ENDS, [end.share for end in ENDS])[0]
         window = min(settings.LAPSE_PAYMENT_WINDOW, (now - placed_at) * 0.98)
@@ -100,12 +100,12 @@ def _write(
         orders.append(order)
         what = "paid" if end.event == Event.PAID else f"cancelled: {end.event}"
         who = f"buyer {order.buyer_id}" if end.who == "buyer" else end.who
-        trail.append(AuditEntry(order=order, at=placed_at, what="placed", who=f"buyer {order.buyer_id}"))
-        trail.append(AuditEntry(order=order, at=ended_at, what=what, who=who))
+        audit_trail.append(AuditEntry(order=order, at=placed_at, what="placed", who=f"buyer {order.buyer_id}"))
+        audit_trail.append(AuditEntry(order=order, at=ended_at, what=what, who=who))
         happened += [(placed_at, Event.PLACED.value, order.total), (ended_at, str(end.event), order.total)]
     Order.objects.bulk_create(orders)
     Line.objects.bulk_create(lines)
-    AuditEntry.objects.bulk_create(trail)
+    AuditEntry.objects.bulk_create(audit_trail)
     Reservation.objects.bulk_create(
         Reservation(
             line=line,

@@ -1,4 +1,4 @@
-"""Is anything late, and does a worker live? What an operator must know at a glance."""
+"""Is anything late, and is a worker alive? What an operator must see at a glance."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,34 +7,32 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext, ngettext
 
-from lapse.engine.timer import Stats
-from lapse.integrations.django import timer_url
-from shop import named_sql
-from shop.console.models import WorkerPulse
-from shop.console.timer_query import NoTimer, TimerAway, ask
-from shop.orders.clock import database_now
+from lapse import Stats
+from shop import database
+from shop.console.models import WorkerHeartbeat
+from shop.console.timer_query import NoTimer, TimerNotAnswering, mechanism, query
 from shop.payments.models import PaymentAttempt, State
 
 SILENT_AFTER = timedelta(seconds=15)
-"""A worker that was not heard of for so long counts as dead."""
+"""A worker without a heartbeat for so long counts as dead."""
 
 LOOK_BACK = timedelta(hours=1)
-"""Over which time the lateness is reckoned."""
+"""The period over which the lateness is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """How long after their deadline orders expired in the last hour: how many, and milliseconds (None: no order)."""
+    """How long after their deadline orders expired in the last hour, in milliseconds (None: no order expired)."""
 
     count: int
     p50: float | None
     p99: float | None
-    most: float | None
+    maximum: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Orders that should have lapsed: how many, how many of these wait for a gateway, the first deadline."""
+    """The orders that should have lapsed: how many, how many of these wait for a gateway, and the first deadline."""
 
     count: int
     closing: int
@@ -43,16 +41,19 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker, and whether it was heard of lately."""
+    """A worker's last heartbeat, and whether it is recent enough."""
 
-    pulse: WorkerPulse
+    heartbeat: WorkerHeartbeat
     alive: bool
     silent_for: timedelta
 
 
 @dataclass(slots=True)
 class Health:
-    """All of it at one moment of the database's clock. `stats` is None where the timer is away, or there is none."""
+    """The health at one moment of the database's clock.
+
+    `stats` is None if there is no timer, or if it does not answer: then `timer_error` says why.
+    """
 
     now: datetime
     late: Late
@@ -61,33 +62,33 @@ class Health:
     orphaned: int
     mechanism: str
     stats: Stats | None = None
-    away: str = ""
+    timer_error: str = ""
     alarms: list[str] = field(default_factory=list)
 
     @property
     def alive(self) -> int:
-        """How many workers live."""
+        """The number of workers that are alive."""
         return sum(worker.alive for worker in self.workers)
 
 
 def health() -> Health:
-    """Look at everything and say what is wrong. A timer that is away is one of the things that may be wrong."""
-    now = database_now()
+    """Return the health with an alarm for everything that is wrong. A timer that does not answer is one of these."""
+    now = database.database_now()
     found = Health(
         now=now,
         late=_late(),
-        lateness=Lateness(*named_sql.rows("console/lateness", {"within": LOOK_BACK})[0]),
+        lateness=Lateness(*database.rows("console/lateness", {"within": LOOK_BACK})[0]),
         workers=[
-            Worker(pulse, now - pulse.seen_at < SILENT_AFTER, max(timedelta(0), now - pulse.seen_at))
-            for pulse in WorkerPulse.objects.all()
+            Worker(heartbeat, now - heartbeat.seen_at < SILENT_AFTER, max(timedelta(0), now - heartbeat.seen_at))
+            for heartbeat in WorkerHeartbeat.objects.all()
         ],
         orphaned=PaymentAttempt.objects.filter(state=State.ORPHANED).count(),
-        mechanism=(timer_url() or "none").partition(":")[0],
+        mechanism=mechanism(),
     )
     try:
-        found.stats = ask(lambda timer: timer.stats())
-    except TimerAway as error:
-        found.away = str(error)
+        found.stats = query(lambda timer: timer.stats())
+    except TimerNotAnswering as error:
+        found.timer_error = str(error)
     except NoTimer:
         found.mechanism = "none"
     found.alarms = _alarms(found)
@@ -95,26 +96,26 @@ def health() -> Health:
 
 
 def _late() -> Late:
-    count, closing, earliest = named_sql.rows("console/late", {"after": settings.CONSOLE_LATE_AFTER})[0]
+    count, closing, earliest = database.rows("console/late", {"after": settings.CONSOLE_LATE_AFTER})[0]
     return Late(count, closing, earliest)
 
 
 def _alarms(found: Health) -> list[str]:
-    """Say in sentences what somebody must look at."""
+    """Return a sentence for each thing that an operator must look at."""
     alarms = []
     if found.late.count:
         alarms.append(_late_alarm(found.late))
     if not found.alive:
         seconds: dict[str, Any] = {"seconds": round(SILENT_AFTER.total_seconds())}
         alarms.append(
-            gettext("No worker was heard of for %(seconds)s seconds. Start manage.py lapse_worker.") % seconds
+            gettext("No worker has reported for %(seconds)s seconds. Start manage.py lapse_worker.") % seconds
         )
-    if found.away:
-        alarms.append(gettext("The timer does not answer. The workers' sweep goes on cancelling what is overdue."))
+    if found.timer_error:
+        alarms.append(gettext("The timer does not answer. The workers' sweep still cancels overdue orders."))
     if found.stats is not None and found.stats.buried:
         text = ngettext(
-            "%(count)s deadline is buried: its order could not be cancelled again and again.",
-            "%(count)s deadlines are buried: their orders could not be cancelled again and again.",
+            "%(count)s deadline is buried: every attempt to cancel its order failed.",
+            "%(count)s deadlines are buried: every attempt to cancel their orders failed.",
             found.stats.buried,
         )
         alarms.append(text % {"count": found.stats.buried})
@@ -123,8 +124,8 @@ def _alarms(found: Health) -> list[str]:
 
 def _late_alarm(late: Late) -> str:
     text = ngettext(
-        "%(count)s order should have been cancelled and was not; its time was over at %(at)s UTC.",
-        "%(count)s orders should have been cancelled and were not; the oldest one's time was over at %(at)s UTC.",
+        "%(count)s order is overdue and not cancelled. Its deadline was %(at)s UTC.",
+        "%(count)s orders are overdue and not cancelled. The earliest deadline was %(at)s UTC.",
         late.count,
     ) % {"count": late.count, "at": f"{late.earliest:%H:%M:%S}"}
     if late.closing:

@@ -1,4 +1,4 @@
-"""A worker's sign of life: a hook on its events that keeps one row fresh."""
+"""A worker's heartbeat: a hook on its events that keeps one row up to date."""
 
 import logging
 import os
@@ -9,31 +9,31 @@ from datetime import timedelta
 from django.db import close_old_connections, connections, transaction
 from django.db.models.functions import Now
 
-from lapse.engine.events import Event, Kind
-from lapse.integrations.django import timer_url
-from shop.console.models import WorkerPulse
+from lapse import Event, Kind
+from shop.console.models import WorkerHeartbeat
+from shop.console.timer_query import mechanism
 
 log = logging.getLogger("shop.console")
 
 EVERY = 2.0
-"""Seconds between two writes, at the least."""
+"""The least number of seconds between two writes."""
 
-FORGOTTEN_AFTER = timedelta(minutes=10)
-"""How long the row of a worker that died stays to be seen."""
+REMOVED_AFTER = timedelta(minutes=10)
+"""How long the row of a worker that died stays visible."""
 
-LAST_WORD_WITHIN = 2.0
-"""Seconds that the end of a worker may wait for its row to be removed."""
+LAST_WRITE_WITHIN = 2.0
+"""Seconds that a worker that stops may wait for its row to be removed."""
 
 
-class Pulse:
-    """Writes what it hears by a thread of its own, so a slow or absent database never slows the work.
+class Heartbeat:
+    """Writes the worker's row in a thread of its own, so that a slow or absent database never delays the worker.
 
-    A row is written only after something was heard: a worker that hangs falls silent here as well. One that stops in
-    good order removes its row. A write that fails is logged once, until one succeeds.
+    The row is written only after an event, so a worker that hangs has no heartbeat. A worker that stops normally
+    removes its row. Failed writes are logged once, until a write succeeds.
     """
 
     def __init__(self) -> None:
-        self._heard = threading.Event()
+        self._event_came = threading.Event()
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -43,7 +43,7 @@ class Pulse:
         self._failing = False
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of the event."""
+        """Count the event and have the row written."""
         with self._lock:
             if event.kind in (Kind.HANDLED, Kind.SWEPT):
                 self._handled += event.count
@@ -54,43 +54,43 @@ class Pulse:
         if event.kind is Kind.STOPPED:
             self._stop()
         else:
-            self._heard.set()
+            self._event_came.set()
 
     def _start(self) -> None:
         with self._lock:
             if self._thread is not None:
                 return
             self._ending.clear()
-            self._thread = threading.Thread(target=self._write_on, name="shop-pulse", daemon=True)
+            self._thread = threading.Thread(target=self._keep_writing, name="shop-heartbeat", daemon=True)
             self._thread.start()
 
     def _stop(self) -> None:
         self._ending.set()
-        self._heard.set()
+        self._event_came.set()
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join(LAST_WORD_WITHIN)
+            thread.join(LAST_WRITE_WITHIN)
 
-    def _write_on(self) -> None:
+    def _keep_writing(self) -> None:
         try:
             while not self._ending.is_set():
-                self._heard.wait()
-                self._heard.clear()
+                self._event_came.wait()
+                self._event_came.clear()
                 if not self._ending.is_set():
-                    self._attempt(gone=False)
+                    self._attempt(remove=False)
                 self._ending.wait(EVERY)
-            self._attempt(gone=True)
+            self._attempt(remove=True)
         finally:
             connections.close_all()
 
-    def _attempt(self, *, gone: bool) -> None:
+    def _attempt(self, *, remove: bool) -> None:
         try:
             close_old_connections()
             with transaction.atomic():
-                self._remove() if gone else self._write()
+                self._remove() if remove else self._write()
         except Exception:
             if not self._failing:
-                log.exception("the worker's sign of life could not be written; it goes on being tried")
+                log.exception("the worker's heartbeat could not be written; the worker keeps trying")
             self._failing = True
         else:
             self._failing = False
@@ -102,19 +102,13 @@ class Pulse:
             "handled": handled,
             "latest_ms": None if latest is None else max(0, round(latest / timedelta(milliseconds=1))),
         }
-        mine = WorkerPulse.objects.filter(pk=self._row)
-        if not mine.update(seen_at=Now(), **values):
-            made = WorkerPulse.objects.create(
-                host=socket.gethostname()[:255], pid=os.getpid(), mechanism=_mechanism(), **values
+        own = WorkerHeartbeat.objects.filter(pk=self._row)
+        if not own.update(seen_at=Now(), **values):
+            made = WorkerHeartbeat.objects.create(
+                host=socket.gethostname()[:255], pid=os.getpid(), mechanism=mechanism()[:60], **values
             )
             self._row = made.pk
-        WorkerPulse.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
+        WorkerHeartbeat.objects.filter(seen_at__lt=Now() - REMOVED_AFTER).delete()
 
     def _remove(self) -> None:
-        WorkerPulse.objects.filter(pk=self._row).delete()
-
-
-def _mechanism() -> str:
-    """Name the timer; its address may hold a password."""
-    url = timer_url()
-    return "none" if url is None else url.partition(":")[0][:60]
+        WorkerHeartbeat.objects.filter(pk=self._row).delete()

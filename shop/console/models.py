@@ -1,4 +1,4 @@
-"""What the console itself keeps: signs of life of the workers, goods that came in, and what a merchant may do."""
+"""What the console stores: the workers' heartbeats, pieces added by hand, and the permissions of merchants."""
 
 from typing import ClassVar
 
@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy
 from shop.catalogue.models import Product
 
 
-class WorkerPulse(models.Model):
-    """One worker process as it was last heard of. Times are the database's."""
+class WorkerHeartbeat(models.Model):
+    """The last heartbeat of one worker process. Times are the database's."""
 
     host = models.CharField(gettext_lazy("host"), max_length=255)
     pid = models.PositiveIntegerField(gettext_lazy("process"))
@@ -20,13 +20,14 @@ class WorkerPulse(models.Model):
     started_at = models.DateTimeField(gettext_lazy("started"), db_default=Now())
     seen_at = models.DateTimeField(gettext_lazy("last seen"), db_default=Now())
     handled = models.PositiveBigIntegerField(gettext_lazy("orders handled"), default=0)
-    """Deadlines handled since it started, and overdue orders that its sweep lapsed."""
-    latest_ms = models.PositiveBigIntegerField(gettext_lazy("latest lateness, ms"), null=True)
-    """How late the latest of its last batch was handed out, by the timer's clock."""
+    """Deadlines handled since the worker started, and overdue orders that its sweep lapsed."""
+    latest_ms = models.PositiveBigIntegerField(gettext_lazy("greatest lateness, ms"), null=True)
+    """The greatest lateness in the worker's last batch, by the timer's clock."""
 
     class Meta:
-        """The newest first."""
+        """The newest first. The table keeps the name that it had under the model's first name."""
 
+        db_table = "console_workerpulse"
         ordering: ClassVar = ["-seen_at", "pk"]
         verbose_name = gettext_lazy("worker")
         verbose_name_plural = gettext_lazy("workers")
@@ -36,10 +37,10 @@ class WorkerPulse(models.Model):
 
 
 class Restock(models.Model):
-    """Pieces that were added by hand, or taken away: a trail of what the shop has not sold."""
+    """Pieces that a merchant added or took away: the audit trail of stock changes that are no sale."""
 
     key = models.CharField(max_length=64, unique=True)
-    """The form's own; the same form sent twice adds once."""
+    """The key of the form: the same form sent twice adds once."""
     product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="restocks")
     pieces = models.IntegerField()
     who = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
@@ -58,10 +59,10 @@ class Restock(models.Model):
 
 
 class Rights(models.Model):
-    """No table: the permissions that no model of the shop has by itself."""
+    """No table: the permissions that belong to no model of the shop."""
 
     class Meta:
-        """Given to people by their group."""
+        """Granted to users by their group."""
 
         managed = False
         default_permissions = ()

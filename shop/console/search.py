@@ -1,4 +1,4 @@
-"""Finding orders: by status, reason, day, and by number or buyer; page by page, never counting them all."""
+"""Searching orders by status, reason, day, and by number or buyer: page by page, without counting all orders."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,14 +12,14 @@ from shop.orders.models import Order, Reason, Status
 
 PAGE = 50
 MOST_BUYERS = 100
-"""How many buyers an incomplete address may mean."""
+"""The greatest number of buyers that an incomplete address may match."""
 SHORTEST = 3
-"""Letters that a search wants, at the least."""
+"""The least number of characters of a search text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for; "" or None is anything. `text` is the beginning of an order's number or of an address."""
+    """The filters; "" or None is no filter. `text` is the beginning of an order's number or of a buyer's address."""
 
     status: str = ""
     reason: str = ""
@@ -28,7 +28,7 @@ class Search:
 
     @classmethod
     def read(cls, query: QueryDict) -> "Search":
-        """Read it from an address; what makes no sense counts as not said."""
+        """Return the search in a URL's query. A filter with an invalid value is left out."""
         status, reason = query.get("status", ""), query.get("reason", "")
         return cls(
             status=status if status in Status.values else "",
@@ -39,25 +39,25 @@ class Search:
 
     @property
     def address(self) -> str:
-        """The same as the query of an address, with "&" at its end if there is any."""
-        said = {
+        """The search as a URL's query, with "&" at its end unless it is empty."""
+        filters = {
             "status": self.status,
             "reason": self.reason,
             "day": self.day.isoformat() if self.day else "",
             "q": self.text,
         }
-        query = urlencode({name: value for name, value in said.items() if value})
+        query = urlencode({name: value for name, value in filters.items() if value})
         return f"{query}&" if query else ""
 
     @property
     def too_short(self) -> bool:
-        """Whether the text would mean too many."""
+        """Whether the text is too short to search for."""
         return 0 < len(self.text) < SHORTEST
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Orders, newest first, and where the pages beside this one begin (None: there is none)."""
+    """Orders, newest first, and the ids at which the next and the previous page begin (None: no such page)."""
 
     orders: list[Order]
     newer: int | None
@@ -65,7 +65,7 @@ class Page:
 
 
 def find(search: Search, *, before: int | None = None, after: int | None = None) -> Page:
-    """Find the orders older than `before`, or those just newer than `after`: ids, at most a page of them."""
+    """Return one page: the orders just older than the id `before`, or just newer than the id `after`."""
     orders = _matching(search)
     if after is not None:
         found = list(orders.filter(pk__gt=after).order_by("id")[: PAGE + 1])

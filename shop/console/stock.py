@@ -1,4 +1,4 @@
-"""The stock: what is there, what is held and by which orders; pieces that come in; the audit on demand."""
+"""The page of the stock: what is on hand, what is held by which orders, pieces to add, and the audit on demand."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,22 +13,22 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from shop.catalogue.models import Product
-from shop.console.merchants import RESTOCK, VIEW_STOCK
 from shop.console.models import Restock
-from shop.console.orders import holding, merchant_of
-from shop.console.permissions import staff_with
-from shop.orders.models import Order, new_public_id
+from shop.console.permissions import RESTOCK, VIEW_STOCK, merchant_of, staff_with
+from shop.orders.models import UNPAID, Order, new_public_id
 from shop.statistics.books_check import CHECKS, Drift, audit
 
 MOST_PIECES = 99_999
 SHOWN = 8
-"""How many holding orders, and restocks, are shown."""
+"""How many holding orders per product, and how many restocks, are shown."""
+MOST_HOLDING = 500
+"""How many unpaid orders are read to find the holding orders."""
 AUDIT_GRACE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """A product with the orders that hold it; `more` of them are not shown."""
+    """A product with the orders that hold it, oldest deadline first. `more` further orders are not shown."""
 
     product: Product
     holders: list[tuple[Order, int]]
@@ -37,44 +37,49 @@ class Shelf:
 
 @require_safe
 @staff_with(VIEW_STOCK)
-def shelves(request: HttpRequest) -> HttpResponse:
-    """Show the stock."""
+def stock(request: HttpRequest) -> HttpResponse:
+    """Return the page."""
     return _show(request)
 
 
 @require_POST
 @staff_with(VIEW_STOCK)
 def check(request: HttpRequest) -> HttpResponse:
-    """Run the audit on one snapshot and show what it found."""
+    """Run the audit on one snapshot and return the page with its result."""
     return _show(request, audit(grace=AUDIT_GRACE))
 
 
 @require_POST
 @staff_with(VIEW_STOCK, RESTOCK)
 def restock(request: HttpRequest, sku: str) -> HttpResponse:
-    """Add pieces, or take some away that nobody holds. The same form sent twice changes the stock once."""
+    """Add pieces, or take away pieces that no order holds. The same form sent twice changes the stock once."""
     product = get_object_or_404(Product, sku=sku)
     pieces = _pieces(request.POST.get("pieces", ""))
     key = request.POST.get("form-key", "")
     if not pieces or not (key.isalnum() and len(key) <= 64):  # noqa: PLR2004  # the column's length
-        messages.error(request, gettext("Give a whole number of pieces, such as 12 or -1."))
+        messages.error(request, gettext("Enter a whole number of pieces, such as 12 or -1."))
         return redirect("console-stock")
     try:
         changed = _change(product, pieces, merchant_of(request), key)
     except IntegrityError:
-        messages.info(request, gettext("This was done before; nothing was changed again."))
+        messages.info(request, gettext("This form was already processed. Nothing was changed again."))
         return redirect("console-stock")
     if changed:
-        said = {"pieces": f"{pieces:+}", "sku": product.sku}
-        messages.success(request, gettext("%(sku)s: %(pieces)s pieces.") % said)
+        values = {"pieces": f"{pieces:+}", "sku": product.sku}
+        messages.success(request, gettext("%(sku)s: %(pieces)s pieces.") % values)
     else:
-        messages.error(request, gettext("So many are not there: orders hold some. Nothing was changed."))
+        messages.error(
+            request, gettext("There are too few pieces, because orders hold some of them. Nothing was changed.")
+        )
     return redirect("console-stock")
 
 
 @transaction.atomic
 def _change(product: Product, pieces: int, who: User, key: str) -> bool:
-    """Change the stock where what orders hold stays there. Raises IntegrityError where this form was used before."""
+    """Change the stock and return True; return False if orders hold too many of the pieces.
+
+    Raises IntegrityError if this form was used before.
+    """
     Restock.objects.create(key=key, product=product, pieces=pieces, who=who)
     enough = Product.objects.filter(
         pk=product.pk, on_hand__gte=F("held") - pieces, on_hand__lte=2**31 - 1 - MOST_PIECES
@@ -86,7 +91,7 @@ def _change(product: Product, pieces: int, who: User, key: str) -> bool:
 
 
 def _show(request: HttpRequest, drifts: list[Drift] | None = None) -> HttpResponse:
-    holders = holding()
+    holders = _holding_orders()
     shelves = []
     for product in Product.objects.order_by("id"):
         all_holders = holders.get(product.pk, [])
@@ -102,8 +107,17 @@ def _show(request: HttpRequest, drifts: list[Drift] | None = None) -> HttpRespon
     return render(request, "console/stock.html", context)
 
 
+def _holding_orders() -> dict[int, list[tuple[Order, int]]]:
+    """Return the unpaid orders that hold each product, with their pieces: by the product's id, first deadline first."""
+    holders: dict[int, list[tuple[Order, int]]] = {}
+    for order in Order.objects.filter(UNPAID).order_by("pay_by").prefetch_related("lines")[:MOST_HOLDING]:
+        for line in order.lines.all():
+            holders.setdefault(line.product_id, []).append((order, line.quantity))
+    return holders
+
+
 def _pieces(text: str) -> int:
-    """Read a number of pieces; 0 for what is none."""
+    """Return the number of pieces, or 0 if the text is no valid number."""
     try:
         pieces = int(text)
     except ValueError:

@@ -1,11 +1,12 @@
-"""Asking the timer from a page. Its server may hang; a page must not."""
+"""Querying the timer from a page. The timer's server may hang; a page must not."""
 
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from lapse.engine.errors import LapseError
-from lapse.engine.timer import Timer
+from django.conf import settings
+
+from lapse import LapseError, Timer
 from lapse.integrations.django import timer
 
 T = TypeVar("T")
@@ -14,10 +15,10 @@ WITHIN = 1.0
 """Seconds that a page waits for an answer."""
 
 AT_ONCE = threading.BoundedSemaphore(4)
-"""How many questions may be waiting in this process: a hanging server holds so many threads and no more."""
+"""How many queries may wait in this process: a server that hangs blocks so many threads and no more."""
 
 
-class TimerAway(Exception):
+class TimerNotAnswering(Exception):
     """The timer's server gave no answer in time. The message says what was tried."""
 
 
@@ -25,17 +26,17 @@ class NoTimer(Exception):
     """LAPSE_TIMER is none: the sweep works alone."""
 
 
-class _Question(Generic[T]):
-    """One question, asked in a thread of its own."""
+class _Query(Generic[T]):
+    """One query, made in a thread of its own."""
 
     def __init__(self, question: Callable[[Timer], T]) -> None:
         self._question = question
         self._done = threading.Event()
         self._answers: list[T] = []
         self._error: Exception | None = None
-        threading.Thread(target=self._ask, name="shop-timer-asked", daemon=True).start()
+        threading.Thread(target=self._run, name="shop-timer-query", daemon=True).start()
 
-    def _ask(self) -> None:
+    def _run(self) -> None:
         try:
             if (opened := timer()) is not None:
                 self._answers.append(self._question(opened))
@@ -46,11 +47,11 @@ class _Question(Generic[T]):
             self._done.set()
 
     def answer(self, within: float) -> T:
-        """Wait for the answer. Raises TimerAway, NoTimer, or what went wrong."""
+        """Wait for the answer and return it. Raises TimerNotAnswering, NoTimer, or the error of the query."""
         if not self._done.wait(within):
-            raise TimerAway(f"no answer within {within:g} s")
+            raise TimerNotAnswering(f"no answer within {within:g} s")
         if isinstance(self._error, LapseError):
-            raise TimerAway(str(self._error)) from self._error
+            raise TimerNotAnswering(str(self._error)) from self._error
         if self._error is not None:
             raise self._error
         if not self._answers:
@@ -58,8 +59,16 @@ class _Question(Generic[T]):
         return self._answers[0]
 
 
-def ask(question: Callable[[Timer], T], *, within: float = WITHIN) -> T:
-    """Ask the timer, for at most `within` seconds. Raises TimerAway or NoTimer."""
+def query(question: Callable[[Timer], T], *, within: float = WITHIN) -> T:
+    """Call `question` with the timer and return its answer, after `within` seconds at most.
+
+    Raises TimerNotAnswering or NoTimer.
+    """
     if not AT_ONCE.acquire(blocking=False):
-        raise TimerAway("earlier questions still wait for their answers")
-    return _Question(question).answer(within)
+        raise TimerNotAnswering("earlier queries still wait for their answers")
+    return _Query(question).answer(within)
+
+
+def mechanism() -> str:
+    """Return the scheme of LAPSE_TIMER, such as "redis", or "none". The rest of the URL may hold a password."""
+    return (settings.LAPSE_TIMER or "none").partition(":")[0]

@@ -1,1 +1,1 @@
-"""Pages that turn by themselves: the database announces what has changed, and open streams are told (SSE)."""
+"""Pages that update themselves: the database announces each change, and open event streams (SSE) carry it to pages."""

@@ -1,4 +1,4 @@
-"""One kind of news, read once for everybody and given to each open stream that waits for it."""
+"""States of one kind, read once for all streams and sent to each open stream that waits for them."""
 
 import asyncio
 import logging
@@ -10,26 +10,29 @@ from django.db import connections
 log = logging.getLogger("shop.live")
 
 State = Mapping[str, Any]
-"""What is told of one thing, ready for JSON: always the whole of it."""
+"""The complete state of one order, or of the stock, ready for JSON."""
 
-READS_AGAIN = 1.0
-"""Seconds after which a reading that failed is tried again."""
+READ_AGAIN_AFTER = 1.0
+"""Seconds after which a failed read is tried again."""
 
 
 class Subscription:
-    """What one stream waits for, given what it was told. Only the newest state of each thing is kept for it."""
+    """The states that one stream waits for. Only the newest state of each key is kept until the stream takes it.
 
-    def __init__(self, told: Mapping[int, State]) -> None:
-        self.keys = frozenset(told)
+    `sent` has the states that the stream has already sent, by their keys.
+    """
+
+    def __init__(self, sent: Mapping[int, State]) -> None:
+        self.keys = frozenset(sent)
         self.ended = False
-        self._told = dict(told)
+        self._sent = dict(sent)
         self._news: dict[int, State] = {}
         self._woken = asyncio.Event()
 
     def offer(self, key: int, state: State) -> None:
-        """Take a state, unless it says what was told before; the time of reading alone is no news."""
-        if _without_time(state) != _without_time(self._told.get(key, {})):
-            self._told[key] = self._news[key] = state
+        """Keep a state for the stream, unless only its time differs from the state that was sent last."""
+        if _without_time(state) != _without_time(self._sent.get(key, {})):
+            self._sent[key] = self._news[key] = state
             self._woken.set()
 
     def end(self) -> None:
@@ -38,7 +41,7 @@ class Subscription:
         self._woken.set()
 
     async def news(self, within: float) -> list[State]:
-        """Wait for news; an empty list after so many seconds without any, or at the end."""
+        """Wait up to `within` seconds for new states and return them: an empty list if none came, or at the end."""
         try:
             async with asyncio.timeout(within):
                 await self._woken.wait()
@@ -50,7 +53,7 @@ class Subscription:
 
 
 class Feed:
-    """Reads what has changed, as seldom as `pause` seconds apart, and only what some stream waits for."""
+    """Reads the states that have changed and that a stream waits for. Reads are at least `pause` seconds apart."""
 
     def __init__(self, read: Callable[[frozenset[int]], dict[int, State]], *, pause: float) -> None:
         self._read = read
@@ -59,19 +62,19 @@ class Feed:
         self._changed: set[int] = set()
         self._woken = asyncio.Event()
 
-    def subscribe(self, told: Mapping[int, State]) -> Subscription:
-        """Begin to wait for news of these. All of them are read once, for what changed just before."""
-        subscription = Subscription(told)
+    def subscribe(self, sent: Mapping[int, State]) -> Subscription:
+        """Return a subscription to these keys. They are read once first, because they may just have changed."""
+        subscription = Subscription(sent)
         self._subscriptions.add(subscription)
         self.changed(subscription.keys)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Wait no longer."""
+        """Remove the subscription."""
         self._subscriptions.discard(subscription)
 
     def changed(self, keys: Iterable[int] | None) -> None:
-        """Have these read; None: all of them."""
+        """Have these keys read again, or all of them for None."""
         watched = {key for subscription in self._subscriptions for key in subscription.keys}
         wanted = watched if keys is None else watched.intersection(keys)
         if wanted:
@@ -84,17 +87,17 @@ class Feed:
             subscription.end()
 
     async def run(self) -> None:
-        """Read and tell until cancelled."""
+        """Read the changed states and offer them to their streams, until cancelled."""
         while True:
             await self._woken.wait()
             self._woken.clear()
-            asked, self._changed = frozenset(self._changed), set()
+            keys, self._changed = frozenset(self._changed), set()
             try:
-                states = await asyncio.to_thread(_read_apart, self._read, asked)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the streams must not fall silent for ever
-                log.warning("what changed cannot be read, trying again in %.1f s: %s", READS_AGAIN, error)
-                await asyncio.sleep(READS_AGAIN)
-                self.changed(asked)
+                states = await asyncio.to_thread(_read_and_disconnect, self._read, keys)
+            except Exception as error:  # noqa: BLE001  # after any error at all, the streams must go on
+                log.warning("changed states cannot be read, next attempt in %.1f s: %s", READ_AGAIN_AFTER, error)
+                await asyncio.sleep(READ_AGAIN_AFTER)
+                self.changed(keys)
                 continue
             for subscription in self._subscriptions:
                 for key in subscription.keys & states.keys():
@@ -102,8 +105,8 @@ class Feed:
             await asyncio.sleep(self._pause)
 
 
-def _read_apart(read: Callable[[frozenset[int]], dict[int, State]], keys: frozenset[int]) -> dict[int, State]:
-    """Read in a thread that keeps no connection afterwards."""
+def _read_and_disconnect(read: Callable[[frozenset[int]], dict[int, State]], keys: frozenset[int]) -> dict[int, State]:
+    """Return the states, read in this thread, which keeps no connection afterwards."""
     try:
         return read(keys)
     finally:

@@ -1,4 +1,4 @@
-"""Django's ASGI handler, for which an open stream is one waiting task: no thread and no connection are kept for it."""
+"""Django's ASGI handler with open streams. An open stream is one waiting task: it keeps no thread and no connection."""
 
 import asyncio
 import random
@@ -14,30 +14,30 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from shop.live.hub import TooManyStreams, hub
-from shop.live.stream import EventStream, event
+from shop.live.streams import EventStream, event
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 STREAMS = "/events/"
-"""How the path of a stream ends."""
-HEARTBEAT = 15.0
+"""The end of the path of every stream."""
+KEEP_ALIVE = 15.0
 """Seconds of silence after which a comment is sent: it keeps proxies from closing the stream."""
 LONGEST = 900.0
-"""Seconds after which a stream ends, give or take; the browser opens it again, and has to be signed in still."""
+"""Seconds after which a stream ends, less up to 20 %. The browser opens it again, if the buyer is still signed in."""
 TAKEN_WITHIN = 30.0
-"""Seconds in which a reader must take what is sent."""
+"""Seconds within which the reader must take what is sent."""
 
 
 class StreamingHandler(ASGIHandler):
-    """Answers streams by themselves, everything else as Django does.
+    """Keeps streams open, and handles every other request as Django does.
 
     A stream's request goes through the middleware and the view like any other, in a thread that ends with the view.
-    Only then is the stream kept open.
+    After that the stream is kept open.
     """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  # Django has no types here
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] == "http" and scope["method"] == "GET" and scope["path"].endswith(STREAMS):
             response = await self._view(scope)
             if isinstance(response, EventStream):
@@ -55,34 +55,34 @@ class StreamingHandler(ASGIHandler):
             response = await self.run_get_response(request) if request is not None else refusal
             if response is None:
                 raise RuntimeError("neither a request nor its refusal")
-            # Also gives the connection to the database back.
+            # This also returns the connection to the database's pool.
             await sync_to_async(response.close)()
             return response
 
     async def _follow(self, stream: EventStream, receive: Receive, send: Send) -> None:
         try:
             with hub.open(stream) as subscription:
-                left = asyncio.create_task(_left(receive))
-                left.add_done_callback(lambda _: subscription.end())
+                disconnected = asyncio.create_task(_disconnected(receive))
+                disconnected.add_done_callback(lambda _: subscription.end())
                 try:
                     await _open(stream, send)
                     end_at = asyncio.get_running_loop().time() + LONGEST * random.uniform(0.8, 1.0)  # noqa: S311  # spreads
                     while not subscription.ended and asyncio.get_running_loop().time() < end_at:
-                        states = await subscription.news(HEARTBEAT)
+                        states = await subscription.news(KEEP_ALIVE)
                         body = b"".join(event(stream.kind, state) for state in states)
                         await _send(send, body or b": still here\n\n")
                     await _send(send, b"", more=False)
                 finally:
-                    left.cancel()
+                    disconnected.cancel()
         except TooManyStreams:
             refused = HttpResponse("Too many open streams.\n", "text/plain", 429, headers={"Retry-After": "60"})
             await self.send_response(refused, send)
         except TimeoutError:
-            return  # a reader that takes nothing: the server closes what is left unfinished
+            return  # the reader takes nothing: the server closes the unfinished response
 
 
-async def _left(receive: Receive) -> None:
-    """Wait until the reader has gone."""
+async def _disconnected(receive: Receive) -> None:
+    """Wait until the reader has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

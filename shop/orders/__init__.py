@@ -1,1 +1,1 @@
-"""Orders: placed with their stock held, then paid, or cancelled with their stock given back."""
+"""Orders: placed with their stock held, then paid, or cancelled with their stock released."""

@@ -12,7 +12,7 @@ from shop.orders.models import UNPAID, Order, Status
 from shop.payments.gateways import GATEWAYS
 from shop.payments.query import open_attempts
 from shop.payments.settle import apply_rulings
-from shop.statistics.counting import count
+from shop.statistics.days import count
 
 
 class ShopOrders(UnpaidOrders[Order]):

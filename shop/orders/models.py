@@ -1,4 +1,4 @@
-"""The order, its lines, the stock that it holds, and the trail of what became of it."""
+"""The order, its lines, the stock that it holds, and its audit trail."""
 
 import secrets
 from typing import ClassVar
@@ -12,11 +12,11 @@ from shop.catalogue.models import Product
 
 
 class Status(models.TextChoices):
-    """Where an order stands."""
+    """The status of an order."""
 
     AWAITING_PAYMENT = "awaiting_payment"
     CLOSING = "closing"
-    """Being cancelled: its attempt to pay is being closed first. Money that comes now still wins."""
+    """Being cancelled: its payment attempt is closed first. A payment that arrives now still pays the order."""
     PAID = "paid"
     CANCELLED = "cancelled"
 
@@ -34,7 +34,7 @@ class Reason(models.TextChoices):
 
 
 def new_public_id() -> str:
-    """Give an order its public name: 32 hexadecimal digits that nobody can guess."""
+    """Return a new public id of an order: 32 hexadecimal digits that cannot be guessed."""
     return secrets.token_hex(16)
 
 
@@ -54,7 +54,7 @@ class Order(models.Model):
     fingerprint = models.CharField(max_length=64, blank=True, default="")
 
     class Meta:
-        """The index that finds overdue orders has unpaid rows only, so it stays small for ever."""
+        """The index that finds overdue orders has unpaid rows only, so it stays small."""
 
         indexes: ClassVar = [
             models.Index(fields=["pay_by", "public_id"], name="order_unpaid_by_deadline", condition=UNPAID),
@@ -86,7 +86,7 @@ class Order(models.Model):
 
 
 class Line(models.Model):
-    """So many of one product at the price that the buyer saw."""
+    """A quantity of one product at the price that the buyer saw."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="lines")
@@ -94,7 +94,7 @@ class Line(models.Model):
     unit_price = models.DecimalField(max_digits=10, decimal_places=2)
 
     class Meta:
-        """A product is in an order once."""
+        """A product is at most once in an order."""
 
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
@@ -107,7 +107,7 @@ class Line(models.Model):
 
 
 class Hold(models.TextChoices):
-    """What became of the stock that a line held."""
+    """The state of the stock that a line holds."""
 
     HELD = "held"
     CONSUMED = "consumed"
@@ -115,14 +115,14 @@ class Hold(models.TextChoices):
 
 
 class Reservation(models.Model):
-    """The stock of one line. It leaves `held` exactly once, so nothing can be given back twice."""
+    """The stock of one line. It leaves `held` exactly once, so no stock can be released twice."""
 
     line = models.ForeignKey(Line, on_delete=models.CASCADE, related_name="reservations")
     state = models.CharField(max_length=10, choices=Hold, default=Hold.HELD)
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
-        """A line has one reservation that counts; released ones may lie beside it."""
+        """A line has one reservation that is held or consumed, and may have released ones."""
 
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -136,7 +136,7 @@ class Reservation(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One thing that happened to an order, and who did it. Written in the transaction that did it, never changed."""
+    """One event of an order, and who caused it. Written in the transaction of the event, never changed."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="trail")
     at = models.DateTimeField(db_default=Now())
@@ -144,7 +144,7 @@ class AuditEntry(models.Model):
     who = models.CharField(max_length=100)
 
     class Meta:
-        """In the order of happening."""
+        """In the order of the events."""
 
         ordering: ClassVar = ["id"]
 

@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 from lapse.integrations.django import unpaid_orders
 from shop.orders import audit_trail, stock
 from shop.orders.models import UNPAID, Order, Status
-from shop.statistics.counting import count
+from shop.statistics.days import count
 from shop.statistics.models import Event
 
 

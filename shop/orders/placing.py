@@ -1,4 +1,4 @@
-"""Placing an order: prices compared, stock held, everything committed in one transaction, then its timer armed."""
+"""Placing an order: prices are compared, stock is held, and its timer is armed with the commit of one transaction."""
 
 import hashlib
 import re
@@ -13,28 +13,28 @@ from django.db import transaction
 from django.db.models import Q
 
 from lapse.integrations.django import unpaid_orders
-from lapse.orders.port import Outcome
+from lapse.orders import Outcome
+from shop.database import database_now
 from shop.orders import audit_trail, stock
-from shop.orders.clock import database_now
 from shop.orders.models import UNPAID, Line, Order, Reservation, Status
 from shop.orders.paying import pay
 from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
-from shop.statistics.counting import count
+from shop.statistics.days import count
 from shop.statistics.models import Event
 
 MOST_LINES = 50
 MOST_PIECES = 999
-"""The most of one product in one order."""
+"""The greatest quantity of one product in one order."""
 SKU = re.compile(r"[!-~]{1,40}")
-"""What a SKU may look like: printable ASCII without spaces."""
+"""The form of a SKU: printable ASCII without spaces."""
 TRIES = 20
 PAUSE = 0.05
-"""Seconds to wait for another process that is lapsing the very holds that a buyer needs; at most TRIES times."""
+"""Seconds to wait for another process that is lapsing the holds that a buyer needs, at most TRIES times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One line as the buyer asks for it; `unit_price` is the price that the buyer saw."""
+    """One line as the buyer wants it. `unit_price` is the price that the buyer saw."""
 
     sku: str
     quantity: int
@@ -43,17 +43,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The order, and whether this call made it; False when its idempotency key had made it before."""
+    """The order, and whether this call created it: False if an earlier call with its idempotency key did."""
 
     order: Order
     new: bool
 
 
 def place(buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None = None) -> Placed:
-    """Place an order for all of the lines or for none.
+    """Place an order for all lines, or for none, and return it.
 
-    A sale that would fail for want of stock first lapses the overdue holds on these products, so a worker that is
-    behind costs no sale. Not to be called in a transaction. Raises a Refused.
+    If stock is missing, overdue holds on these products are lapsed first, so that a worker that is behind costs no
+    sale. Not to be called in a transaction. Raises a Refused.
     """
     _check(wanted)
     skus = [line.sku for line in wanted]
@@ -62,7 +62,7 @@ def place(buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None 
         try:
             return _place(buyer, wanted, idempotency_key)
         except SoldOut:
-            # Sold out only if it still is after a look that found no overdue hold.
+            # The product is sold out only if the previous attempt found no overdue hold.
             if not overdue_holds:
                 raise
         overdue_holds = _lapse_holds_on(skus)
@@ -70,9 +70,9 @@ def place(buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None 
 
 
 def _lapse_holds_on(skus: Sequence[str]) -> bool:
-    """Lapse overdue orders that hold these SKUs; True if another look is worth while.
+    """Lapse overdue orders that hold these SKUs, and return True if another attempt to place may succeed.
 
-    It is not where there were none, or only such as wait for a gateway that was asked just now and did not answer.
+    It cannot succeed if no order was overdue, or if all of them wait for a gateway that has just not answered.
     """
     holding = Line.objects.filter(product__sku__in=skus).values("order_id")
     results = unpaid_orders().lapse_overdue(Q(pk__in=holding))
@@ -88,7 +88,7 @@ def _check(wanted: Sequence[Wanted]) -> None:
     skus = [line.sku for line in wanted]
     twice = sorted({sku for sku in skus if skus.count(sku) > 1})
     if twice:
-        raise BadOrder(f"Each SKU may stand in one line only: {', '.join(twice)}.", skus=twice)
+        raise BadOrder(f"Each SKU may be in one line only: {', '.join(twice)}.", skus=twice)
     for line in wanted:
         if not SKU.fullmatch(line.sku):
             raise BadOrder("There is no such product.")
@@ -103,7 +103,7 @@ def _fingerprint(wanted: Sequence[Wanted]) -> str:
 
 @transaction.atomic(durable=True)
 def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
-    # One placement per buyer at a time: makes the idempotency key and the limit on open orders exact.
+    # One placement per buyer at a time, so that the idempotency key and the limit on open orders are exact.
     User.objects.select_for_update(no_key=True).get(pk=buyer.pk)
     if key is not None:
         before = Order.objects.filter(buyer=buyer, idempotency_key=key).first()
@@ -114,7 +114,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
     at = database_now()
     open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at).count()
     if open_orders >= settings.LAPSE_OPEN_ORDERS:
-        raise TooManyOpen(f"{open_orders} orders are waiting to be paid. Pay or cancel one first.", open=open_orders)
+        raise TooManyOpen(f"You have {open_orders} unpaid orders. Pay or cancel one of them first.", open=open_orders)
     order = Order.objects.create(
         buyer=buyer,
         status=Status.AWAITING_PAYMENT,
@@ -126,8 +126,8 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
     )
     products = _reserve(wanted)
     lines = Line.objects.bulk_create(
-        Line(order=order, product_id=products[one.sku], quantity=one.quantity, unit_price=one.unit_price)
-        for one in wanted
+        Line(order=order, product_id=products[line.sku], quantity=line.quantity, unit_price=line.unit_price)
+        for line in wanted
     )
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
     audit_trail.note([order], "placed", f"buyer {buyer.pk}")
@@ -140,7 +140,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
 
 
 def _reserve(wanted: Sequence[Wanted]) -> dict[str, int]:
-    """Hold the stock and compare the prices on the locked rows; give each SKU's product."""
+    """Hold the stock, compare the prices on the locked rows, and return each SKU's product id."""
     found = stock.reserve({line.sku: line.quantity for line in wanted})
     unknown = [line.sku for line in wanted if line.sku not in found]
     if unknown:

@@ -1,15 +1,15 @@
-"""What the shop refuses, and why. Each message is for the buyer; `code` is for programs; `details` says the facts.
+"""What the shop refuses, and why. `message` is for the buyer, `code` is for programs, `details` has the values.
 
 Refused
-├── BadOrder            the order makes no sense: empty, a SKU twice, an unknown SKU
+├── BadOrder            the order is not valid: empty, a SKU twice, an unknown SKU
 ├── PriceChanged        the buyer saw other prices
 ├── SoldOut             fewer are available than wanted
 ├── TooManyOpen         this buyer has too many unpaid orders
-├── KeyReused           the idempotency key stands for another order
-├── AlreadyPaid         it is paid
-├── AlreadyCancelled    it is cancelled
-├── TooLate             its time to pay is over, or too little of it is left
-└── PaymentUnavailable  the shop cannot take money at the moment
+├── KeyReused           the idempotency key belongs to another order
+├── AlreadyPaid         the order is paid
+├── AlreadyCancelled    the order is cancelled
+├── TooLate             the payment deadline is over, or too little time is left
+└── PaymentUnavailable  the shop cannot take payments at the moment
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 class BadOrder(Refused):
-    """The order makes no sense."""
+    """The order is not valid."""
 
     code = "bad-order"
 
@@ -39,8 +39,8 @@ class PriceChanged(Refused):
     code = "price-changed"
 
     def __init__(self, changes: Sequence[dict[str, Any]]) -> None:
-        told = "; ".join(f"{change['sku']}: seen {change['seen']}, now {change['now']}" for change in changes)
-        super().__init__(f"Prices have changed. {told}", changes=list(changes))
+        text = "; ".join(f"{change['sku']}: seen {change['seen']}, now {change['now']}" for change in changes)
+        super().__init__(f"Prices have changed. {text}", changes=list(changes))
 
 
 class SoldOut(Refused):
@@ -49,41 +49,41 @@ class SoldOut(Refused):
     code = "sold-out"
 
     def __init__(self, short: Sequence[dict[str, Any]]) -> None:
-        told = "; ".join(f"{item['sku']}: {item['wanted']} wanted, {item['available']} available" for item in short)
-        super().__init__(f"Sold out. {told}", short=list(short))
+        text = "; ".join(f"{item['sku']}: {item['wanted']} wanted, {item['available']} available" for item in short)
+        super().__init__(f"Sold out. {text}", short=list(short))
 
 
 class TooManyOpen(Refused):
-    """The buyer must pay or cancel one first."""
+    """The buyer must pay or cancel an order first."""
 
     code = "too-many-open-orders"
 
 
 class KeyReused(Refused):
-    """The same idempotency key came with another body."""
+    """The same idempotency key came with other lines."""
 
     code = "idempotency-key-reused"
 
 
 class AlreadyPaid(Refused):
-    """Nothing can cancel it or pay it again."""
+    """The order cannot be cancelled or paid again."""
 
     code = "already-paid"
 
 
 class AlreadyCancelled(Refused):
-    """It cannot be paid any more."""
+    """The order can no longer be paid."""
 
     code = "already-cancelled"
 
 
 class TooLate(Refused):
-    """Its deadline is past, or it is being cancelled."""
+    """The deadline is over, or the order is being cancelled."""
 
     code = "too-late"
 
 
 class PaymentUnavailable(Refused):
-    """The gateway is not set up; nothing has become of the order."""
+    """The gateway is not set up. The order is unchanged."""
 
     code = "payment-unavailable"

@@ -1,4 +1,4 @@
-"""Signing up, in and out."""
+"""The pages for signing up, in and out, and where a visitor goes next."""
 
 from http import HTTPStatus
 
@@ -6,13 +6,14 @@ from django.contrib.auth import login, logout
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from shop.buyers.signing_up import EmailTaken, sign_in, sign_up
+from shop.buyers.accounts import EmailTaken, sign_in, sign_up
 from shop.limits import count_sign_in, count_sign_up
-from shop.pages.redirects import safe_next
 
 LONGEST_PASSWORD = 1024
 
@@ -20,14 +21,14 @@ LONGEST_PASSWORD = 1024
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_up_page(request: HttpRequest) -> HttpResponse:
-    """Make an account and sign in."""
+    """Return the form; or create an account, sign the buyer in and redirect."""
     if request.method != "POST":
         return _form(request, "shop/sign_up.html")
     count_sign_up(request)
     try:
         user = sign_up(*_credentials(request))
     except EmailTaken:
-        return _form(request, "shop/sign_up.html", {"email": [_("Somebody has signed up with this address before.")]})
+        return _form(request, "shop/sign_up.html", {"email": [_("An account with this address already exists.")]})
     except ValidationError as error:
         return _form(request, "shop/sign_up.html", error.message_dict)
     login(request, user)
@@ -37,7 +38,7 @@ def sign_up_page(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_page(request: HttpRequest) -> HttpResponse:
-    """Sign in."""
+    """Return the form; or sign the user in and redirect."""
     if request.method != "POST":
         return _form(request, "shop/sign_in.html")
     email, password = _credentials(request)
@@ -51,9 +52,16 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Sign out."""
+    """Sign the user out and redirect to the products."""
     logout(request)
     return redirect("products")
+
+
+def safe_next(request: HttpRequest, otherwise: str) -> str:
+    """Return the address in the field `next` if it is within this shop, else the address of the named page."""
+    address = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(address, {request.get_host()}, require_https=request.is_secure())
+    return address if safe else reverse(otherwise)
 
 
 def _credentials(request: HttpRequest) -> tuple[str, str]:

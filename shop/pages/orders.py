@@ -1,8 +1,9 @@
-"""A buyer's orders: placed, watched, paid, cancelled."""
+"""The pages of a buyer's orders: placed, shown with their countdown, paid, cancelled."""
 
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
@@ -10,18 +11,20 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from shop.limits import count_order
-from shop.live.reading import order_state
+from shop.live.streams import order_state
 from shop.orders.cancelling import cancel
 from shop.orders.models import Reason, Status
 from shop.orders.placing import MOST_LINES, Wanted, place
-from shop.orders.reading import Reading, read, read_all
+from shop.orders.reading import Reading, fresh, read, read_all
 from shop.orders.refusals import AlreadyPaid, BadOrder, PaymentUnavailable, Refused
 from shop.pages.cart import Cart
 from shop.pages.refused import explain, show_refusal
+from shop.payments.development import pay_now
 from shop.payments.links import payment_link
+from shop.payments.models import PaymentAttempt, State
 
 PAGE = 50
 
@@ -29,7 +32,10 @@ PAGE = 50
 @login_required
 @require_POST
 def place_order(request: HttpRequest) -> HttpResponse:
-    """Place an order for every product with a quantity, and take these out of the cart; or say why not."""
+    """Place an order for every product with a quantity and redirect to it; or return a page that says why not.
+
+    The ordered products are removed from the cart.
+    """
     buyer = _buyer(request)
     count_order(request, buyer.pk)
     wanted: list[Wanted] = []
@@ -38,15 +44,15 @@ def place_order(request: HttpRequest) -> HttpResponse:
         placed = place(buyer, wanted, idempotency_key=_form_key(request))
     except Refused as refusal:
         return show_refusal(request, refusal, wanted)
-    Cart(request).take_out(line.sku for line in wanted)
+    Cart(request).remove(line.sku for line in wanted)
     return redirect("order", placed.order.public_id)
 
 
 @login_required
 @require_safe
 @never_cache
-def mine(request: HttpRequest) -> HttpResponse:
-    """List the buyer's newest orders."""
+def my_orders(request: HttpRequest) -> HttpResponse:
+    """Return the list of the buyer's newest orders."""
     readings, count = read_all(_buyer(request), limit=PAGE, offset=0)
     return render(request, "shop/orders.html", {"readings": readings, "count": count})
 
@@ -54,15 +60,15 @@ def mine(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_safe
 @never_cache
-def one(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Show one order, with its countdown while it is unpaid."""
+def show(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Return the page of one order, with its countdown while it is unpaid."""
     return render(request, "shop/order.html", {"reading": _reading(request, public_id)})
 
 
 @require_safe
 @never_cache
 def status(request: HttpRequest, public_id: str) -> JsonResponse:
-    """Tell the order's page how the order stands; asked where no stream comes through."""
+    """Return the state of the order: its page polls it while no event stream can be opened."""
     if not request.user.is_authenticated:
         return JsonResponse({"error": "sign in"}, status=HTTPStatus.UNAUTHORIZED)
     reading = _reading(request, public_id)
@@ -72,7 +78,7 @@ def status(request: HttpRequest, public_id: str) -> JsonResponse:
 @login_required
 @require_POST
 def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Cancel the order and show it."""
+    """Cancel the order and redirect to its page."""
     order = _reading(request, public_id).order
     try:
         order = cancel(order.pk, reason=Reason.BUYER, who=f"buyer {order.buyer_id}")
@@ -87,7 +93,7 @@ def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
 @login_required
 @require_POST
 def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Send the buyer to where the order is paid."""
+    """Redirect the buyer to the address where the order is paid."""
     try:
         return redirect(payment_link(_reading(request, public_id).order.pk))
     except PaymentUnavailable as refusal:
@@ -102,27 +108,48 @@ def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
 @login_required
 @require_POST
 def order_again(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Put what was ordered into the cart once more, at today's prices and as far as it is there."""
+    """Put the order's products into the cart again, at current prices and as far as they are available."""
     cart = Cart(request)
-    gone = []
+    missing = []
     for line in _reading(request, public_id).order.lines.all():
         possible = min(line.quantity, line.product.available)
         if not possible or not cart.put(line.product, possible):
-            gone.append(line.product.shown_name)
-    if gone:
-        messages.error(request, _("Not in your cart, because it is sold out: %s") % ", ".join(gone))
+            missing.append(line.product.shown_name)
+    if missing:
+        messages.error(request, _("Not in your cart, because it is sold out: %s") % ", ".join(missing))
     return redirect("cart")
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+def development_pay(request: HttpRequest, out_trade_no: str) -> HttpResponse:
+    """Return the development gateway's page: the amount and one button, which pays at once while there is time.
+
+    The page belongs to the gateway, so no sign-in is needed: the attempt's unguessable number opens it.
+    """
+    attempt = PaymentAttempt.objects.select_related("order").filter(out_trade_no=out_trade_no).first()
+    # The page pays without money, so it exists only in a shop that has chosen this gateway.
+    if attempt is None or settings.SHOP_GATEWAY != "development" or attempt.gateway != "development":
+        raise Http404
+    refused = False
+    if request.method == "POST":
+        if attempt.state == State.SUCCEEDED or pay_now(out_trade_no):
+            return redirect("order", attempt.order.public_id)
+        refused = True
+    context = {"attempt": attempt, "reading": fresh(attempt.order_id), "refused": refused}
+    status = HTTPStatus.CONFLICT if refused else HTTPStatus.OK
+    return render(request, "shop/development_pay.html", context, status=status)
+
+
 def _form_key(request: HttpRequest) -> str | None:
-    """Give what makes sending a form twice one order, if the form has it."""
+    """Return the form's idempotency key, which makes the same form sent twice one order; None if it has none."""
     key = request.POST.get("form-key", "")[:64]
     return key if key.isalnum() else None
 
 
 def _buyer(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
-        raise TypeError("this page is for those who have signed in")
+        raise TypeError("this page is for users who have signed in")
     return request.user
 
 
@@ -134,7 +161,7 @@ def _reading(request: HttpRequest, public_id: str) -> Reading:
 
 
 def _wanted(request: HttpRequest) -> list[Wanted]:
-    """Read the fields `quantity-<sku>` and `price-<sku>`; a price is the one that the page showed."""
+    """Return the lines in the fields `quantity-<sku>` and `price-<sku>`. The price is the one that the page showed."""
     wanted = []
     for name, value in request.POST.items():
         sku = name.removeprefix("quantity-")
@@ -143,9 +170,9 @@ def _wanted(request: HttpRequest) -> list[Wanted]:
         try:
             wanted.append(Wanted(sku, int(str(value)), _price(request.POST.get(f"price-{sku}", ""))))
         except (ValueError, InvalidOperation) as error:
-            raise BadOrder("Give every quantity as a whole number.") from error
+            raise BadOrder("Enter every quantity as a whole number.") from error
     if not 1 <= len(wanted) <= MOST_LINES:
-        raise BadOrder("Choose at least one thing.")
+        raise BadOrder("Choose at least one product.")
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""The page that says why an order was refused, with the facts, and offers what can be ordered instead."""
+"""The page that explains why an order was refused and offers what can be ordered instead."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -16,27 +16,27 @@ from shop.orders.refusals import PriceChanged, Refused, SoldOut
 
 
 def explain(refusal: Refused) -> str:
-    """Say a refusal in the visitor's language."""
-    told = {
+    """Return the explanation of a refusal in the visitor's language."""
+    texts = {
         "bad-order": _(
-            "This cannot be ordered. Choose at least one thing, and give every quantity as a whole number from 1 to %d."
+            "This cannot be ordered. Choose at least one product. Every quantity must be a whole number from 1 to %d."
         )
         % MOST_PIECES,
-        "price-changed": _("Prices have changed since you looked. Nothing was ordered yet."),
-        "sold-out": _("Somebody was faster: there is not enough left. Nothing was ordered yet."),
-        "too-many-open-orders": _("Too many of your orders are waiting to be paid. Pay or cancel one first."),
-        "idempotency-key-reused": _("This form was sent before, with other contents. Look at your orders."),
+        "price-changed": _("Prices have changed since you looked. Nothing was ordered."),
+        "sold-out": _("Another buyer was faster, and not enough is left. Nothing was ordered."),
+        "too-many-open-orders": _("You have too many unpaid orders. Pay or cancel one of them first."),
+        "idempotency-key-reused": _("This form was sent before with different contents. Check your orders."),
         "already-paid": _("This order is paid."),
         "already-cancelled": _("This order is cancelled."),
-        "too-late": _("The time to pay this order is over, or too little of it is left."),
-        "payment-unavailable": _("Paying is not possible at the moment. Everything stays held until the time is over."),
+        "too-late": _("The payment deadline of this order is over, or too little time is left."),
+        "payment-unavailable": _("Payment is not possible at the moment. Everything stays held until the deadline."),
     }
-    return told.get(refusal.code, refusal.message)
+    return texts.get(refusal.code, refusal.message)
 
 
 def show_refusal(request: HttpRequest, refusal: Refused, wanted: Sequence[Wanted]) -> HttpResponse:
-    """Answer 409 with the refusal; where prices or stock are in the way, with a form for what is possible now."""
-    # Prices and stock are in the way of products that exist; of anything else nothing is looked up.
+    """Return a 409 with the refusal and, if prices or stock are the reason, a form for what is possible now."""
+    # These two refusals concern products that exist. For other refusals no product is looked up.
     known = isinstance(refusal, PriceChanged | SoldOut)
     lines = {line.sku: line for line in wanted} if known else {}
     names = {product.sku: product for product in Product.objects.filter(sku__in=list(lines))}

@@ -1,4 +1,4 @@
-"""Filling the cart and going to the checkout with it."""
+"""The pages for shopping: the products, the cart and the checkout."""
 
 from http import HTTPStatus
 
@@ -10,29 +10,46 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from shop.catalogue.listing import on_sale
 from shop.catalogue.models import Product
 from shop.orders.models import new_public_id
 from shop.orders.placing import MOST_PIECES
+from shop.orders.stock import on_sale
+from shop.pages.accounts import safe_next
 from shop.pages.cart import Cart
-from shop.pages.redirects import safe_next
+
+
+@require_safe
+def products_page(request: HttpRequest) -> HttpResponse:
+    """Return the page of all products with what is available."""
+    return render(request, "shop/products.html", {"products": on_sale()})
+
+
+@require_safe
+def product_page(request: HttpRequest, sku: str) -> HttpResponse:
+    """Return the page of one product, with a few others."""
+    products = on_sale()
+    for place, product in enumerate(products):
+        if product.sku == sku:
+            others = (products[place + 1 :] + products[:place])[:3]
+            return render(request, "shop/product.html", {"product": product, "others": others})
+    raise Http404
 
 
 @require_POST
 def add(request: HttpRequest) -> HttpResponse:
-    """Add so many of a product, as far as there are any; a script gets the new count, a browser goes on."""
+    """Add a quantity of a product, as far as it is available. A script gets JSON, a browser is redirected."""
     sku = request.POST.get("sku", "")
-    if not sku.isprintable():  # a zero character, for one, cannot be asked for
+    if not sku.isprintable():  # PostgreSQL refuses a zero character, for example
         raise Http404
     product = get_object_or_404(Product, sku=sku)
     if not product.available:
-        on_sale()  # lapses overdue holds, so that nobody is turned away by one
+        on_sale()  # lapses overdue holds, so that none of them turns a buyer away
         product.refresh_from_db()
     cart = Cart(request)
-    wished = cart.quantity(product.sku) + (_quantity(request.POST.get("quantity", "1")) or 1)
-    possible = min(wished, product.available)
+    wanted = cart.quantity(product.sku) + (_quantity(request.POST.get("quantity", "1")) or 1)
+    possible = min(wanted, product.available)
     added = bool(possible) and cart.put(product, possible)
-    if added and possible == wished:
+    if added and possible == wanted:
         text = _("In your cart: %(product)s.") % {"product": product.shown_name}
     elif added:
         text = _("Only %(count)d of %(product)s are left; your cart has them all.") % {
@@ -51,17 +68,17 @@ def add(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def cart_page(request: HttpRequest) -> HttpResponse:
-    """Show the cart, or change its quantities: the fields `quantity-<sku>`, and the button `remove`."""
+    """Return the cart's page; or change its quantities by the fields `quantity-<sku>` and the button `remove`."""
     cart = Cart(request)
     rows = cart.rows()
     if request.method == "POST":
         removed = request.POST.get("remove", "")
         for row in rows:
-            wished = _quantity(request.POST.get(f"quantity-{row.product.sku}", ""))
+            wanted = _quantity(request.POST.get(f"quantity-{row.product.sku}", ""))
             if row.product.sku == removed:
-                cart.take_out([removed])
-            elif wished is not None and wished != row.quantity:
-                cart.put(row.product, wished)
+                cart.remove([removed])
+            elif wanted is not None and wanted != row.quantity:
+                cart.put(row.product, wanted)
         return redirect("cart")
     return render(request, "shop/cart.html", {"rows": rows, "total": sum(row.total for row in rows)})
 
@@ -70,14 +87,14 @@ def cart_page(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def checkout(request: HttpRequest) -> HttpResponseBase:
-    """Show what is about to be ordered, at today's prices. The form can be sent once: its key says which it is."""
+    """Return the page of what is about to be ordered, at current prices. Its form has a key, so it orders once."""
     cart = Cart(request)
     rows = cart.rows()
     if not rows:
         return redirect("cart")
     for row in rows:
         if row.price_changed:
-            cart.put(row.product, row.quantity)  # from now on this is the price that was seen
+            cart.put(row.product, row.quantity)  # from now on this is the price that the buyer saw
     context = {
         "rows": rows,
         "total": sum(row.total for row in rows),
@@ -88,6 +105,6 @@ def checkout(request: HttpRequest) -> HttpResponseBase:
 
 
 def _quantity(text: str) -> int | None:
-    """Read a whole number from 0 to the most that one order may have; None for anything else."""
+    """Return a whole number from 0 to the greatest quantity of one order; None if the text is none."""
     text = text.strip()
     return min(int(text), MOST_PIECES) if text.isascii() and text.isdigit() and len(text) < len("1000000") else None

@@ -5,8 +5,8 @@ import secrets
 from django.db import transaction
 from django.db.models.functions import Now
 
+from shop.database import database_now
 from shop.orders import audit_trail
-from shop.orders.clock import database_now
 from shop.orders.models import Order, Status
 from shop.orders.reading import fresh
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, PaymentUnavailable, TooLate

@@ -1,1 +1,1 @@
-"""The figures of each day, changed with the orders, and the audit that proves them and the stock."""
+"""The statistics of each day, changed with the orders, and the audit that checks them and the stock."""

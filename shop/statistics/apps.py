@@ -1,10 +1,10 @@
-"""Django's record of this app."""
+"""The Django app of the statistics. Its label is in the names of its tables and permissions, so it stays `figures`."""
 
 from django.apps import AppConfig
 
 
-class Figures(AppConfig):
-    """The app of the figures of each day."""
+class Statistics(AppConfig):
+    """The app of the statistics of each day."""
 
     name = "shop.statistics"
     label = "figures"

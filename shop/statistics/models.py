@@ -1,4 +1,4 @@
-"""One figure of one day."""
+"""The number and the amount of one event on one day."""
 
 from typing import ClassVar
 
@@ -16,9 +16,9 @@ class Event(models.TextChoices):
 
 
 class Tally(models.Model):
-    """How many orders, and worth how much, of one event on one day (UTC, by the database's clock).
+    """The number of orders and their amount for one event on one day (UTC, by the database's clock).
 
-    A row per event, so that placing and lapsing do not wait for each other's row.
+    Each event has a row of its own, so that placing and lapsing do not wait for each other's row.
     """
 
     day = models.DateField()

@@ -20,7 +20,7 @@ PASSWORD = "a long pass phrase 7"
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 LANGUAGES = {"en": "en-US", "zh-hans": "zh-CN"}
 STATE_TEXTS = {
-    "en": ("Paid", "Cancelled, the stock is back", "It was not paid in time."),
+    "en": ("Paid", "Cancelled, and the stock is released", "It was not paid in time."),
     "zh-hans": ("已付款", "已取消，库存已恢复", "未在时限内付款。"),
 }
 SIZES = {"wide": (1200, 900), "phone": (390, 844)}

@@ -7,9 +7,9 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from shop.buyers.signing_up import sign_up
+from shop.buyers.accounts import sign_up
 from shop.catalogue.models import Product
-from shop.console.merchants import make_merchant
+from shop.console.permissions import make_merchant
 from tests.shop.rehearsal import PASSWORD
 
 

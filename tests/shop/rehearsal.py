@@ -12,7 +12,7 @@ from django.db import connections
 from django.db.models.functions import Now
 from django.test import Client
 
-from shop.buyers.tokens import new_token
+from shop.buyers.models import ApiToken
 from shop.catalogue.models import Product
 from shop.orders.models import Order
 from shop.orders.placing import Wanted, place
@@ -77,7 +77,7 @@ class Api(Protocol):
 def api_of(user: User | None) -> Api:
     """Return a function that calls the API as this user; None is a visitor who is not signed in."""
     client = Client(raise_request_exception=False)
-    authorization = {"Authorization": f"Bearer {new_token(user)}"} if user else {}
+    authorization = {"Authorization": f"Bearer {ApiToken.issue(user)}"} if user else {}
 
     def call(method: str, path: str, body: Any = None, **headers: str) -> Any:
         return client.generic(

@@ -61,14 +61,14 @@ def test_after_a_random_mix_everything_adds_up(buyer: User, rival: User, cup: Pr
 
 BREAKS: dict[str, Callable[[], Any]] = {
     "held": lambda: Product.objects.update(held=F("held") + 1),
-    "figures": lambda: Tally.objects.filter(event="placed").update(amount=F("amount") + 1),
+    "statistics": lambda: Tally.objects.filter(event="placed").update(amount=F("amount") + 1),
     "holds": lambda: Reservation.objects.update(state=Hold.CONSUMED),
     "totals": lambda: Order.objects.update(total=F("total") + 1),
     "overdue": lambda: Order.objects.update(pay_by=F("placed_at") - timedelta(minutes=2)),
     "early": lambda: Order.objects.update(
         status="cancelled", cancel_reason="expired", cancelled_at=F("pay_by") - timedelta(seconds=1)
     ),
-    "trail": lambda: Order.objects.get().trail.create(what="paid", who="nobody"),
+    "audit_trail": lambda: Order.objects.get().trail.create(what="paid", who="nobody"),
 }
 
 

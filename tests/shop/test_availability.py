@@ -9,12 +9,12 @@ from django.db import IntegrityError, transaction
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import OrderBatch
 from lapse.orders.gateway import Attempt, Ruling, Verdict
-from shop.buyers.signing_up import sign_up
-from shop.catalogue.listing import on_sale
+from shop.buyers.accounts import sign_up
 from shop.catalogue.models import Product
 from shop.orders.models import Order, Status
 from shop.orders.placing import Placed, place
 from shop.orders.refusals import SoldOut
+from shop.orders.stock import on_sale
 from shop.payments.development import DevelopmentGateway
 from shop.payments.links import payment_link
 from tests.shop.rehearsal import PASSWORD, assert_no_drift, make_overdue, order_of, stock_of, together, wanted

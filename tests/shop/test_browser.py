@@ -157,7 +157,7 @@ def test_the_console_shows_what_lapsed(visit: Windows) -> None:
 
     def expired() -> tuple[int, Decimal]:
         merchant.goto("/console/")
-        row = merchant.locator("[data-figure=expired]")
+        row = merchant.locator("[data-event=expired]")
         count, amount = row.get_attribute("data-count"), row.get_attribute("data-amount")
         return int(count or "0"), Decimal(amount or "0")
 

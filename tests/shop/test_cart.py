@@ -58,7 +58,7 @@ def test_changing_the_cart(client: Client) -> None:
     client.post("/cart/", {"remove": "CUP", "quantity-CUP": "2", "quantity-POT": "1"})
     assert 'data-line="CUP"' not in client.get("/cart/").content.decode()
     client.post("/cart/", {"quantity-POT": "0"})
-    assert "Nothing in it yet." in client.get("/cart/").content.decode()
+    assert "Your cart is empty." in client.get("/cart/").content.decode()
 
 
 @pytest.mark.usefixtures("pot")

@@ -12,8 +12,8 @@ from django.test import Client
 
 from shop.catalogue.models import Product
 from shop.console.chart import chart
-from shop.console.merchants import ensure_merchants
-from shop.console.models import WorkerPulse
+from shop.console.models import WorkerHeartbeat
+from shop.console.permissions import ensure_merchants
 from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
 from shop.payments.links import payment_link
@@ -126,7 +126,7 @@ def test_the_figures_and_the_chart_agree(desk: Client, buyer: User, cup: Product
     expected = {"placed": 6, "paid": 2, "expired": 1}
     for address in ("/console/", "/console/statistics/"):
         shown = page(desk, address)
-        figures = dict(re.findall(r'data-figure="(\w+)" data-count="(\d+)"', shown))
+        figures = dict(re.findall(r'data-event="(\w+)" data-count="(\d+)"', shown))
         assert figures == {name: str(count) for name, count in (expected | {"buyer": 1, "merchant": 1}).items()}
         bars = [(name, int(value)) for name, value in re.findall(r'data-bar="(\w+)".*?data-value="(\d+)"', shown)]
         assert {name: sum(value for one, value in bars if one == name) for name in expected} == expected
@@ -154,11 +154,11 @@ def test_the_overview_refreshes_in_parts(desk: Client) -> None:
 
 def test_workers_alive_and_silent(desk: Client) -> None:
     """One that was heard of within 15 seconds is alive; a silent one is shown as such."""
-    WorkerPulse.objects.create(host="a", pid=1, mechanism="redis", handled=12, latest_ms=4)
-    WorkerPulse.objects.create(host="b", pid=2, mechanism="redis", seen_at=Now() - timedelta(seconds=16))
+    WorkerHeartbeat.objects.create(host="a", pid=1, mechanism="redis", handled=12, latest_ms=4)
+    WorkerHeartbeat.objects.create(host="b", pid=2, mechanism="redis", seen_at=Now() - timedelta(seconds=16))
     shown = page(desk, "/console/")
     assert re.findall(r'data-worker="(\d)" data-alive="(\d)"', shown) == [("1", "1"), ("2", "0")]
-    assert "data-well" in shown
+    assert "data-ok" in shown
 
 
 def test_lateness_is_the_databases(desk: Client, buyer: User, cup: Product) -> None:

@@ -16,7 +16,7 @@ from lapse import Deadline
 from lapse.integrations.django import timer, unpaid_orders
 from lapse.testing.servers import RedisServer
 from shop.catalogue.models import Product
-from shop.console.models import WorkerPulse
+from shop.console.models import WorkerHeartbeat
 from shop.orders.models import Order
 from shop.payments.links import payment_link
 from tests.shop.rehearsal import order_of
@@ -39,10 +39,10 @@ def overview(merchant: User) -> Callable[[], str]:
 
 
 @pytest.fixture
-def worker(transactional_db: None) -> WorkerPulse:
+def worker(transactional_db: None) -> WorkerHeartbeat:
     """Let a worker live."""
     del transactional_db
-    return WorkerPulse.objects.create(host="here", pid=7, mechanism="memory")
+    return WorkerHeartbeat.objects.create(host="here", pid=7, mechanism="memory")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def redis(settings: Settings) -> Iterator[RedisServer]:
 def alarms(page: str) -> list[str]:
     """The sentences of the banner, which is read out at once; none where the green line stands instead."""
     banner = re.search(r'<div class="alarm" role="alert".*?</ul>', page, re.DOTALL)
-    assert (banner is None) == ("data-well" in page)
+    assert (banner is None) == ("data-ok" in page)
     return re.findall(r"<li>(.*?)</li>", banner[0]) if banner else []
 
 
@@ -76,7 +76,7 @@ def test_an_order_that_should_have_lapsed(overview: Callable[[], str], buyer: Us
     shown = overview()
     over_at = Order.objects.get().pay_by.strftime("%H:%M:%S")
     # A time that stays as it is: the sentence is read out once, and not anew with every refresh.
-    assert alarms(shown) == [f"1 order should have been cancelled and was not; its time was over at {over_at} UTC."]
+    assert alarms(shown) == [f"1 order is overdue and not cancelled. Its deadline was {over_at} UTC."]
     assert 'data-late="1"' in shown
     assert Order.objects.get().status == "awaiting_payment", "looking must not mend what it is to show"
     unpaid_orders().lapse_overdue()
@@ -101,19 +101,21 @@ def test_orders_that_wait_for_the_payment_service(overview: Callable[[], str], b
         overdue_by(order, 60)
     Order.objects.filter(pk=order.pk).update(status="closing")
     (alarm,) = alarms(overview())
-    assert re.fullmatch(r"3 orders should .* over at [0-9:]+ UTC\. 1 waits for the payment service's answer\.", alarm)
+    assert re.fullmatch(
+        r"3 orders are overdue .* deadline was [0-9:]+ UTC\. 1 waits for the payment service's answer\.", alarm
+    )
 
 
-def test_no_worker(overview: Callable[[], str], worker: WorkerPulse) -> None:
+def test_no_worker(overview: Callable[[], str], worker: WorkerHeartbeat) -> None:
     """None that ever lived, or one that fell silent: both are said; one that is heard of again ends it."""
-    silent = "No worker was heard of for 15 seconds. Start manage.py lapse_worker."
+    silent = "No worker has reported for 15 seconds. Start manage.py lapse_worker."
     assert alarms(overview()) == []
-    WorkerPulse.objects.update(seen_at=Now() - timedelta(seconds=16))
+    WorkerHeartbeat.objects.update(seen_at=Now() - timedelta(seconds=16))
     assert alarms(overview()) == [silent]
-    WorkerPulse.objects.all().delete()
+    WorkerHeartbeat.objects.all().delete()
     assert alarms(overview()) == [silent]
     worker.save()
-    WorkerPulse.objects.update(seen_at=Now())
+    WorkerHeartbeat.objects.update(seen_at=Now())
     assert alarms(overview()) == []
 
 
@@ -136,12 +138,12 @@ def test_a_timer_that_hangs(overview: Callable[[], str], redis: RedisServer) -> 
     begun = time.monotonic()
     for _ in range(8):
         shown = overview()
-        assert "data-timer-away" in shown
-        assert alarms(shown) == ["The timer does not answer. The workers' sweep goes on cancelling what is overdue."]
+        assert "data-timer-error" in shown
+        assert alarms(shown) == ["The timer does not answer. The workers' sweep still cancels overdue orders."]
     assert time.monotonic() - begun < PATIENCE
     redis.thaw()
     end = time.monotonic() + PATIENCE
-    while "data-timer-away" in overview():
+    while "data-timer-error" in overview():
         assert time.monotonic() < end
         time.sleep(0.1)
     assert alarms(overview()) == []
@@ -151,7 +153,7 @@ def test_a_timer_that_hangs(overview: Callable[[], str], redis: RedisServer) -> 
 def test_a_timer_that_is_not_there(overview: Callable[[], str], settings: Settings) -> None:
     """Nobody listens where the timer should be: said, and no error."""
     settings.LAPSE_TIMER = "redis://127.0.0.1:1/0"
-    assert "data-timer-away" in overview()
+    assert "data-timer-error" in overview()
 
 
 @pytest.mark.usefixtures("worker")
@@ -172,17 +174,17 @@ def test_buried_and_revived(overview: Callable[[], str], redis: RedisServer, mer
     """A buried deadline raises the alarm, is listed with its reason, and is due again after one press."""
     opened = timer()
     assert opened is not None
-    opened.arm([Deadline("abc", (past := WorkerPulse.objects.get().seen_at - timedelta(minutes=1)))])
+    opened.arm([Deadline("abc", (past := WorkerHeartbeat.objects.get().seen_at - timedelta(minutes=1)))])
     claims = opened.claim()
     opened.bury(claims, reason="stock row <missing>")
-    assert alarms(overview()) == ["1 deadline is buried: its order could not be cancelled again and again."]
+    assert alarms(overview()) == ["1 deadline is buried: every attempt to cancel its order failed."]
     client = Client()
     client.force_login(merchant)
     listed = client.get("/console/buried/").content.decode()
     assert 'data-buried="abc"' in listed
     assert "stock row &lt;missing&gt;" in listed
     said = client.post("/console/buried/revive/", {"key": "abc"}, follow=True).content.decode()
-    assert "It is due again" in said
+    assert "The deadline is due again" in said
     assert 'data-buried="abc"' not in said
     assert alarms(overview()) == []
     (again,) = opened.claim()
@@ -190,7 +192,7 @@ def test_buried_and_revived(overview: Callable[[], str], redis: RedisServer, mer
     assert again.due_at >= past
     for nothing in ({"key": "abc"}, {"key": ""}, {}):
         said = client.post("/console/buried/revive/", nothing, follow=True).content.decode()
-        assert "It is not buried any more" in said
+        assert "This deadline is no longer buried" in said
     redis.kill()
     assert "The timer does not answer" in client.get("/console/buried/").content.decode()
     said = client.post("/console/buried/revive/", {"key": "abc"}, follow=True).content.decode()

@@ -116,7 +116,7 @@ def test_an_orders_history(desk: Client, buyer: User, cup: Product) -> None:
     order = order_of(buyer, cup, 2)
     pay(order)
     shown = desk.get(f"/console/orders/{order.public_id}/").content.decode()
-    trail = re.findall(r'data-trail="([^"]+)"', shown)
+    trail = re.findall(r'data-audit="([^"]+)"', shown)
     assert trail[0] == "placed"
     assert trail[-1] == "paid"
     assert re.findall(r'data-reservation="(\w+)"', shown) == ["consumed"]
@@ -141,9 +141,9 @@ def test_cancel_by_hand(desk: Client, merchant: User, buyer: User, cup: Product)
     """The stock is back, the trail names the merchant, and doing it again says so and changes nothing."""
     order = order_of(buyer, cup, 4)
     payment_link(order.pk)
-    assert "Yes, cancel it" in desk.get(f"/console/orders/{order.public_id}/").content.decode()
+    assert "Yes, cancel the order" in desk.get(f"/console/orders/{order.public_id}/").content.decode()
     shown = press_cancel(desk, order)
-    assert "The order is cancelled and its stock is back." in shown
+    assert "The order is cancelled and its stock is released." in shown
     assert 'data-status="cancelled" data-cancel-reason="merchant"' in shown
     assert stock_of(cup) == (10, 0)
     assert list(order.trail.filter(what="cancelled: merchant").values_list("who", flat=True)) == [
@@ -166,7 +166,7 @@ def test_one_that_the_buyer_cancelled_keeps_its_reason(desk: Client, buyer: User
     """The first transition wins."""
     order = order_of(buyer, cup)
     cancel(order.pk, reason=Reason.BUYER, who="buyer")
-    assert "The order had been cancelled before you" in press_cancel(desk, order)
+    assert "The order was already cancelled" in press_cancel(desk, order)
     assert Order.objects.get().cancel_reason == "buyer"
 
 
@@ -174,7 +174,7 @@ def test_one_that_is_overdue_expires(desk: Client, buyer: User, cup: Product) ->
     """Its time was over before the merchant pressed, so that is its reason."""
     order = order_of(buyer, cup)
     make_overdue(order)
-    assert "The order had been cancelled before you" in press_cancel(desk, order)
+    assert "The order was already cancelled" in press_cancel(desk, order)
     assert Order.objects.get().cancel_reason == "expired"
     assert_no_drift()
 

@@ -41,7 +41,7 @@ def test_what_is_held_and_by_whom(desk: Client, buyer: User, cup: Product, pot: 
 def test_pieces_come_in(desk: Client, merchant: User, cup: Product) -> None:
     """The stock grows, and the trail says by how much and by whom; the same form sent twice adds once."""
     assert "CUP: +12 pieces." in add(desk, "12")
-    assert "This was done before" in add(desk, "12")
+    assert "This form was already processed" in add(desk, "12")
     assert stock_of(cup) == (22, 0)
     assert "CUP: -2 pieces." in add(desk, "-2", "form2")
     assert stock_of(cup) == (20, 0)
@@ -62,14 +62,14 @@ def test_what_orders_hold_stays(desk: Client, buyer: User, cup: Product) -> None
 @pytest.mark.parametrize("pieces", ["", "many", "0", "1.5", "100000", "-100000"])
 def test_nonsense_is_refused(desk: Client, cup: Product, pieces: str) -> None:
     """With a word on what to write instead."""
-    assert "Give a whole number of pieces" in add(desk, pieces)
+    assert "Enter a whole number of pieces" in add(desk, pieces)
     assert stock_of(cup) == (10, 0)
 
 
 def test_a_form_without_its_key_and_an_unknown_product(desk: Client, cup: Product) -> None:
     """Nothing is changed without what makes a form count once."""
-    assert "Give a whole number" in add(desk, "3", "")
-    assert "Give a whole number" in add(desk, "3", "x" * 65)
+    assert "Enter a whole number" in add(desk, "3", "")
+    assert "Enter a whole number" in add(desk, "3", "x" * 65)
     assert desk.post("/console/stock/NO-SUCH/restock/", {"pieces": "1", "form-key": "a"}).status_code == 404
     assert stock_of(cup) == (10, 0)
 
@@ -89,7 +89,7 @@ def test_the_audit_on_demand(desk: Client, buyer: User, cup: Product) -> None:
     order_of(buyer, cup, 2)
     shown = unescape(desk.post("/console/stock/audit/").content.decode())
     assert 'data-drifts="0"' in shown
-    assert "7 checks were made, and all agrees." in shown
+    assert "7 checks were made, and everything agrees." in shown
     Product.objects.update(held=3)
     shown = unescape(desk.post("/console/stock/audit/").content.decode())
     assert 'data-drifts="1"' in shown

@@ -34,7 +34,7 @@ def test_a_page_that_does_not_exist(client: Client) -> None:
     """An unknown address has a page of the shop, with a 404, and needs no database."""
     answer = client.get("/nothing/")
     assert answer.status_code == 404
-    assert "Nothing here" in answer.content.decode()
+    assert "Page not found" in answer.content.decode()
     assert client.get("/nothing/", headers={"Accept-Language": "zh-CN"}).status_code == 404
 
 
@@ -51,7 +51,7 @@ def test_a_failure_has_a_page(client: Client) -> None:
     finally:
         connections["default"].settings_dict["HOST"] = before
     assert answer.status_code == 500
-    assert "The shop has failed" in answer.content.decode()
+    assert "Something went wrong" in answer.content.decode()
     assert "nowhere" not in answer.content.decode()
     assert missing.status_code == 404
 
@@ -60,8 +60,8 @@ def test_every_error_page_is_the_shops(rf: RequestFactory) -> None:
     """403 and the refused form look like the shop, too."""
     request: HttpRequest = rf.get("/")
     for answer, words in (
-        (errors.forbidden(request, Exception()), "somebody else"),
-        (errors.csrf_failure(request, "no cookie"), "send it again"),
+        (errors.forbidden(request, Exception()), "have access to this page. Sign in with another account."),
+        (errors.csrf_failure(request, "no cookie"), "send the form again"),
     ):
         assert answer.status_code == 403
         assert words in answer.content.decode()

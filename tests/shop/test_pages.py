@@ -104,7 +104,7 @@ def test_cancelling(browser: Client, cup: Product, buyer: User) -> None:
     order = order_of(buyer, cup)
     gateway = browser.post(f"/orders/{order.public_id}/pay/").headers["Location"]
     browser.post(f"/orders/{order.public_id}/cancel/")
-    assert "Cancelled, the stock is back" in browser.get(f"/orders/{order.public_id}/").content.decode()
+    assert "Cancelled, and the stock is released" in browser.get(f"/orders/{order.public_id}/").content.decode()
     assert browser.post(gateway).status_code == 409
     assert 'data-status="cancelled"' in browser.get("/orders/").content.decode()
     assert stock_of(cup) == (10, 0)
@@ -169,7 +169,7 @@ def test_the_statistics_page_is_for_staff(browser: Client, merchant: User, buyer
     staff = Client()
     staff.force_login(merchant)
     page = staff.get("/console/statistics/").content.decode()
-    assert 'data-figure="placed" data-count="1" data-amount="58.00"' in page
+    assert 'data-event="placed" data-count="1" data-amount="58.00"' in page
     assert 'data-sku="CUP" data-on-hand="10" data-held="1"' in page
     assert browser.get("/console/statistics/").status_code == 403
     assert Client().get("/console/statistics/").status_code == 302

@@ -1,5 +1,5 @@
--- Orders that should have lapsed and have not: how many, how many of them wait for a payment gateway's answer, and the
--- earliest deadline among them. Reads the index of unpaid orders alone.
+-- Orders that should have lapsed and have not: their number, how many of them wait for a payment gateway's answer, and
+-- their earliest deadline. Reads only the index of unpaid orders.
 -- after interval: how long past its deadline an order is late.
 SELECT count(*), count(*) FILTER (WHERE status = 'closing'), min(pay_by)
 FROM orders_order

@@ -1,4 +1,4 @@
--- How late the orders were that expired of late, by the database's clock, in milliseconds: count, p50, p99, most.
+-- The lateness of recently expired orders by the database's clock, in milliseconds: count, p50, p99, maximum.
 -- within interval: how far to look back.
 SELECT count(*),
        percentile_cont(0.5) WITHIN GROUP (ORDER BY late),

@@ -1,4 +1,4 @@
-"""How the console writes times and durations."""
+"""How the console writes times, durations and the values of rows."""
 
 import re
 from datetime import UTC, datetime
@@ -21,22 +21,22 @@ WORDS = {
     "merchant": gettext_lazy("by the merchant"),
     "held": gettext_lazy("held"),
     "consumed": gettext_lazy("sold"),
-    "released": gettext_lazy("given back"),
-    "created": gettext_lazy("begun"),
+    "released": gettext_lazy("released"),
+    "created": gettext_lazy("created"),
     "pending": gettext_lazy("open"),
     "succeeded": gettext_lazy("succeeded"),
     "closed": gettext_lazy("closed"),
     "failed": gettext_lazy("failed"),
     "unknown": gettext_lazy("no answer"),
-    "orphaned": gettext_lazy("money to give back"),
-    "payment begun": gettext_lazy("payment begun"),
+    "orphaned": gettext_lazy("refund due"),
+    "payment begun": gettext_lazy("payment started"),
 }
-"""What the rows' values are called on the console; the rows keep theirs whatever the language."""
+"""The values of rows in the visitor's language. What is stored is the same in every language."""
 
 
 @register.filter
 def duration_ms(milliseconds: float | None) -> str:
-    """Write milliseconds as people read them: "–" for none, "2.4 ms", "38 ms", "1.2 s", "14 min"."""
+    """Return milliseconds as people read them: "–" for None, "2.4 ms", "38 ms", "1.2 s", "14 min"."""
     if milliseconds is None:
         return "–"
     number = float(milliseconds)
@@ -49,17 +49,17 @@ def duration_ms(milliseconds: float | None) -> str:
 
 @register.filter
 def word(value: str) -> str:
-    """Call a value, or each part of "cancelled: expired", by its name; what has none is shown as it is."""
+    """Return a value, or each part of "cancelled: expired", in the visitor's language. Unknown values stay."""
     return ": ".join(str(WORDS.get(part, part)) for part in value.split(": "))
 
 
 @register.filter
 def moment(at: datetime | None) -> str:
-    """Write a time to the millisecond, UTC; "–" for none."""
+    """Return a time to the millisecond, UTC; "–" for None."""
     return "–" if not at else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 @register.filter
 def slug_or_dash(key: str) -> str:
-    """Give a key that can stand in an address; "-", which is no order, for one that cannot."""
+    """Return the key if it can be part of a URL, else "-", which is no order."""
     return key if re.fullmatch(r"[-\w]+", key, re.ASCII) else "-"

@@ -1,6 +1,6 @@
--- Takes the stock that the orders hold out of the shop: it is sold. For any number of orders at once.
+-- Takes the stock that the orders hold out of the shop, because it is sold. For any number of orders at once.
 -- orders bigint[]: primary keys; their rows are locked by the caller.
--- A reservation that is not held any more is passed over, so running it twice changes stock once.
+-- A reservation that is no longer held is skipped, so running the statement twice changes stock once.
 -- Products are locked in the order of their id, as every statement on stock does.
 WITH ended AS (
     UPDATE orders_reservation AS reservation SET state = 'consumed', ended_at = statement_timestamp()

@@ -1,6 +1,6 @@
 -- Gives back the stock that the orders hold, for any number of orders at once.
 -- orders bigint[]: primary keys; their rows are locked by the caller.
--- A reservation that is not held any more is passed over, so running it twice changes stock once.
+-- A reservation that is no longer held is skipped, so running the statement twice changes stock once.
 -- Products are locked in the order of their id, as every statement on stock does.
 WITH ended AS (
     UPDATE orders_reservation AS reservation SET state = 'released', ended_at = statement_timestamp()

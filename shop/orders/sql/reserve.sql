@@ -1,8 +1,8 @@
--- Holds stock for one order, all of it or, with the caller rolling back, none.
+-- Holds stock for one order: all of it or, if the caller rolls back, none.
 -- skus text[], quantities int[]: of the same length, each SKU once.
 -- Returns a row per SKU that exists: id, sku, price, available before, whether it was held.
--- Rows are locked in the order of their id, as every statement on stock does, so that no two wait in a ring. The
--- condition and the sum are worked out again on the newest row once its lock is had: two cannot get the last one.
+-- Rows are locked in the order of their id, as every statement on stock does, so that no two deadlock. The
+-- condition and the sum are computed again on the newest row once it is locked: two buyers cannot get the last piece.
 WITH wanted AS (
     SELECT sku, quantity FROM unnest(%(skus)s::text[], %(quantities)s::int[]) AS wanted (sku, quantity)
 ), locked AS MATERIALIZED (

@@ -1,4 +1,4 @@
-"""Amounts, moments and stock, as people read them."""
+"""How the pages write amounts, times and stock."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -15,25 +15,25 @@ from shop.catalogue.models import Product
 register = template.Library()
 
 FEW = 5
-"""Up to so many, a buyer is told that there are only so many left."""
+"""With at most so many pieces available, the text says that only so many are left."""
 
 
 @register.filter
 def yuan(amount: Decimal | float) -> str:
-    """Write an amount: ¥1,234.50."""
+    """Return an amount as ¥1,234.50."""
     return f"¥{amount:,.2f}"
 
 
 @register.filter
 def moment(at: datetime) -> SafeString:
-    """Write a moment in UTC; a script puts the visitor's own time there."""
+    """Return a time in UTC. A script replaces it by the time in the visitor's time zone."""
     written = date_format(at, pgettext("date format", "j F Y, H:i"))
     return format_html('<time datetime="{}" data-local>{} UTC</time>', at.isoformat(), written)
 
 
 @register.simple_tag
 def stock_text(product: Product) -> str:
-    """Say how much of a product there is."""
+    """Return the text that says how much of a product is available."""
     texts = stock_texts()
     if not product.available:
         return texts["none"]
@@ -42,5 +42,5 @@ def stock_text(product: Product) -> str:
 
 @register.simple_tag
 def stock_texts() -> dict[str, str]:
-    """Give the same texts to the script that changes them; {n} stands for the number."""
+    """Return the same texts for the script that updates them. {n} stands for the number."""
     return {"many": _("{n} available"), "few": _("only {n} left"), "none": _("sold out"), "few_up_to": str(FEW)}

@@ -1,6 +1,6 @@
 -- Adds to the tallies. One statement for any number of them.
--- days date[], events text[], counts bigint[], amounts numeric[]: of the same length, one place per tally.
--- Rows are taken in one order, so two transactions that count the same tallies never wait for each other in a ring.
+-- days date[], events text[], counts bigint[], amounts numeric[]: of the same length, one element per tally.
+-- Rows are locked in one order, so that two transactions with the same tallies never deadlock.
 INSERT INTO figures_tally AS tally (day, event, count, amount)
 SELECT day, event, count, amount
 FROM unnest(%(days)s::date[], %(events)s::text[], %(counts)s::bigint[], %(amounts)s::numeric[])

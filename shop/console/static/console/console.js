@@ -1,22 +1,22 @@
-// The overview refreshes itself: every few seconds the server draws its parts anew, and those that changed are swapped.
-// It pauses while nobody looks, and says so when the shop does not answer.
+// The overview refreshes itself: every few seconds it fetches its parts from the server and replaces those that changed.
+// It pauses while the page is hidden, and shows a notice when the shop does not answer.
 "use strict";
 
 (() => {
   const region = document.querySelector("[data-refresh]");
   if (!region) return;
-  const unheard = document.querySelector("[data-unheard]");
+  const stale = document.querySelector("[data-stale]");
   const every = Number(region.dataset.every) || 3000;
   let waiting;
 
-  function swap(text) {
+  function replaceParts(text) {
     const fresh = new DOMParser().parseFromString(text, "text/html");
     for (const part of fresh.querySelectorAll("[data-part]")) {
       const old = region.querySelector(`[data-part="${part.dataset.part}"]`);
-      // What is the same stays, so that an alarm is read out once and a reader keeps the place.
+      // A part that is unchanged stays, so that a screen reader reads an alarm once and keeps its place.
       if (!old) continue;
-      const open = [...old.querySelectorAll("details")].map((one) => one.open);
-      part.querySelectorAll("details").forEach((one, place) => { one.open = Boolean(open[place]); });
+      const open = [...old.querySelectorAll("details")].map((details) => details.open);
+      part.querySelectorAll("details").forEach((details, index) => { details.open = Boolean(open[index]); });
       if (old.innerHTML === part.innerHTML) continue;
       const focused = old.contains(document.activeElement) ? focusable(old).indexOf(document.activeElement) : -1;
       old.replaceChildren(...part.childNodes);
@@ -37,10 +37,10 @@
         location.reload();  // signed out meanwhile
         return;
       }
-      unheard.hidden = answer.ok;
-      if (answer.ok) swap(await answer.text());
+      stale.hidden = answer.ok;
+      if (answer.ok) replaceParts(await answer.text());
     } catch {
-      unheard.hidden = false;
+      stale.hidden = false;
     }
     waiting = setTimeout(refresh, every);
   }

@@ -1,4 +1,4 @@
-// A quantity that is changed is sent at once; without this there is the button.
+// A changed quantity is sent at once. Without this script there is a button.
 const form = document.querySelector("[data-cart]");
 if (form) {
   form.querySelector("[data-update]").hidden = true;

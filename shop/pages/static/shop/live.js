@@ -1,48 +1,48 @@
-// A stream of events from the shop, and asking now and then where none comes through.
-// Hidden pages hold no stream: a browser opens six connections to one shop at most, however many tabs there are.
+// Follows a stream of events from the shop, and polls while no stream can be opened.
+// Hidden pages hold no stream: a browser opens at most six connections to one shop, whatever the number of its tabs.
 
-const ASK_EVERY = 3000;
-const TRY_AGAIN_AFTER = 60000;
+const POLL_EVERY = 3000;
+const OPEN_AGAIN_AFTER = 60000;
 
-export function follow(url, name, hear, ask) {
+export function follow(url, name, onState, poll) {
   let source = null;
-  let asking = 0;
-  let again = 0;
-  let over = false;
+  let polling = 0;
+  let opening = 0;
+  let stopped = false;
 
-  const stopAsking = () => { clearInterval(asking); asking = 0; };
+  const stopPolling = () => { clearInterval(polling); polling = 0; };
   const close = () => {
     if (source) source.close();
     source = null;
-    clearTimeout(again);
-    stopAsking();
+    clearTimeout(opening);
+    stopPolling();
   };
   const open = () => {
-    if (over || source || document.hidden) return;
+    if (stopped || source || document.hidden) return;
     source = new EventSource(url);
-    source.addEventListener("open", stopAsking);
-    source.addEventListener(name, (event) => hear(JSON.parse(event.data)));
+    source.addEventListener("open", stopPolling);
+    source.addEventListener(name, (event) => onState(JSON.parse(event.data)));
     source.addEventListener("error", () => {
-      if (!asking) asking = setInterval(ask, ASK_EVERY);
-      // Refused outright: the browser does not try again by itself.
+      if (!polling) polling = setInterval(poll, POLL_EVERY);
+      // The server refused the stream: the browser does not open it again by itself.
       if (source && source.readyState === EventSource.CLOSED) {
         source = null;
-        again = setTimeout(open, TRY_AGAIN_AFTER);
+        opening = setTimeout(open, OPEN_AGAIN_AFTER);
       }
     });
   };
-  const turn = () => (document.hidden ? close() : open());
+  const onVisibility = () => (document.hidden ? close() : open());
 
-  document.addEventListener("visibilitychange", turn);
+  document.addEventListener("visibilitychange", onVisibility);
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);
   open();
-  return () => { over = true; close(); };
+  return () => { stopped = true; close(); };
 }
 
-// This page as it is now, without loading it: its texts are the server's, in the visitor's language.
+// Fetches this page as it is now. Its texts come from the server, in the visitor's language.
 export async function fetchPage() {
-  const answer = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
-  if (!answer.ok || answer.redirected) throw new Error(`the shop answered ${answer.status}`);
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+  const response = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
+  if (!response.ok || response.redirected) throw new Error(`the shop answered ${response.status}`);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
 }

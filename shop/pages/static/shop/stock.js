@@ -1,4 +1,4 @@
-// The shelf: the stock goes down and comes back by itself, and the cart is filled without leaving the page.
+// The products: their stock updates itself, and the cart is filled without leaving the page.
 import { fetchPage, follow } from "./live.js";
 
 const shelf = document.querySelector("[data-stock-url]");
@@ -15,20 +15,20 @@ function show(product, available) {
   if (quantity) quantity.max = Math.max(1, available);
 }
 
-function hear(stock) {
+function onStock(stock) {
   for (const product of shelf.querySelectorAll("[data-sku]")) {
     if (product.dataset.sku in stock) show(product, stock[product.dataset.sku]);
   }
 }
 
-async function ask() {
+async function poll() {
   try {
     const page = await fetchPage();
-    hear(Object.fromEntries([...page.querySelectorAll("[data-sku]")].map(
+    onStock(Object.fromEntries([...page.querySelectorAll("[data-sku]")].map(
       (product) => [product.dataset.sku, Number(product.dataset.available)],
     )));
   } catch {
-    // The shop cannot be reached just now: the next question may be answered.
+    // The shop cannot be reached at the moment: the next poll may succeed.
   }
 }
 
@@ -39,18 +39,18 @@ shelf.addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
   try {
-    const answer = await fetch(form.action, {
+    const response = await fetch(form.action, {
       method: "POST", body: new FormData(form), headers: { Accept: "application/json" },
     });
-    const told = await answer.json();
-    document.querySelectorAll("[data-cart-count]").forEach((count) => { count.textContent = told.count; });
-    toast.textContent = told.message;
-    toast.classList.toggle("error", !answer.ok);
+    const added = await response.json();
+    document.querySelectorAll("[data-cart-count]").forEach((count) => { count.textContent = added.count; });
+    toast.textContent = added.message;
+    toast.classList.toggle("error", !response.ok);
     clearTimeout(fading);
     fading = setTimeout(() => { toast.textContent = ""; }, 6000);
   } catch {
-    form.submit(); // the plain way says what is wrong
+    form.submit(); // the page that follows says what is wrong
   }
 });
 
-follow(shelf.dataset.stockUrl, "stock", hear, ask);
+follow(shelf.dataset.stockUrl, "stock", onStock, poll);

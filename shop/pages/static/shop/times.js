@@ -1,4 +1,4 @@
-// Moments are written in UTC; here they become the visitor's own.
+// The server writes times in UTC; this script shows them in the visitor's time zone.
 const written = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "long", timeStyle: "short" });
 
 export function localTimes(part) {

@@ -1,8 +1,8 @@
-"""Signing up and signing in with an e-mail address, whose case does not matter."""
+"""Accounts with an e-mail address, whose case does not matter: signing up and signing in."""
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
-from django.contrib.auth.password_validation import validate_password
+from django.contrib.auth.password_validation import MinimumLengthValidator, validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
@@ -12,16 +12,24 @@ LONGEST_EMAIL = 150
 
 
 class EmailTaken(Exception):
-    """Somebody has signed up with this address before."""
+    """An account with this address already exists."""
+
+
+class LongEnough(MinimumLengthValidator):
+    """Django's own rule for passwords. Its message has no Chinese translation in Django."""
+
+    def get_error_message(self) -> str:
+        """Return the rule in the visitor's language."""
+        return _("A password has at least %d characters.") % self.min_length
 
 
 def normal(email: str) -> str:
-    """Give the one spelling under which an address is kept."""
+    """Return the one spelling under which an address is stored."""
     return email.strip().lower()
 
 
 def sign_up(email: str, password: str) -> User:
-    """Make a buyer. Raises ValidationError (keys `email`, `password`) or EmailTaken."""
+    """Create a buyer's account and return it. Raises ValidationError (keys `email`, `password`) or EmailTaken."""
     email = normal(email)
     problems: dict[str, list[str]] = {}
     try:
@@ -44,7 +52,7 @@ def sign_up(email: str, password: str) -> User:
 
 
 def sign_in(email: str, password: str) -> User | None:
-    """Give the user whose address and password these are, or None."""
+    """Return the user with this address and password, or None."""
     email = normal(email)
     user = authenticate(username=email, password=password) if email.isprintable() else None
     return user if isinstance(user, User) else None

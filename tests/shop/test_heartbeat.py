@@ -19,8 +19,8 @@ from lapse import Event, Kind
 from lapse.testing.servers import RedisServer
 from shop.catalogue.models import Product
 from shop.console import heartbeat
-from shop.console.heartbeat import Pulse
-from shop.console.models import WorkerPulse
+from shop.console.heartbeat import Heartbeat
+from shop.console.models import WorkerHeartbeat
 from shop.orders.models import Order, Status
 from tests.shop.rehearsal import make_overdue, order_of
 
@@ -34,7 +34,7 @@ def wait_until(condition: Callable[[], object]) -> None:
     """Look until it is so, patiently."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, list(WorkerPulse.objects.values())
+        assert time.monotonic() < end, list(WorkerHeartbeat.objects.values())
         time.sleep(0.05)
 
 
@@ -56,10 +56,10 @@ def worker(timer: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
+def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """Open a hook that writes often, and end it."""
     monkeypatch.setattr(heartbeat, "EVERY", 0.02)
-    hook = Pulse()
+    hook = Heartbeat()
     yield hook
     hook(Event(kind=Kind.STOPPED, timer="orders"))
 
@@ -68,69 +68,69 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:
 def test_a_worker_is_seen_while_it_lives(timer: str, buyer: User, cup: Product) -> None:
     """With a timer or by the sweep alone, idle or at work; and its row goes when it stops in good order."""
     with RedisServer() as redis, worker(redis.url if timer == "redis://" else "none") as process:
-        wait_until(WorkerPulse.objects.exists)
-        row = WorkerPulse.objects.get()
+        wait_until(WorkerHeartbeat.objects.exists)
+        row = WorkerHeartbeat.objects.get()
         assert (row.pid, row.mechanism, row.handled) == (process.pid, timer.removesuffix("://"), 0)
         order = order_of(buyer, cup)
         make_overdue(order)
-        wait_until(lambda: WorkerPulse.objects.get().handled >= 1)
+        wait_until(lambda: WorkerHeartbeat.objects.get().handled >= 1)
         assert Order.objects.get(pk=order.pk).status == Status.CANCELLED
-        seen = WorkerPulse.objects.get().seen_at
-        wait_until(lambda: WorkerPulse.objects.get().seen_at > seen)
-        assert WorkerPulse.objects.get().started_at == row.started_at
+        seen = WorkerHeartbeat.objects.get().seen_at
+        wait_until(lambda: WorkerHeartbeat.objects.get().seen_at > seen)
+        assert WorkerHeartbeat.objects.get().started_at == row.started_at
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-    assert not WorkerPulse.objects.exists()
+    assert not WorkerHeartbeat.objects.exists()
 
 
 def test_a_worker_that_was_killed_falls_silent() -> None:
     """Its row stays as it was last heard of, for people to see."""
     with worker("none") as process:
-        wait_until(WorkerPulse.objects.exists)
+        wait_until(WorkerHeartbeat.objects.exists)
         process.kill()
         process.wait()
-        seen = WorkerPulse.objects.get().seen_at
+        seen = WorkerHeartbeat.objects.get().seen_at
         time.sleep(3)
-        assert WorkerPulse.objects.get().seen_at == seen
+        assert WorkerHeartbeat.objects.get().seen_at == seen
 
 
-def test_a_worker_that_hangs_falls_silent(heard: Pulse) -> None:
+def test_a_worker_that_hangs_falls_silent(heard: Heartbeat) -> None:
     """The thread that writes does so only when something was heard."""
     heard(Event(kind=Kind.STARTED, timer="orders"))
-    wait_until(WorkerPulse.objects.exists)
+    wait_until(WorkerHeartbeat.objects.exists)
     time.sleep(0.2)
-    seen = WorkerPulse.objects.get().seen_at
+    seen = WorkerHeartbeat.objects.get().seen_at
     time.sleep(0.3)
-    assert WorkerPulse.objects.get().seen_at == seen
+    assert WorkerHeartbeat.objects.get().seen_at == seen
     heard(Event(kind=Kind.IDLE, timer="orders"))
-    wait_until(lambda: WorkerPulse.objects.get().seen_at > seen)
+    wait_until(lambda: WorkerHeartbeat.objects.get().seen_at > seen)
 
 
-def test_it_counts_and_keeps_the_latest_lateness(heard: Pulse) -> None:
+def test_it_counts_and_keeps_the_latest_lateness(heard: Heartbeat) -> None:
     """Batches and sweeps add up; the lateness is that of the last batch."""
     heard(Event(kind=Kind.STARTED, timer="orders"))
     heard(Event(kind=Kind.HANDLED, timer="orders", count=500, lateness=(timedelta(milliseconds=70),)))
     heard(Event(kind=Kind.HANDLED, timer="orders", count=7, lateness=(timedelta(milliseconds=3),)))
     heard(Event(kind=Kind.SWEPT, timer="orders", count=1))
-    wait_until(lambda: WorkerPulse.objects.filter(handled=508, latest_ms=3).exists())
+    wait_until(lambda: WorkerHeartbeat.objects.filter(handled=508, latest_ms=3).exists())
 
 
-def test_old_rows_are_removed(heard: Pulse) -> None:
+def test_old_rows_are_removed(heard: Heartbeat) -> None:
     """A worker that died is forgotten after a while; one that was forgotten wrongly is there again."""
-    WorkerPulse.objects.create(host="gone", pid=1, mechanism="redis", seen_at=Now() - timedelta(minutes=11))
-    WorkerPulse.objects.create(host="dead", pid=2, mechanism="redis", seen_at=Now() - timedelta(minutes=9))
+    WorkerHeartbeat.objects.create(host="gone", pid=1, mechanism="redis", seen_at=Now() - timedelta(minutes=11))
+    WorkerHeartbeat.objects.create(host="dead", pid=2, mechanism="redis", seen_at=Now() - timedelta(minutes=9))
     heard(Event(kind=Kind.STARTED, timer="orders"))
-    wait_until(lambda: not WorkerPulse.objects.filter(host="gone").exists())
-    assert WorkerPulse.objects.filter(host="dead").exists()
-    WorkerPulse.objects.all().delete()
+    wait_until(lambda: not WorkerHeartbeat.objects.filter(host="gone").exists())
+    assert WorkerHeartbeat.objects.filter(host="dead").exists()
+    WorkerHeartbeat.objects.all().delete()
     heard(Event(kind=Kind.IDLE, timer="orders"))
-    wait_until(lambda: WorkerPulse.objects.filter(pid=os.getpid()).exists())
+    wait_until(lambda: WorkerHeartbeat.objects.filter(pid=os.getpid()).exists())
 
 
-def test_a_database_that_does_not_answer_slows_nothing(heard: Pulse, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_that_does_not_answer_slows_nothing(heard: Heartbeat, caplog: pytest.LogCaptureFixture) -> None:
     """While its table is locked, thousands of events are heard at once; a failure is logged once."""
     heard(Event(kind=Kind.STARTED, timer="orders"))
-    wait_until(WorkerPulse.objects.exists)
+    wait_until(WorkerHeartbeat.objects.exists)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE console_workerpulse RENAME TO elsewhere")
         try:
@@ -138,9 +138,9 @@ def test_a_database_that_does_not_answer_slows_nothing(heard: Pulse, caplog: pyt
                 for _ in range(2000):
                     heard(Event(kind=Kind.HANDLED, timer="orders", count=1))
                 time.sleep(0.1)
-            wait_until(lambda: "sign of life" in caplog.text)
+            wait_until(lambda: "heartbeat could not be written" in caplog.text)
         finally:
             cursor.execute("ALTER TABLE elsewhere RENAME TO console_workerpulse")
     heard(Event(kind=Kind.IDLE, timer="orders"))
-    wait_until(lambda: WorkerPulse.objects.filter(handled=10_000).exists())
+    wait_until(lambda: WorkerHeartbeat.objects.filter(handled=10_000).exists())
     assert [record.name for record in caplog.records].count("shop.console") == 1

@@ -1,4 +1,4 @@
--- Days and events whose tally is not what the orders add up to: day and event, found, expected.
+-- Days and events whose tally differs from the sum over the orders: day and event, found, expected.
 WITH happened AS (
     SELECT placed_at AS at, 'placed' AS event, total FROM orders_order
     UNION ALL
