@@ -11,7 +11,7 @@ from lapse.orders.port import Outcome
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order
 from tests.django.adopter.placing import place, status, stock
-from tests.django.adopter.threads import PATIENCE, in_thread, somebody_waits_for_a_row, wait_until
+from tests.django.adopter.threads import PATIENCE, a_row_is_waited_for, in_thread, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,7 +88,7 @@ def test_a_lapse_that_comes_first_wins(orders: AdopterOrders) -> None:
     lapse = in_thread(lambda: orders.lapse([str(order.pk)]))
     assert inside.wait(PATIENCE)
     payment = in_thread(lambda: pay(order.pk))
-    wait_until(somebody_waits_for_a_row)
+    wait_until(a_row_is_waited_for)
     go_on.set()
     assert lapse.result(PATIENCE)[str(order.pk)].outcome is Outcome.LAPSED
     assert payment.result(PATIENCE) is False

@@ -30,7 +30,7 @@ from lapse import (
     open_timer,
 )
 from lapse.integrations.django import UnpaidOrders, timer, unpaid_orders
-from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders import EXPIRED, Attempt, Gateway, OrderBatch, Ruling, Verdict
 from lapse.orders.port import Orders, Outcome, Result
 
 opened = open_timer("memory://", name="orders")
@@ -121,12 +121,35 @@ class Purchases(UnpaidOrders[Purchase]):
         assert_type(orders[0], Purchase)
 
 
+class PurchasesByReason(UnpaidOrders[Purchase]):
+    """Where what is written depends on the reason and the actor."""
+
+    model = Purchase
+    unpaid = Q(status="awaiting")
+    deadline = "pay_by"
+    reason_field = "reason"
+
+    def lapsed(self, reason: str, actor: str) -> Mapping[str, object]:
+        """Return what is written into a row that is cancelled."""
+        return {"status": "cancelled", "by": actor if reason != EXPIRED else ""}
+
+    def closing(self, reason: str, actor: str) -> Mapping[str, object]:
+        """Return what is written while the attempts are being closed."""
+        return {"status": reason and actor}
+
+    def on_lapse(self, orders: OrderBatch[Purchase]) -> None:
+        """Give the stock back."""
+        assert_type(orders[0], Purchase)
+        assert_type(orders.reason, str)
+
+
 purchases = Purchases()
 port: Orders = purchases.port()
 assert_type(purchases.lapse(["1001"]), dict[str, Result])
 assert_type(purchases.lapse(["1001"])["1001"].outcome, Outcome)
 assert_type(purchases.lapse_overdue(Q(pk=1), limit=5), dict[str, Result])
 assert_type(purchases.fresh(QuerySet(Purchase)), QuerySet[Purchase])
+assert_type(purchases.cancel([Purchase()], by="buyer 7", reason="buyer"), dict[str, Result])
 assert_type(purchases.arm(Purchase(), Purchase()), None)
 assert_type(timer(), Timer | None)
 unpaid_orders().disarm()

@@ -12,7 +12,7 @@ R = TypeVar("R")
 Values = Mapping[str, object]
 """Values by the name of the field. A framework may take expressions, such as the database's own time."""
 
-ValuesOf = Values | Callable[[str, str], Values]
+ValuesOf = Values | Callable[..., Values]
 """Values to write, or a function of the reason and the actor that returns them."""
 
 

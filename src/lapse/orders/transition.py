@@ -172,7 +172,7 @@ class Transition(Generic[R]):
         """Write the state of closing into these locked rows, but for those that have it already."""
         if self._shop.closing is None and not self._shop.reason_field:
             return
-        values = self._values("closing", reason)
+        values = self._values(self._shop.closing, reason)
         fresh = [order for order in orders if any(self._rows.value_of(order, name) != values[name] for name in values)]
         if fresh:
             self._shop.on_closing(self._batch(self._rows.change(fresh, values), reason))
@@ -181,16 +181,15 @@ class Transition(Generic[R]):
         """Write the new state into these locked rows, let the shop give back what they held; return their keys."""
         if not orders:
             return []
-        lapsed = self._rows.change(orders, self._values("lapsed", reason))
+        lapsed = self._rows.change(orders, self._values(self._shop.lapsed, reason))
         keys = [self._rows.key_of(order) for order in lapsed]
         if self._disarm is not None:
             self._disarm(keys)
         self._shop.on_lapse(self._batch(lapsed, reason))  # last, because a shop may lock there what many wait for
         return keys
 
-    def _values(self, attribute: str, reason: str) -> Values:
-        """Return what `lapsed` or `closing` writes for this reason, with the reason where the shop keeps it."""
-        declared: ValuesOf | None = getattr(self._shop, attribute)
+    def _values(self, declared: ValuesOf | None, reason: str) -> Values:
+        """Return what is written for this reason, with the reason itself where the shop keeps it."""
         values = declared(reason, self._cause.actor) if callable(declared) else declared or {}
         return {**values, self._shop.reason_field: reason} if self._shop.reason_field else values
 

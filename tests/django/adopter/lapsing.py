@@ -7,12 +7,12 @@ from django.db.models import Case, F, Q, Sum, When
 from django.db.models.functions import Now
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.orders.gateway import Attempt, Ruling, Verdict
+from lapse.orders import Attempt, OrderBatch, Ruling, Verdict
 from tests.django.adopter.models import Line, Order, PayAttempt, Product
 
 
-def _look_away(_: Sequence[Order]) -> None:
-    """Watch nothing."""
+def _watch_nothing(_: OrderBatch[Order]) -> None:
+    """Do nothing."""
 
 
 class AdopterOrders(UnpaidOrders[Order]):
@@ -23,12 +23,13 @@ class AdopterOrders(UnpaidOrders[Order]):
     deadline = "pay_by"
     lapsed: ClassVar[dict[str, object]] = {"status": "cancelled", "cancelled_at": Now()}
     closing: ClassVar[dict[str, object]] = {"status": "closing"}
+    reason_field = "reason"
 
     def __init__(self) -> None:
-        self.watch: Callable[[Sequence[Order]], None] = _look_away
+        self.watch: Callable[[OrderBatch[Order]], None] = _watch_nothing
 
-    def on_lapse(self, orders: Sequence[Order]) -> None:
-        """Give the stock back in one statement."""
+    def on_lapse(self, orders: OrderBatch[Order]) -> None:
+        """Make the stock available in one statement."""
         held = Line.objects.filter(order__in=orders).values("product_id").annotate(total=Sum("quantity"))
         back = {line["product_id"]: line["total"] for line in held}
         if back:
@@ -37,7 +38,7 @@ class AdopterOrders(UnpaidOrders[Order]):
         self.watch(orders)
 
     def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
-        """List the attempts that can still be paid."""
+        """Return the attempts that can still be paid."""
         rows = PayAttempt.objects.filter(order__in=orders, state="open").order_by("pk")
         return [Attempt(str(row.order_id), row.number, "till") for row in rows]
 
@@ -52,5 +53,5 @@ class AdopterOrders(UnpaidOrders[Order]):
 
 
 def pay(pk: int) -> bool:
-    """Make the payment's own transition; say whether it won."""
-    return bool(Order.objects.filter(pk=pk, status__in=["awaiting", "closing"]).update(status="paid"))
+    """Make the payment's own transition; return whether it won."""
+    return bool(Order.objects.filter(pk=pk, status__in=["awaiting", "closing"]).update(status="paid", reason=""))

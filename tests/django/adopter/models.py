@@ -22,6 +22,7 @@ class Order(models.Model):
     status = models.CharField(max_length=20, default="awaiting")
     pay_by = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=20, blank=True, default="")
 
     class Meta:
         """The index that the sweep reads."""

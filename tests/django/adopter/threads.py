@@ -38,8 +38,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def somebody_waits_for_a_row() -> bool:
-    """Whether some statement waits for a lock that another transaction holds."""
+def a_row_is_waited_for() -> bool:
+    """Return whether a statement waits for a lock that another transaction holds."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
         return bool(cursor.fetchone()[0])
