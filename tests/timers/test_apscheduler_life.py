@@ -305,7 +305,7 @@ def test_keys_that_no_job_id_can_have(timer: ApschedulerTimer) -> None:
     "names", [("Orders", "orders", "ORDERS"), ("a.b", "a-b", "a_b"), ("n" * 100, "n" * 99, "n" * 40)]
 )
 def test_timers_of_different_names_do_not_meet(url: str, timer_name: str, names: tuple[str, ...]) -> None:
-    """Also where the names differ only in characters that a table name cannot contain."""
+    """Also where the names differ only in case, in characters that a table name cannot contain, or at the end."""
     own = [(name + timer_name)[:100] if len(name) < 50 else name[len(timer_name) :] + timer_name for name in names]
     for name in own:
         with open_timer(url, name=name) as timer:

@@ -31,7 +31,7 @@ CLAIMANT = Path(__file__).with_name("rabbitmq_claimant.py")
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[RabbitServer]:
+def broker() -> Iterator[RabbitServer]:
     """Start a broker that tests may kill."""
     skip_without_rabbit()
     with RabbitServer() as server:
@@ -39,9 +39,9 @@ def own() -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
-def timer(own: RabbitServer, timer_name: str) -> Iterator[Timer]:
+def timer(broker: RabbitServer, timer_name: str) -> Iterator[Timer]:
     """Open a timer on that broker."""
-    with open_timer(own.url, name=timer_name) as timer:
+    with open_timer(broker.url, name=timer_name) as timer:
         yield timer
 
 
@@ -79,7 +79,7 @@ def start_claimant(url: str, name: str, limit: int) -> tuple[subprocess.Popen[st
 
 
 @pytest.mark.parametrize("how", ["killed", "restarted"])
-def test_a_broker_that_comes_back_has_lost_nothing(own: RabbitServer, timer: Timer, how: str) -> None:
+def test_a_broker_that_comes_back_has_lost_nothing(broker: RabbitServer, timer: Timer, how: str) -> None:
     """Thousands of deadlines wait in all levels while the broker is killed or restarted: each fires, none early."""
     total = 3000
     due = {str(number): ahead(timedelta(seconds=number / 400)) for number in range(total)}
@@ -98,31 +98,31 @@ def test_a_broker_that_comes_back_has_lost_nothing(own: RabbitServer, timer: Tim
 
     claim_and_settle_until(300)
     if how == "killed":
-        own.kill()
-        own.start()
+        broker.kill()
+        broker.start()
     else:
-        own.restart()
+        broker.restart()
     claim_and_settle_until(total)
     assert set(seen) == set(due)
     assert all(claim.claimed_at >= due[key] for key, claim in seen.items())
     assert timer.generation() == before
 
 
-def test_the_first_deadlines_ever_armed_outlive_an_immediate_crash(own: RabbitServer, timer_name: str) -> None:
+def test_the_first_deadlines_ever_armed_outlive_an_immediate_crash(broker: RabbitServer, timer_name: str) -> None:
     """A broker killed as soon as it has confirmed the first deadlines comes back with all queues and deadlines."""
     keys = [str(number) for number in range(100)]
     for name, due in ((f"{timer_name}-later", ahead(timedelta(hours=1))), (f"{timer_name}-now", ago(5))):
-        with open_timer(own.url, name=name) as timer:
+        with open_timer(broker.url, name=name) as timer:
             timer.arm([Deadline(key, due) for key in keys])
-            own.kill()
-            own.start()
+            broker.kill()
+            broker.start()
             wait_until(lambda timer=timer: _pending(timer) == len(keys))  # type: ignore[misc] # bound now
 
 
-def test_claims_of_a_killed_process_go_to_another(own: RabbitServer, timer: Timer) -> None:
+def test_claims_of_a_killed_process_go_to_another(broker: RabbitServer, timer: Timer) -> None:
     """They are second attempts under a higher token. Deadlines that the killed process had not claimed are first."""
     timer.arm([Deadline(f"{number:02}", ago(5)) for number in range(30)])
-    process, held = start_claimant(own.url, timer.name, 10)
+    process, held = start_claimant(broker.url, timer.name, 10)
     assert len(held) == 10
     process.kill()
     process.communicate()
@@ -132,10 +132,10 @@ def test_claims_of_a_killed_process_go_to_another(own: RabbitServer, timer: Time
     assert all(claim.token > held[claim.key] for claim in claims if claim.key in held)
 
 
-def test_claims_of_a_frozen_process_go_to_another(own: RabbitServer, timer: Timer) -> None:
+def test_claims_of_a_frozen_process_go_to_another(broker: RabbitServer, timer: Timer) -> None:
     """The broker misses heartbeats and requeues the claims, although the process's own lease would last longer."""
     timer.arm([Deadline("1", ago(5))])
-    process, held = start_claimant(f"{own.url}?heartbeat=2", timer.name, 1)
+    process, held = start_claimant(f"{broker.url}?heartbeat=2", timer.name, 1)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         assert claim_if_available(timer, wait=timedelta(0)) == []
@@ -147,53 +147,53 @@ def test_claims_of_a_frozen_process_go_to_another(own: RabbitServer, timer: Time
         process.communicate()
 
 
-def test_a_broker_that_hangs_is_unavailable(own: RabbitServer, timer: Timer) -> None:
+def test_a_broker_that_hangs_is_unavailable(broker: RabbitServer, timer: Timer) -> None:
     """Settling and claiming raise, and claims become void. Afterwards arming and claiming work again."""
     timer.arm([Deadline("1", ago(5))])
     claims = timer.claim(lease=LONG)
-    own.freeze()
+    broker.freeze()
     try:
         with pytest.raises(TimerUnavailable):
             timer.settle(claims)
         with pytest.raises(TimerUnavailable):
             timer.claim()
     finally:
-        own.thaw()
+        broker.thaw()
     assert timer.settle(claims) == 0
     # The broker may or may not have read the settlement of "1" before it noticed that the connection was gone.
     timer.arm([Deadline("2", ago(5))])
     assert "2" in keys_of(claim_until(timer, 1))
 
 
-def test_arming_on_a_stopped_broker_raises(own: RabbitServer, timer: Timer) -> None:
+def test_arming_on_a_stopped_broker_raises(broker: RabbitServer, timer: Timer) -> None:
     """The call raises, so no deadline counts as armed that is not. Repeated after the restart, the call arms."""
     timer.arm([Deadline("1", ago(5))])
-    own.stop()
+    broker.stop()
     for _ in range(2):
-        with pytest.raises(TimerUnavailable, match=f"127.0.0.1:{own.port}"):
+        with pytest.raises(TimerUnavailable, match=f"127.0.0.1:{broker.port}"):
             timer.arm([Deadline("2", ago(5))])
-    own.start()
+    broker.start()
     timer.arm([Deadline("2", ago(5))])
     assert sorted(keys_of(claim_until(timer, 2))) == ["1", "2"]
 
 
-def test_a_broker_without_memory_accepts_nothing_and_can_be_drained(own: RabbitServer, timer: Timer) -> None:
+def test_a_broker_without_memory_accepts_nothing_and_can_be_drained(broker: RabbitServer, timer: Timer) -> None:
     """Under an alarm arming raises and says why, and so does the check. Due deadlines are still claimed and settled."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(5)])
     assert all(finding.fit for finding in timer.check())
-    own.control("set_vm_memory_high_watermark", "0.0000001")
+    broker.control("set_vm_memory_high_watermark", "0.0000001")
     try:
         with pytest.raises(TimerUnavailable, match="short of"):
             timer.arm([Deadline("more", ago(5))])
         assert any("alarm" in finding.text for finding in timer.check() if not finding.fit)
         assert timer.settle(timer.claim(wait=PATIENCE)) == 5
     finally:
-        own.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+        broker.control("set_vm_memory_high_watermark", "absolute", "1GiB")
     wait_until(lambda: _armed(timer, "again"))
 
 
 def test_early_messages_count_no_attempts_while_a_broker_accepts_nothing(
-    own: RabbitServer, timer: Timer, monkeypatch: pytest.MonkeyPatch
+    broker: RabbitServer, timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An early message cannot be sent back to wait: due ones are claimed all the same, and the early one is kept."""
     monkeypatch.setattr(claiming, "SOON", 60_000)
@@ -204,24 +204,24 @@ def test_early_messages_count_no_attempts_while_a_broker_accepts_nothing(
         timer.arm([Deadline("early", due_at)])
     timer.arm([Deadline("due", ago(5))])
     wait_until(lambda: timer.stats().due == 2)
-    own.control("set_vm_memory_high_watermark", "0.0000001")
+    broker.control("set_vm_memory_high_watermark", "0.0000001")
     try:
         assert keys_of(timer.claim(lease=LONG)) == ["due"]
         (claim,) = timer.claim(wait=PATIENCE)
         assert (claim.key, claim.attempt) == ("early", 2)  # it was delivered once before, together with the due one
         assert claim.claimed_at >= due_at
     finally:
-        own.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+        broker.control("set_vm_memory_high_watermark", "absolute", "1GiB")
     wait_until(lambda: _armed(timer, "again"))
 
 
-def test_threads_that_wait_for_a_broker_share_one_try(own: RabbitServer, timer_name: str) -> None:
+def test_threads_that_wait_for_a_broker_share_one_try(broker: RabbitServer, timer_name: str) -> None:
     """Many threads that arm while no broker answers share one try to connect: they do not try one after the other."""
     tries: list[None] = []
 
     def open_publisher() -> Publisher:
         tries.append(None)
-        return Publisher(Address.parse(own.url.replace(str(own.port), str(free_port()))), Names(timer_name))
+        return Publisher(Address.parse(broker.url.replace(str(broker.port), str(free_port()))), Names(timer_name))
 
     reconnecting = Reconnecting(open_publisher)
     refused: list[TimerUnavailable] = []
@@ -247,12 +247,12 @@ def _waits(thread: threading.Thread) -> bool:
     return frame is not None and frame.f_code.co_name == "get" and "failures" in frame.f_locals
 
 
-def test_restoring_continues_after_a_lost_connection(own: RabbitServer, timer: Timer) -> None:
+def test_restoring_continues_after_a_lost_connection(broker: RabbitServer, timer: Timer) -> None:
     """It counts as one restore of the generation, however often the connection is lost in between."""
     orders = [Deadline(str(number), ahead(LONG)) for number in range(10)]
     for number in range(RESTORES + 2):
         timer.arm(orders[: 2 * number + 2], only_unknown=True)
-        own.control("close_all_connections", "lost")
+        broker.control("close_all_connections", "lost")
         wait_until(lambda: _pending(timer) >= 0)
     timer.arm(orders, only_unknown=True)
     assert timer.stats().pending == len(orders)
