@@ -1,8 +1,8 @@
--- Give up on keys until somebody looks.
+-- Bury claimed deadlines: they stay until an operator revives or disarms them.
 -- KEYS    leased lease graves buried
 -- ARGV    token, reason, the keys
--- Output  how many were still held
-local leased, lease, graves, buried = unpack(KEYS)
+-- Output  how many claims were still held
+local leased, lease, buried_at, buried = unpack(KEYS)
 local now = now_ms()
 local owned = held(lease, ARGV[1], now, 3)
 if #owned == 0 then
@@ -11,7 +11,7 @@ end
 end_leases(leased, lease, owned)
 for _, item in ipairs(owned) do
   local key, attempt, due = unpack(item)
-  redis.call('ZADD', graves, whole(now), key)
+  redis.call('ZADD', buried_at, whole(now), key)
   redis.call('HSET', buried, key, attempt .. ':' .. due .. ':' .. ARGV[2])
 end
 return #owned

@@ -1,25 +1,25 @@
--- Lease what is due, oldest first.
+-- Claim due deadlines, oldest first.
 -- KEYS    pending leased lease retry token epoch
--- ARGV    limit, lease in ms, fresh share, name for a new epoch
--- Output  {now, when to look again or -1, token, end of the leases, epoch, then key, due and attempt for each}
+-- ARGV    limit, lease in ms, fresh share, name for a new generation
+-- Output  {now, when to look again or -1, token, end of the leases, generation, then key, due and attempt for each}
 --
--- One step does it all. To take here and note there in two would lose what was taken if the claimant died in between.
-local pending, leased, lease, retry, token_key, epoch_key = unpack(KEYS)
+-- One script does it all. With two steps, a claimant that died between them would lose the deadlines that it took.
+local pending, leased, lease, retry, token_key, generation_key = unpack(KEYS)
 local limit, lease_ms, share = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
 
-local epoch = redis.call('GET', epoch_key)
-if not epoch then
-  epoch = ARGV[4]
-  redis.call('SET', epoch_key, epoch)
+local generation = redis.call('GET', generation_key)
+if not generation then
+  generation = ARGV[4]
+  redis.call('SET', generation_key, generation)
 end
 
--- Leases that have ended: pending again, as old as they were.
+-- Deadlines whose leases have ended are pending again, with their original due times.
 local ended = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)
 if #ended > 0 then
   local leases = redis.call('HMGET', lease, unpack(ended))
   for i, key in ipairs(ended) do
-    -- A server that evicts may have dropped the hash and kept the set: due now, then, rather than stuck.
+    -- A server that evicts keys may have deleted the hash and kept the set. Due now is better than never.
     local attempt, due = string.match(leases[i] or '', '^%d+:%d+:(%d+):(-?%d+)$')
     due = due or whole(now)
     redis.call('ZADD', pending, due, key)
@@ -29,7 +29,7 @@ if #ended > 0 then
   redis.call('HDEL', lease, unpack(ended))
 end
 
--- Of a backlog larger than the limit, one in `share` comes from the young end, so that it does not starve those due now.
+-- Of a backlog larger than the limit, one in `share` is taken from the newest, so that deadlines due now do not starve.
 local due_now = redis.call('ZCOUNT', pending, '-inf', now)
 local count = math.min(due_now, limit)
 local young = 0
@@ -42,7 +42,7 @@ if count > 0 then
   taken = redis.call('ZRANGE', pending, 0, count - young - 1, 'WITHSCORES')
   redis.call('ZREMRANGEBYRANK', pending, 0, count - young - 1)
   if young > 0 then
-    local first = due_now - count -- the older ones are out by now
+    local first = due_now - count -- the older ones have been removed above
     for _, item in ipairs(redis.call('ZRANGE', pending, first, first + young - 1, 'WITHSCORES')) do
       taken[#taken + 1] = item
     end
@@ -51,9 +51,9 @@ if count > 0 then
 end
 
 local ends = whole(now + lease_ms)
-local answer = { now, -1, 0, ends, epoch }
+local answer = { now, -1, 0, ends, generation }
 if count > 0 then
-  -- A token never falls, even if the server lost the last one: it is at least the time in microseconds.
+  -- Tokens only grow, even if the server lost the last one: a token is at least the time in microseconds.
   local token = whole(math.max((tonumber(redis.call('GET', token_key)) or 0) + 1, now * 1000))
   redis.call('SET', token_key, token)
   answer[3] = token
@@ -70,8 +70,8 @@ if count > 0 then
 
   local scores, leases, opening = {}, {}, token .. ':' .. ends .. ':'
   if redis.call('EXISTS', lease) == 0 then
-    -- Redis keeps a hash of few and short values as a list, and looks through all of it for each key. One value that
-    -- is long makes it a table from the beginning: half the work. No key is empty, so this one is nobody's.
+    -- Redis stores a hash of few and short values as a list, and searches the whole list for each key. One long value
+    -- makes the hash a table from the beginning, which halves the work. No deadline has an empty key.
     redis.call('HSET', lease, '', string.rep('-', 65))
   end
   for i = 1, #taken, 2 do
@@ -91,7 +91,7 @@ if count > 0 then
   redis.call('HSET', lease, unpack(leases))
 end
 
--- When to look again: the next deadline or the next end of a lease, whichever is first.
+-- When to look again: at the next deadline or at the next end of a lease, the earlier of the two.
 local next_due = head(pending)
 local next_end = tonumber(redis.call('ZRANGE', leased, 0, 0, 'WITHSCORES')[2])
 if next_due or next_end then

@@ -1,7 +1,7 @@
--- Give back, to be handed out again after a delay; without one, as old as they were.
+-- Make claimed deadlines pending again, due after a delay. Without a delay they keep their original due times.
 -- KEYS    pending leased lease retry
 -- ARGV    token, delay in ms, attempts to take back (0 or 1), channel, the keys
--- Output  how many were still held
+-- Output  how many claims were still held
 local pending, leased, lease, retry = unpack(KEYS)
 local delay, forgiven = tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()

@@ -1,4 +1,4 @@
--- Let leases run from now again.
+-- Renew leases: they run from now again.
 -- KEYS    leased lease
 -- ARGV    token, lease in ms, the keys
 -- Output  {end of the leases, then each key that was still held}

@@ -2,16 +2,16 @@
 -- KEYS    pending leased graves
 -- ARGV    channel, then due and key for each
 -- Output  now
-local pending, leased, graves = unpack(KEYS)
+local pending, leased, buried_at = unpack(KEYS)
 local before = head(pending)
 local keys, new = {}, {}
 for i = 3, #ARGV, 2 do
   keys[#keys + 1] = ARGV[i]
 end
-local under_lease = redis.call('ZMSCORE', leased, unpack(keys))
-local in_grave = redis.call('ZMSCORE', graves, unpack(keys))
+local leased_scores = redis.call('ZMSCORE', leased, unpack(keys))
+local buried_scores = redis.call('ZMSCORE', buried_at, unpack(keys))
 for i, key in ipairs(keys) do
-  if not under_lease[i] and not in_grave[i] then
+  if not leased_scores[i] and not buried_scores[i] then
     new[#new + 1] = ARGV[2 * i]
     new[#new + 1] = key
   end

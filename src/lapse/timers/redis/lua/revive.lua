@@ -1,18 +1,18 @@
--- Bring back what was buried, due at once.
+-- Make buried deadlines pending again, due at once.
 -- KEYS    pending graves buried
 -- ARGV    channel, the keys
 -- Output  how many were buried
-local pending, graves, buried = unpack(KEYS)
+local pending, buried_at, buried = unpack(KEYS)
 local before = head(pending)
 local now = now_ms()
 local revived = 0
 for i = 2, #ARGV do
   local key = ARGV[i]
-  local grave = redis.call('HGET', buried, key)
-  if grave then
-    local due = tonumber(string.match(grave, '^%d+:(-?%d+):'))
+  local details = redis.call('HGET', buried, key)
+  if details then
+    local due = tonumber(string.match(details, '^%d+:(-?%d+):'))
     redis.call('ZADD', pending, whole(math.min(due, now)), key)
-    redis.call('ZREM', graves, key)
+    redis.call('ZREM', buried_at, key)
     redis.call('HDEL', buried, key)
     revived = revived + 1
   end

@@ -1,7 +1,7 @@
--- Forget what is done.
+-- Delete claimed deadlines: their work is done.
 -- KEYS    leased lease
 -- ARGV    token, the keys
--- Output  how many were still held
+-- Output  how many claims were still held
 local leased, lease = unpack(KEYS)
 local owned = held(lease, ARGV[1], now_ms(), 2)
 if #owned > 0 then

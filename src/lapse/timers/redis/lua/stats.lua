@@ -1,14 +1,14 @@
--- Count. A lease that has ended counts as pending and due.
+-- Count the deadlines in each state. A deadline whose lease has ended counts as pending and due.
 -- KEYS    pending leased lease graves
 -- ARGV    none
 -- Output  {now, pending, due, claimed, buried, oldest due or '', next due or ''}
-local pending, leased, lease, graves = unpack(KEYS)
+local pending, leased, lease, buried_at = unpack(KEYS)
 local now = now_ms()
 local ended = redis.call('ZCOUNT', leased, '-inf', now)
 local due = redis.call('ZCOUNT', pending, '-inf', now)
 local oldest = due > 0 and redis.call('ZRANGE', pending, 0, 0, 'WITHSCORES')[2] or ''
 if ended > 0 then
-  -- Of the leases that have ended, the first to end stands for all: to find the oldest would mean to read them all.
+  -- Of the leases that have ended, the first to end stands for all: finding the oldest deadline means reading all.
   local first = redis.call('HGET', lease, redis.call('ZRANGE', leased, 0, 0)[1])
   local since = first and string.match(first, ':(-?%d+)$')
   if since and (oldest == '' or tonumber(since) < tonumber(oldest)) then
@@ -21,7 +21,7 @@ return {
   redis.call('ZCARD', pending) + ended,
   due + ended,
   redis.call('ZCARD', leased) - ended,
-  redis.call('ZCARD', graves),
+  redis.call('ZCARD', buried_at),
   oldest,
   upcoming,
 }
