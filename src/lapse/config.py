@@ -1,10 +1,8 @@
-"""From settings to parts: which timer a URL means."""
+"""The timer that a URL means: each scheme has its mechanism."""
 
 import re
-from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError, MissingLibrary
@@ -33,56 +31,61 @@ MECHANISMS = {
     "redis+expiry+cluster": ("lapse.timers.redis.expiry", "redis"),
     "sqlite": ("lapse.timers.sql.sqlite", ""),
 }
-"""URL scheme → the module that is the mechanism, and the extra that installs its library."""
+"""URL scheme → the mechanism's module, and the extras that install its libraries, "" for none."""
 
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
+class Mechanism(Protocol):
+    """What each module in MECHANISMS has."""
+
+    TRAITS: Traits
+
+    def open_from_url(self, url: str, *, name: str) -> Timer:
+        """Return a timer by URL. Raises as `open_timer` does."""
+        ...
+
+
 def open_timer(url: str, *, name: str) -> Timer:
-    """Open the timer that the URL's scheme chooses.
+    """Return the timer that the URL's scheme chooses.
 
-    `name` says of what kind its deadlines are, such as "orders". Timers of one name on one server share their
-    deadlines; those of different names do not meet.
+    `name` is the kind of its deadlines, such as "orders". Timers with one name on one server share their deadlines.
+    Timers with different names are independent.
 
-    Raises ConfigError for a URL that no mechanism understands, MissingLibrary where its library is not installed,
-    TimerUnavailable or TimerRefused where the server cannot be reached or is unfit.
+    Raises ConfigError for a URL that no mechanism understands, and MissingLibrary where its library is not installed.
+    Raises TimerUnavailable where the server cannot be reached, and TimerRefused where the server is unfit.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"a timer's name is 1 to 100 letters, digits, '_', '-' and '.'; got {name!r}")
     scheme = _scheme(url)
     if scheme not in MECHANISMS:
-        what = repr(scheme) if scheme else "a URL that begins with none"
+        what = repr(scheme) if scheme else "a URL without a scheme"
         raise ConfigError(f"no timer understands {what}: use one of {', '.join(sorted(MECHANISMS))}")
-    opened = cast(Callable[..., Timer], _mechanism(scheme).open_from_url)
-    return opened(url, name=name)
+    return _mechanism(scheme).open_from_url(url, name=name)
+
+
+def traits_of(scheme: str) -> Traits:
+    """Return what the mechanism of a URL scheme promises. No server is contacted.
+
+    Raises KeyError for a scheme that is not in MECHANISMS, MissingLibrary where its library is not installed.
+    """
+    return _mechanism(scheme).TRAITS
 
 
 def _scheme(url: str) -> str:
     try:
         return urlsplit(url).scheme
-    except ValueError:  # which may name a part of a password, so it is not repeated
+    except ValueError:  # its text may contain a part of a password, so it is not repeated
         raise ConfigError(
             "the timer's URL cannot be read: write [ and ] as %5B and %5D, unless they are around an IPv6 address"
         ) from None
 
 
-def traits_of(scheme: str) -> Traits:
-    """Say what the mechanism behind a URL scheme promises, without asking any server.
-
-    Raises KeyError for a scheme that MECHANISMS has not, MissingLibrary where its library is not installed.
-    """
-    module = _mechanism(scheme)
-    own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
-    found = {traits for thing in own if isinstance(traits := getattr(thing, "traits", None), Traits)}
-    (traits,) = found  # the classes of a mechanism are of one mind
-    return traits
-
-
-def _mechanism(scheme: str) -> ModuleType:
+def _mechanism(scheme: str) -> Mechanism:
     module, extra = MECHANISMS[scheme]
     try:
-        return import_module(module)
+        return cast(Mechanism, import_module(module))
     except ModuleNotFoundError as error:
         if not extra or (error.name or "").startswith("lapse"):
             raise

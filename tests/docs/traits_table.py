@@ -1,4 +1,4 @@
-"""What each mechanism promises, as a table made from its traits. No server is asked."""
+"""The table of what each mechanism promises, made from its traits. No server is contacted."""
 
 import ast
 from dataclasses import fields
@@ -14,7 +14,7 @@ NAME = "mechanism"
 
 
 def traits_table() -> str:
-    """Give what every trait means, then every mechanism with all of its traits."""
+    """Return a table of the meaning of each trait, then a table of the traits of each mechanism."""
     meaning = _meanings()
     names = [field.name for field in fields(Traits) if field.name != NAME]
     lines = ["| trait | meaning |", "| --- | --- |"]
@@ -22,12 +22,12 @@ def traits_table() -> str:
     lines += ["", _row([NAME, *(f"`{name}`" for name in names)]), _row(["---"] * (1 + len(names)))]
     for scheme in _one_scheme_each():
         traits = traits_of(scheme)
-        lines.append(_row([f"`{traits.mechanism}`", *(_said(getattr(traits, name)) for name in names)]))
+        lines.append(_row([f"`{traits.mechanism}`", *(_cell(getattr(traits, name)) for name in names)]))
     return "\n".join(lines)
 
 
 def _one_scheme_each() -> list[str]:
-    """Name each module by its first scheme, in the order of the mechanisms' names."""
+    """Return the first scheme of each module, in the order of the mechanisms' names."""
     first: dict[str, str] = {}
     for scheme, (module, _) in MECHANISMS.items():
         first.setdefault(module, scheme)
@@ -35,7 +35,7 @@ def _one_scheme_each() -> list[str]:
 
 
 def _meanings() -> dict[str, str]:
-    """Read the paragraph below each field. Raises AssertionError where a trait has none."""
+    """Return the paragraph below each field of Traits. Raises AssertionError for a trait without one."""
     (definition,) = ast.parse(dedent(getsource(Traits))).body
     assert isinstance(definition, ast.ClassDef)
     found: dict[str, str] = {}
@@ -45,14 +45,14 @@ def _meanings() -> dict[str, str]:
             case ast.AnnAssign(target=ast.Name(id=name)):
                 field = name
             case ast.Expr(value=ast.Constant(value=str(text))) if field:
-                first, *_ = text.split("\n\n")  # what follows is for whoever writes a mechanism
+                first, *_ = text.split("\n\n")  # the paragraphs after the first are for authors of a mechanism
                 found[field] = " ".join(first.split()).removesuffix(".")
-    missing = {one.name for one in fields(Traits)} - set(found) - {NAME}
-    assert not missing, f"say below the field what it means: {', '.join(sorted(missing))}"
+    missing = {trait.name for trait in fields(Traits)} - set(found) - {NAME}
+    assert not missing, f"write below the field what it means: {', '.join(sorted(missing))}"
     return found
 
 
-def _said(value: Any) -> str:  # a trait is whatever the dataclass says
+def _cell(value: Any) -> str:  # any type that a trait may have
     match value:
         case bool():
             return "yes" if value else "**no**"

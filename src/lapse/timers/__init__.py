@@ -1,1 +1,1 @@
-"""One file per mechanism; `lapse.config` chooses one by its URL."""
+"""The mechanisms: a folder for each, or one file. `lapse.config` chooses a mechanism by its URL."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
-from types import TracebackType
 from typing import Any, Self
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
@@ -100,11 +99,7 @@ class RedisQueue:
             ends, *held = self._run("renew", shard, [token, lease // MILLISECOND, *keys])
             leased_until = from_milliseconds(int(ends))
             held_keys = {key.decode() for key in held}
-            renewed += [
-                Claim(claim.key, claim.due_at, claim.attempt, claim.token, claim.claimed_at, leased_until)
-                for claim in part
-                if claim.key in held_keys
-            ]
+            renewed += [replace(claim, leased_until=leased_until) for claim in part if claim.key in held_keys]
         return renewed
 
     def settle(self, claims: Sequence[Claim]) -> int:
@@ -170,9 +165,7 @@ class RedisQueue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _listeners(self) -> Sequence[Listening]:

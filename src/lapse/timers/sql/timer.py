@@ -6,7 +6,6 @@ Deadlines of all timers are rows of one table, `lapse_deadline`, made on first u
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
@@ -173,9 +172,7 @@ class SqlTimer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
