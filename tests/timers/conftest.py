@@ -21,7 +21,7 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
-    """Address a database, by scheme; its server is started when the first test asks for it."""
+    """Return the URL of a database for a scheme. Its server starts when the first test needs it."""
     servers = {"postgresql": "postgres", "mysql": "mariadb"}
 
     def url(scheme: str) -> str:
@@ -35,5 +35,5 @@ def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
 
 @pytest.fixture
 def timer_name() -> str:
-    """Name a timer that no other test has used."""
+    """Return a name for a timer that no other test has used."""
     return f"t{next(_names)}"

@@ -14,13 +14,13 @@ NEEDS_MARIADB = pytest.mark.skipif(
 
 MYSQL = pytest.param("mysql", marks=NEEDS_MARIADB)
 KINDS = ["postgresql", *(["mysql"] if mariadb_binaries() else []), "sqlite"]
-"""Those that there are here."""
+"""The databases that this machine has."""
 
 DATABASES = ["postgresql", MYSQL, "sqlite"]
 
 
 def answers(call: Callable[[], object]) -> bool:
-    """Whether the server gives an answer."""
+    """Return whether the server gives an answer."""
     try:
         call()
     except TimerUnavailable:

@@ -1,4 +1,4 @@
-"""An idle worker sleeps until the very deadline: never early, whoever else is busy."""
+"""An idle worker sleeps until exactly the deadline: never early, however busy the machine is."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,7 +23,7 @@ def open_any(request: pytest.FixtureRequest, redis_server: RedisServer, timer_na
 
 
 def test_never_early(open_any: Callable[[], Timer]) -> None:
-    """Deadlines at odd moments, some in one millisecond, each come after their time."""
+    """Deadlines at arbitrary moments, some in the same millisecond, each arrive after their time."""
     with open_any() as timer:
         begin = ahead(timedelta(milliseconds=150))
         due = {str(number): begin + timedelta(microseconds=3_337 * (number // 2) + number) for number in range(COUNT)}
@@ -34,11 +34,11 @@ def test_never_early(open_any: Callable[[], Timer]) -> None:
         assert all(claim.claimed_at >= due[claim.key] for claim in claims)
         assert all(claim.due_at >= due[claim.key] for claim in claims)
         late = sorted(claim.late_by for claim in claims)
-        print(f"median {late[COUNT // 2]}, most {late[-1]}")  # noqa: T201 - a figure for whoever runs this with -s
+        print(f"median {late[COUNT // 2]}, most {late[-1]}")  # noqa: T201 - a figure for a developer who runs this with -s
 
 
 def test_an_idle_claim_sleeps(redis_server: RedisServer, timer_name: str) -> None:
-    """It asks the server when it begins, when something may have come, and when the time has come: not all the time."""
+    """A claim looks when it begins, when a deadline may have been armed, and at the deadline: not all the time."""
     with open_timer(redis_server.url, name=timer_name) as timer:
         timer.arm([Deadline("1", ahead(timedelta(seconds=1.5)))])
         redis_server.ask("CONFIG", "RESETSTAT")

@@ -23,13 +23,13 @@ class TestMemory(TimerConformance):
 
 
 def test_model() -> None:
-    """Any sequence of calls leaves the states that a plain dictionary has."""
+    """Any sequence of calls leaves the same states as in a plain dictionary."""
     machine = timer_machine(lambda: MemoryTimer("orders"))
     run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
 
 
 def test_only_its_own_clock_counts() -> None:
-    """A deadline is due when the timer's clock says so, to the millisecond, and a lease ends by it."""
+    """A deadline is due, and a lease ends, by the timer's own clock, to the millisecond."""
     clock = ManualClock()
     timer = MemoryTimer("orders", clock=clock)
     timer.arm([Deadline("1", clock.now() + timedelta(minutes=30))])
@@ -44,6 +44,6 @@ def test_only_its_own_clock_counts() -> None:
 
 
 def test_a_memory_url_has_no_address() -> None:
-    """What would be ignored is refused."""
+    """An address is refused, because it would be ignored."""
     with pytest.raises(ConfigError, match="memory://"):
         open_timer("memory://localhost", name="orders")

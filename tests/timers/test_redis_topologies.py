@@ -33,7 +33,7 @@ def cluster() -> Iterator[RedisCluster]:
 
 @contextmanager
 def working(timer: Timer, rearm: Callable[[], int] | None = None) -> Iterator[tuple[list[Claim], list[Event]]]:
-    """Run a worker in a thread. Gives what it handles and what it says."""
+    """Run a worker in a thread. Yield the claims it handles and the events it reports."""
     claims: list[Claim] = []
     events: list[Event] = []
     worker = Worker(timer, claims.extend, rearm=rearm, lease=timedelta(seconds=2), hooks=[events.append])
@@ -49,12 +49,12 @@ def working(timer: Timer, rearm: Callable[[], int] | None = None) -> Iterator[tu
 class TestCluster(TimerConformance):
     @pytest.fixture
     def handles(self, cluster: RedisCluster, timer_name: str) -> Callable[[], Timer]:
-        """Spread a timer over the cluster."""
+        """Open a timer with shards on every node of the cluster."""
         return lambda: open_timer(f"{cluster.url}?shards={SHARDS}", name=timer_name)
 
 
 def test_every_node_takes_part(cluster: RedisCluster, timer_name: str) -> None:
-    """The shards lie on all nodes, and a worker takes from each of them, on time and once."""
+    """The shards are on all nodes, and a worker claims from each of them, on time and once."""
     with open_timer(f"{cluster.url}?shards={SHARDS}", name=timer_name) as timer:
         timer.arm([Deadline(str(number), ahead(LONG)) for number in range(200)])
         for node in cluster.nodes:
@@ -70,7 +70,7 @@ def test_every_node_takes_part(cluster: RedisCluster, timer_name: str) -> None:
 
 
 def test_a_slot_that_moves(cluster: RedisCluster, timer_name: str) -> None:
-    """While one shard's slot goes to another node the others go on; then its commands go there, scripts too."""
+    """While one shard's slot moves to another node, the others go on. Then its commands and scripts go to that node."""
     with open_timer(f"{cluster.url}?shards={SHARDS}", name=timer_name) as timer:
         timer.arm([Deadline(str(number), ago(5)) for number in range(100)])
         slot = cluster.nodes[0].ask("CLUSTER", "KEYSLOT", f"{{{timer_name}:3}}")
@@ -83,7 +83,7 @@ def test_a_slot_that_moves(cluster: RedisCluster, timer_name: str) -> None:
         names = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100)
         assert isinstance(names, list)
         source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *[str(name) for name in names])
-        # In between Redis answers TRYAGAIN to scripts, because some of their keys are on neither node.
+        # During the move Redis answers TRYAGAIN to scripts, because some of their keys are on neither node.
         claims = [claim for _ in range(SHARDS) for claim in claimed(timer)]
         assert 0 < len(claims) < 100
         for node in (target, source, *cluster.nodes):
@@ -94,7 +94,7 @@ def test_a_slot_that_moves(cluster: RedisCluster, timer_name: str) -> None:
 
 
 def claimed(timer: Timer) -> list[Claim]:
-    """Claim what can be had."""
+    """Return the claims on all due deadlines."""
     try:
         return timer.claim(10, lease=LONG)
     except TimerUnavailable:
@@ -103,7 +103,7 @@ def claimed(timer: Timer) -> list[Claim]:
 
 @pytest.mark.parametrize("shards", [1, SHARDS])
 def test_a_node_that_fails_over(timer_name: str, shards: int) -> None:
-    """When a master is replaced by its replica, the client learns it, and the worker arms again and goes on."""
+    """After a replica has replaced its master, the client finds the new one. The worker arms again and goes on."""
     with (
         RedisCluster(node_timeout_ms=NODE_TIMEOUT_MS) as cluster,
         RedisServer(config=REPLICA) as replica,
@@ -137,7 +137,7 @@ def test_a_node_that_fails_over(timer_name: str, shards: int) -> None:
 
 
 def _replicates(replica: RedisServer, master: RedisServer) -> bool:
-    """Make it a replica, once it has heard of the master."""
+    """Make a server a replica, once it knows the master. Return whether it is one."""
     try:
         return replica.ask("CLUSTER", "REPLICATE", str(master.ask("CLUSTER", "MYID"))) == "OK"
     except RedisAnswered:
@@ -150,7 +150,7 @@ def _knows(node: RedisServer, replica: RedisServer) -> bool:
 
 
 def test_a_failover_by_sentinel() -> None:
-    """The master dies with what its replica had not heard: the worker says so once, arms again, and all fire."""
+    """The master dies with data that its replica lacks. The worker reports it once, arms again, and all fire."""
     with RedisSentinel() as watched, open_timer(watched.url, name="orders") as timer:
         unpaid = {f"old {number}" for number in range(50)}
         calls: list[int] = []
@@ -164,7 +164,7 @@ def test_a_failover_by_sentinel() -> None:
             wait_until(lambda: set(keys_of(claims)) == unpaid and len(calls) == 1)
             young = {f"young {number}" for number in range(50)}
             replica = next(server for server in watched.servers if server is not watched.master)
-            replica.ask("REPLICAOF", "127.0.0.1", 1)  # it hears nothing of what comes now
+            replica.ask("REPLICAOF", "127.0.0.1", 1)  # it receives nothing of the following changes
             timer.arm([Deadline(key, ahead(LONG)) for key in young])
             unpaid |= young
             watched.kill_master()
@@ -176,7 +176,7 @@ def test_a_failover_by_sentinel() -> None:
 
 
 def test_a_cluster_that_is_not_there() -> None:
-    """The client asks for the slots when it is made: that it cannot is said in our words."""
+    """The client reads the slots when it is created. Its failure is raised as the timer's own error."""
     with RedisServer() as server:
         port = server.port
     with pytest.raises(TimerUnavailable):

@@ -39,7 +39,7 @@ class TestSqlite(TimerConformance):
 
 @pytest.mark.parametrize("mechanism", DATABASES)
 def test_model(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
-    """Any sequence of calls leaves the states that a plain dictionary has."""
+    """Any sequence of calls leaves the same states as in a plain dictionary."""
     names, url = count(), sql_url(mechanism)
     machine = timer_machine(lambda: open_timer(url, name=f"{timer_name}-{next(names)}"))
     run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))

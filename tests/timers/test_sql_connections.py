@@ -1,4 +1,4 @@
-"""The connections of the SQL timers: across forks, beside others that fail, after their servers have ended them."""
+"""The connections of the SQL timers: across forks, after errors, and after the server has ended them."""
 
 import sqlite3
 import subprocess
@@ -15,7 +15,7 @@ from lapse import Deadline, open_timer
 from lapse.testing.conformance import LONG, ago, keys_of, run_together
 from lapse.testing.servers import MariaDbServer, PostgresServer
 from lapse.timers.sql.connections import Connections
-from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.mysql_address import settings_of
 from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import DATABASES
 
@@ -27,23 +27,23 @@ url, name = sys.argv[1:]
 timer = open_timer(url, name=name)
 assert timer.claim(wait=timedelta(milliseconds=100)) == []
 stop = threading.Event()
-def arm_again_and_again():
+def arm_repeatedly():
     while not stop.is_set():
         timer.arm([Deadline("busy", datetime.now(UTC) + timedelta(hours=1))])
-busy = threading.Thread(target=arm_again_and_again)
+busy = threading.Thread(target=arm_repeatedly)
 busy.start()
-hear, tell = os.pipe()
+receive, send = os.pipe()
 child = os.fork()
 if not child:
     timer.stats()
-    os.read(hear, 1)  # until the parent has closed its handle
+    os.read(receive, 1)  # until the parent has closed its handle
     timer.arm([Deadline("child", datetime.now(UTC))])
     os._exit(0)
 stop.set()
 busy.join()
 timer.arm([Deadline("parent", datetime.now(UTC))])
 timer.close()
-os.write(tell, b"x")
+os.write(send, b"x")
 assert os.waitpid(child, 0)[1] == 0
 """
 
@@ -52,16 +52,16 @@ assert os.waitpid(child, 0)[1] == 0
 def test_what_parent_and_child_arm_after_a_fork_is_kept(
     database: str, sql_url: Callable[[str], str], timer_name: str
 ) -> None:
-    """A process forks while it arms, and closes its handle before its child arms by the same one: nothing is lost."""
+    """A process forks while it arms, and closes its timer before its child arms by the same timer: nothing is lost."""
     url = sql_url(database)
     subprocess.run([sys.executable, "-c", FORKED, url, timer_name], check=True, timeout=120)
     with open_timer(url, name=timer_name) as timer:
         assert sorted(keys_of(timer.claim())) == ["child", "parent"]
-        assert timer.stats().pending == 1  # what was armed again and again
+        assert timer.stats().pending == 1  # the key that the thread arms repeatedly
 
 
-def test_what_is_lent_while_all_are_closed_is_not_lent_again(tmp_path: Path) -> None:
-    """It may be as dead as those that were closed, or belong to a file that is gone: it is closed when it is back."""
+def test_a_connection_lent_while_all_are_closed_is_not_lent_again(tmp_path: Path) -> None:
+    """A connection that was lent while all were closed may be broken too, so it is closed when it is returned."""
     connections = Connections(lambda: sqlite3.connect(tmp_path / "file.db"))
     with connections.lend() as lent:
         connections.close()
@@ -79,7 +79,7 @@ def test_what_is_lent_while_all_are_closed_is_not_lent_again(tmp_path: Path) -> 
 def test_a_connection_that_its_server_has_ended_is_replaced(
     database: str, sql_url: Callable[[str], str], timer_name: str, request: pytest.FixtureRequest
 ) -> None:
-    """A server that was restarted, or a proxy between, has ended what was idle: the next call does not notice."""
+    """A restarted server, or a proxy, has ended the idle connections: the next call succeeds all the same."""
     with open_timer(sql_url(database), name=timer_name) as timer:
         timer.arm([Deadline("1", ago(5))])
         if database == "mysql":
@@ -120,13 +120,13 @@ def _processes(cursor: pymysql.cursors.Cursor) -> tuple[tuple[int], ...]:
 def test_claims_that_begin_together_start_one_thread(
     database: str, sql_url: Callable[[str], str], timer_name: str
 ) -> None:
-    """However many wait first at the same moment, one thread watches for them, with one connection."""
+    """However many claims begin to wait at the same moment, one thread watches for them, with one connection."""
     before = set(threading.enumerate())
     with open_timer(sql_url(database), name=timer_name) as timer:
         assert isinstance(timer, SqlTimer)
         timer.stats()
         usual = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)  # let threads come in between each other wherever they can
+        sys.setswitchinterval(1e-6)  # let threads interrupt each other as often as possible
         try:
             run_together([lambda: timer._database.watch(timer_name, timer._waker)] * 32)
         finally:
@@ -135,8 +135,8 @@ def test_claims_that_begin_together_start_one_thread(
         assert len(watching) == 1
 
 
-def test_a_lease_that_somebody_ends_holds_up_no_other(postgres: PostgresServer, timer_name: str) -> None:
-    """While a payment has one claimed row locked in a transaction that stays open, the others are renewed."""
+def test_a_locked_lease_delays_no_other_renewal(postgres: PostgresServer, timer_name: str) -> None:
+    """While a payment's open transaction locks one claimed row, the other leases are renewed."""
     with open_timer(postgres.url, name=timer_name) as timer, psycopg.connect(postgres.url) as payment:
         assert isinstance(timer, SqlTimer)
         timer.arm([Deadline("paid", ago(5)), Deadline("unpaid", ago(5))])

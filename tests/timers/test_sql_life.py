@@ -1,4 +1,4 @@
-"""What the SQL timers live through: rollbacks, restarts, emptied tables, other processes, odd addresses."""
+"""What the SQL timers survive: rollbacks, restarts, emptied tables, other processes, unusual URLs."""
 
 import json
 import sqlite3
@@ -18,12 +18,12 @@ from django.db import transaction
 from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer
-from lapse.timers.sql.mysql_server import settings_of
+from lapse.timers.sql.mysql_address import settings_of
 from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import DATABASES, answers
 
 Order = psycopg.Connection | sqlite3.Connection | pymysql.Connection
-"""A connection as a shop has it."""
+"""A shop's own connection."""
 
 CLAIMANT = """
 import json, sys
@@ -42,13 +42,13 @@ print(json.dumps(taken))
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, sql_url: Callable[[str], str]) -> str:
-    """Address each database."""
+    """Return the URL of each database."""
     return sql_url(request.param)
 
 
 @pytest.fixture
 def timer(url: str, timer_name: str) -> Iterator[SqlTimer]:
-    """Open a timer whose table is there."""
+    """Open a timer whose table exists."""
     with open_timer(url, name=timer_name) as timer:
         assert isinstance(timer, SqlTimer)
         timer.stats()
@@ -70,7 +70,7 @@ def order(url: str) -> Iterator[Order]:
 
 
 def test_a_rolled_back_order_leaves_no_deadline(timer: SqlTimer, order: Order) -> None:
-    """Armed and disarmed in a transaction that fails: nothing has changed."""
+    """Arming and disarming in a transaction that is rolled back changes nothing."""
     timer.arm([Deadline("old", ahead(LONG))])
     timer.arm_in(order, [Deadline("new", ago(1))])
     timer.disarm_in(order, ["old", "unknown"])
@@ -80,7 +80,7 @@ def test_a_rolled_back_order_leaves_no_deadline(timer: SqlTimer, order: Order) -
 
 
 def test_a_committed_order_is_armed(timer: SqlTimer, order: Order) -> None:
-    """It is not seen before the commit, and is there with it."""
+    """The deadline is invisible before the commit and visible after it."""
     timer.arm([Deadline("old", ago(5))])
     timer.arm_in(order, [Deadline("new", ago(1))])
     timer.disarm_in(order, ["old"])
@@ -90,7 +90,7 @@ def test_a_committed_order_is_armed(timer: SqlTimer, order: Order) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_armed_through_djangos_connection(postgres: PostgresServer, timer_name: str) -> None:
-    """A block of Django's that fails leaves nothing, one that ends is armed."""
+    """A block that fails in Django's atomic() leaves no deadline. A block that ends leaves one."""
     url = postgres.url_of(django_connection.settings_dict["NAME"])
     with open_timer(url, name=timer_name) as timer:
         assert isinstance(timer, SqlTimer)
@@ -103,14 +103,14 @@ def test_armed_through_djangos_connection(postgres: PostgresServer, timer_name: 
         assert keys_of(timer.claim()) == ["placed"]
 
 
-def test_only_the_databases_own_connection_will_do(timer: SqlTimer) -> None:
-    """Anything else is refused before it could half work."""
+def test_only_a_connection_of_the_databases_own_driver_is_accepted(timer: SqlTimer) -> None:
+    """Any other object is refused before a statement runs."""
     with pytest.raises(ConfigError, match="takes a connection of"):
         timer.arm_in(object(), [Deadline("1", ago(1))])
 
 
 def test_two_processes_never_get_the_same(url: str, timer: SqlTimer, timer_name: str) -> None:
-    """Two programs claim from one store at once: each deadline goes to one of them."""
+    """Two programs claim from one table at once: each deadline goes to one of them."""
     total = 300
     timer.arm([Deadline(str(number), ago(5)) for number in range(total)])
     claimants = [
@@ -135,7 +135,7 @@ def test_two_processes_never_get_the_same(url: str, timer: SqlTimer, timer_name:
 
 
 def test_many_open_an_empty_database_at_once(tmp_path: Path, postgres: PostgresServer) -> None:
-    """The table is made once, whoever comes first, in either database."""
+    """The table is created once, no matter which connection is first, in either database."""
     with psycopg.connect(postgres.url, autocommit=True) as admin:
         admin.execute("CREATE DATABASE fresh")
     for url in (f"sqlite:///{tmp_path}/fresh.db", postgres.url_of("fresh")):
@@ -151,7 +151,7 @@ def test_many_open_an_empty_database_at_once(tmp_path: Path, postgres: PostgresS
 
 
 def test_an_emptied_table_is_another_generation(timer: SqlTimer, order: Order) -> None:
-    """Whoever deletes the rows changes the memory's name; a table that was dropped comes back, with later tokens."""
+    """Deleting the rows changes the generation. A dropped table is created again, with later tokens."""
     timer.arm([Deadline("1", ago(1))])
     (before,) = timer.claim()
     first = timer.generation()
@@ -170,7 +170,7 @@ def test_an_emptied_table_is_another_generation(timer: SqlTimer, order: Order) -
 
 
 def test_another_file_in_its_place_is_another_generation(tmp_path: Path) -> None:
-    """A file that is gone is not written to any more."""
+    """The timer writes to the new file, and no longer to the one that was replaced."""
     path = tmp_path / "deadlines.db"
     with open_timer(f"sqlite:///{path}", name="orders") as timer:
         timer.arm([Deadline("1", ago(1))])
@@ -182,7 +182,7 @@ def test_another_file_in_its_place_is_another_generation(tmp_path: Path) -> None
 
 
 def test_a_restarted_server_has_lost_nothing(timer_name: str) -> None:
-    """Killed and started again: it was away, then the deadline is there, under the same generation."""
+    """After a kill the server is unavailable. After its start deadline and generation are the same."""
     with PostgresServer() as server, open_timer(server.url, name=timer_name) as timer:
         timer.arm([Deadline("1", ahead(timedelta(seconds=1)))])
         before = timer.generation()
@@ -197,8 +197,8 @@ def test_a_restarted_server_has_lost_nothing(timer_name: str) -> None:
         assert claim.late_by >= timedelta(0)
 
 
-def test_a_sleeper_hears_again_after_a_restart(timer_name: str) -> None:
-    """The listener connects anew, and its waiting claim wakes for what is armed then."""
+def test_a_waiting_claim_is_notified_again_after_a_restart(timer_name: str) -> None:
+    """The listener connects again, and its waiting claim wakes for a deadline that is armed then."""
     with PostgresServer() as server, open_timer(server.url, name=timer_name) as timer:
         assert timer.claim(wait=timedelta(milliseconds=100)) == []
         server.restart()
@@ -207,8 +207,8 @@ def test_a_sleeper_hears_again_after_a_restart(timer_name: str) -> None:
         assert keys_of(timer.claim(wait=timedelta(seconds=30))) == ["1"]
 
 
-def test_a_role_without_rights_is_told_so(postgres: PostgresServer) -> None:
-    """No table of one's own and none that is granted is final, with what to grant."""
+def test_a_role_without_rights_is_refused(postgres: PostgresServer) -> None:
+    """A role that may not use or create the table is refused, and the message names the rights to grant."""
     with open_timer(postgres.url, name="orders") as timer:
         timer.stats()
     with psycopg.connect(postgres.url, autocommit=True) as admin:
@@ -232,20 +232,20 @@ def test_a_role_without_rights_is_told_so(postgres: PostgresServer) -> None:
     ],
 )
 def test_odd_urls_are_refused(url: str) -> None:
-    """What would be ignored or misunderstood is said before anything is opened."""
+    """A URL with a part that would be ignored or misread is refused before a connection is opened."""
     with pytest.raises(ConfigError, match=r"URL|sqlite:///"):
         open_timer(url, name="orders")
 
 
 def test_a_wrong_url_keeps_its_password() -> None:
-    """The message about it does not have it."""
+    """The message about a wrong URL does not contain the password."""
     with pytest.raises(ConfigError) as caught:
         open_timer("postgresql://user:secret%zz@localhost/x", name="orders")
     assert "secret" not in str(caught.value)
 
 
 def test_unreachable_is_not_refused(tmp_path: Path, postgres: PostgresServer) -> None:
-    """No server is unavailable; no such database, and no folder to write to, are final."""
+    """A missing server is temporary. A missing database, or a folder that is not writable, is final."""
     with open_timer(f"postgresql:///x?host={tmp_path}", name="orders") as timer, pytest.raises(TimerUnavailable):
         timer.stats()
     with open_timer(postgres.url_of("nowhere"), name="orders") as timer, pytest.raises(TimerRefused):
@@ -258,7 +258,7 @@ def test_unreachable_is_not_refused(tmp_path: Path, postgres: PostgresServer) ->
 
 
 def test_the_check_says_what_a_crash_would_lose(timer: SqlTimer) -> None:
-    """Its first finding is the version; a server that was made quick for tests is unfit."""
+    """The first finding is the version. A server with the fast settings of tests is unfit."""
     first, *others = timer.check()
     assert first.fit
     assert others

@@ -1,4 +1,4 @@
-"""Armed in a transaction of SQLAlchemy's, by its connection or its session."""
+"""Arming in a transaction of SQLAlchemy, by its connection or its session."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -19,13 +19,13 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "sqlite
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, sql_url: Callable[[str], str]) -> str:
-    """Address each database."""
+    """Return the URL of each database."""
     return sql_url(request.param)
 
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    """Make an engine of the shop's on the same database, with a table of orders."""
+    """Make the shop's engine on the same database, with a table of orders."""
     scheme, rest = url.split(":", 1)
     engine = create_engine(f"{DRIVERS[scheme]}:{rest}")
     ORDERS.create(engine)
@@ -36,7 +36,7 @@ def engine(url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def timer(url: str, timer_name: str) -> Iterator[SqlTimer]:
-    """Open a timer, which is asked nothing yet."""
+    """Open a timer, which has not connected yet."""
     with open_timer(url, name=timer_name) as timer:
         assert isinstance(timer, SqlTimer)
         yield timer
@@ -44,13 +44,13 @@ def timer(url: str, timer_name: str) -> Iterator[SqlTimer]:
 
 @pytest.fixture(params=["a connection", "a session", "a session's connection"])
 def begin(request: pytest.FixtureRequest, engine: Engine) -> Callable[[], Connection | Session]:
-    """Begin what a shop runs its statements on."""
+    """Return the connection or session on which a shop runs its statements."""
     return engine.connect if request.param == "a connection" else (lambda: Session(engine))
 
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
-    """Choose what is handed to the timer."""
+    """Return the object that the timer is given."""
     chosen = request.node.callspec.params["begin"]
     return (lambda shop: shop.connection()) if chosen == "a session's connection" else (lambda shop: shop)
 
@@ -71,7 +71,7 @@ def orders(engine: Engine) -> int:
 
 
 def test_rolled_back_and_committed_with_the_order(timer: SqlTimer, engine: Engine, begin: Begin, where: Where) -> None:
-    """What is rolled back was never armed; what is committed is, at once, without another word."""
+    """A rolled-back order has no deadline. A committed order has one at once, without another call."""
     timer.arm([Deadline("old", ahead(LONG))])
     for order in ("failed", "placed"):
         with begin() as shop:
@@ -88,7 +88,7 @@ def test_rolled_back_and_committed_with_the_order(timer: SqlTimer, engine: Engin
 
 
 def test_a_closed_session_leaves_nothing(timer: SqlTimer, engine: Engine, begin: Begin, where: Where) -> None:
-    """As when a request fails between the order and its commit."""
+    """A request that fails between the order and its commit leaves no deadline."""
     timer.stats()
     with begin() as shop:
         insert(shop, "1")
@@ -96,10 +96,10 @@ def test_a_closed_session_leaves_nothing(timer: SqlTimer, engine: Engine, begin:
     assert timer.stats().pending == orders(engine) == 0
 
 
-def test_a_sleeper_is_woken_by_the_commit(
+def test_a_waiting_claim_is_woken_by_the_commit(
     timer: SqlTimer, url: str, begin: Begin, where: Where, engine: Engine
 ) -> None:
-    """Not before it, and long before it would have looked again by itself."""
+    """A claim wakes after the commit, and long before its next regular look."""
     with open_timer(url, name=timer.name) as worker:
         worker.stats()
         with begin() as shop:
@@ -114,7 +114,7 @@ def test_a_sleeper_is_woken_by_the_commit(
 def test_it_knows_where_it_can_be_armed(
     timer: SqlTimer, begin: Begin, where: Where, sql_url: Callable[[str], str]
 ) -> None:
-    """In its own database, whose table it makes if need be; in a database of another kind not."""
+    """arms_in is True in the timer's own database, where it creates the table, and False in one of another kind."""
     with begin() as shop:
         assert timer.is_beside(where(shop))
         assert timer.arms_in(where(shop))

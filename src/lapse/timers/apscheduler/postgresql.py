@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import Finding
 from lapse.timers.apscheduler.sql import Dialect, SqlStores, reraised
-from lapse.timers.sql.postgresql_server import connect, conninfo, translated
+from lapse.timers.sql.postgresql_address import connect, conninfo
+from lapse.timers.sql.postgresql_errors import translated
 
 
 def open_stores(url: str, *, name: str) -> SqlStores:

@@ -12,7 +12,8 @@ from sqlalchemy.pool import NullPool
 
 from lapse.engine.timer import Finding
 from lapse.timers.apscheduler.sql import Dialect, SqlStores, reraised
-from lapse.timers.sql.sqlite_server import connect, file_of, translated, write_ahead
+from lapse.timers.sql.sqlite_address import connect, file_of, write_ahead
+from lapse.timers.sql.sqlite_errors import translated
 
 
 def open_stores(url: str, *, name: str) -> SqlStores:

@@ -1,1 +1,4 @@
-"""What the timers in SQL share, and what each of their servers needs besides."""
+"""Timers in a table of an SQL database: what all dialects share, and the files of each dialect.
+
+`database.py` says what a new dialect needs.
+"""

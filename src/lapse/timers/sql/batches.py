@@ -1,4 +1,4 @@
-"""What many are sent as: JSON, which every SQL dialect takes apart, in parts that lock rows for a moment only."""
+"""Batches as JSON, which every SQL dialect can read, in parts that lock rows for a short time only."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,22 +7,28 @@ from lapse.engine.deadline import Claim, Deadline, check_key, to_milliseconds
 from lapse.engine.errors import InvalidDeadline
 
 MOST_ROWS = 1000
-"""Rows of one statement: it bounds how long they stay locked."""
+"""The most rows in one statement, which limits how long rows stay locked."""
 
 
 def deadline_parts(deadlines: Iterable[Deadline]) -> Iterator[str]:
-    """Give key and due time, in ms, of each; of a key that comes twice, the last."""
+    """Return parts with key and due time, in ms since 1970. If a key comes twice, its last deadline counts."""
     latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
     return _parts([{"key": key, "due": latest[key]} for key in sorted(latest)])
 
 
 def key_parts(keys: Iterable[str]) -> Iterator[str]:
-    """Give the keys that could be known."""
+    """Return parts with the keys, without those that no timer can hold."""
     return _parts(sorted(key for key in set(keys) if _storable(key)))
 
 
+def claim_parts(claims: Iterable[Claim]) -> Iterator[str]:
+    """Return parts with key and token of each claim."""
+    held = {(claim.key, claim.token) for claim in claims}
+    return _parts([{"key": key, "token": token} for key, token in sorted(held)])
+
+
 def _storable(key: str) -> bool:
-    """Whether it could have been armed; else it is unknown, and no word of it need reach the database."""
+    """Return whether the key could have been armed. Any other key is unknown, and is not sent to the database."""
     try:
         check_key(key)
     except InvalidDeadline:
@@ -30,13 +36,7 @@ def _storable(key: str) -> bool:
     return True
 
 
-def claim_parts(claims: Iterable[Claim]) -> Iterator[str]:
-    """Give key and token of each."""
-    held = {(claim.key, claim.token) for claim in claims}
-    return _parts([{"key": key, "token": token} for key, token in sorted(held)])
-
-
 def _parts(items: Sequence[object]) -> Iterator[str]:
-    """Write the items as JSON, so many at once. They are sorted, so that rows are locked in one order."""
+    """Yield the items as JSON, up to MOST_ROWS at once. They are sorted, so that all statements lock in one order."""
     for start in range(0, len(items), MOST_ROWS):
         yield json.dumps(items[start : start + MOST_ROWS], ensure_ascii=False)

@@ -10,17 +10,17 @@ from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 MOST_IDLE = 8
-"""Idle connections that are kept. More may be lent at once."""
+"""The most idle connections that stay open. More connections may be lent at once."""
 
 FORK_WAITS = 6.0
-"""Seconds for which a fork waits until connections that must not cross it are back: none is lent for longer."""
+"""Seconds that a fork waits for connections that must not cross it. None is lent for longer than that."""
 
 
 class Closable(Protocol):
-    """What every DB-API connection can do."""
+    """A DB-API connection, as far as it is needed here."""
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the connection."""
 
 
 C = TypeVar("C", bound=Closable)
@@ -29,12 +29,12 @@ C = TypeVar("C", bound=Closable)
 class Connections(Generic[C]):
     """Lends connections that `connect` opens.
 
-    Where one sees an error, it is closed, and so are those beside it, which may be as dead: the idle ones at once, the
-    lent ones when they come back. `socket_of` gives the descriptor of a connection's socket: one on which something
-    waits to be read while it is idle has been ended by its server, and is not lent again.
+    After an error a connection is closed, and so are all the others, which may be broken too. The idle ones are closed
+    at once, the lent ones when they are returned. `socket_of` returns the descriptor of a connection's socket. If such
+    a socket has data to read while the connection is idle, the server has ended the connection: it is not lent again.
 
-    A fork leaves the parent's connections alone and opens its own. With `crosses_forks=False` none is open while a
-    process forks: it waits until all are back, and closes them.
+    After a fork, the child leaves the parent's connections alone and opens its own. With `crosses_forks=False` no
+    connection is open during a fork: the fork waits until all are returned, and closes them.
     """
 
     def __init__(
@@ -49,48 +49,48 @@ class Connections(Generic[C]):
         self._changed = threading.Condition()
         self._idle: list[C] = []
         self._out = 0
-        """How many are lent or being closed."""
-        self._era = 0
-        """How often all were closed."""
+        """How many connections are lent or being closed."""
+        self._closings = 0
+        """How often all connections were closed."""
         self._forks = 0
-        """How many forks are under way."""
+        """How many forks are in progress."""
         self._process = os.getpid()
-        self._inherited: list[C] = []  # kept from the collector: to close a parent's connection would end it for both
+        self._inherited: list[C] = []  # never garbage-collected: closing a parent's connection would end it for both
         if not crosses_forks:
-            _kept_from_forks.add(self)
+            _not_across_forks.add(self)
 
     @contextmanager
     def lend(self) -> Iterator[C]:
-        """Lend one for a block."""
-        connection, era = self._take()
+        """Lend a connection for a block."""
+        connection, closings = self._take()
         try:
             if connection is None:
                 connection = self._connect()
             try:
                 yield connection
             except BaseException:
-                dead, connection = connection, None
-                dead.close()
+                broken, connection = connection, None
+                broken.close()
                 self.close()
                 raise
         finally:
-            self._give_back(connection, era)
+            self._give_back(connection, closings)
 
     def close(self) -> None:
-        """Close those that are idle now, and those that are lent when they come back."""
+        """Close the idle connections now, and the lent ones when they are returned."""
         with self._changed:
             self._disown()
-            self._era += 1
+            self._closings += 1
             idle, self._idle = self._idle, []
             self._out += 1
         try:
             for connection in idle:
                 connection.close()
         finally:
-            self._is_done()
+            self._count_down()
 
     def before_fork(self) -> None:
-        """Lend none, wait for those that are lent, and close all."""
+        """Stop lending, wait for the lent connections, and close all."""
         with self._changed:
             self._forks += 1
             self._changed.wait_for(lambda: not self._out, FORK_WAITS)
@@ -103,55 +103,55 @@ class Connections(Generic[C]):
             self._changed.notify_all()
 
     def begin_in_child(self) -> None:
-        """Lend again, in the child: of the parent's threads, which may have held the lock, there is none here."""
+        """Lend again, in the child. It has none of the parent's threads, one of which may have held the lock."""
         self._changed = threading.Condition()
         self._out = self._forks = 0
 
     def _take(self) -> tuple[C | None, int]:
-        """Give an idle one that seems alive, if any, and tell in which era that is."""
+        """Return an idle connection that seems alive, or None, and how often all connections were closed before."""
         with self._changed:
             self._disown()
             self._changed.wait_for(lambda: not self._forks)
             self._out += 1
             connection = self._idle.pop() if self._idle else None
-            era = self._era
+            closings = self._closings
         if connection is None or self._socket_of is None or not _readable(self._socket_of(connection)):
-            return connection, era
+            return connection, closings
         connection.close()
-        self.close()  # those beside it were ended with it
-        return None, self._era
+        self.close()  # the server has ended the other connections too
+        return None, self._closings
 
-    def _give_back(self, connection: C | None, era: int) -> None:
+    def _give_back(self, connection: C | None, closings: int) -> None:
         with self._changed:
-            keep = era == self._era and not self._forks and len(self._idle) < MOST_IDLE
+            keep = closings == self._closings and not self._forks and len(self._idle) < MOST_IDLE
             if keep and connection is not None:
                 self._idle.append(connection)
         try:
             if not keep and connection is not None:
                 connection.close()
         finally:
-            self._is_done()
+            self._count_down()
 
-    def _is_done(self) -> None:
-        """Count one less that is lent or being closed: not before it is closed, for a fork waits for that."""
+    def _count_down(self) -> None:
+        """Count one connection less that is lent or being closed. It must be closed before: a fork waits for that."""
         with self._changed:
             self._out -= 1
             self._changed.notify_all()
 
     def _disown(self) -> None:
-        """After a fork, leave the parent's connections alone."""
+        """In a child after a fork, leave the parent's connections alone."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._inherited += self._idle
             self._idle = []
 
 
-_kept_from_forks: "WeakSet[Connections[Any]]" = WeakSet()
+_not_across_forks: "WeakSet[Connections[Any]]" = WeakSet()
 
 
 def _for_each(act: Callable[[Connections[Any]], None]) -> Callable[[], None]:
     def for_each() -> None:
-        for connections in list(_kept_from_forks):
+        for connections in list(_not_across_forks):
             act(connections)
 
     return for_each
@@ -168,21 +168,21 @@ def _readable(descriptor: int) -> bool:
     poll = select.poll()
     try:
         poll.register(descriptor, select.POLLIN)
-    except ValueError:  # it is closed
+    except ValueError:  # the descriptor is closed
         return True
     return bool(poll.poll(0))
 
 
-def underlying(connection: Any) -> Any:  # noqa: ANN401 - whatever it is, the driver that needs it checks it
-    """Give the driver's own connection from Django's or SQLAlchemy's around it, or the same where nothing is around."""
-    if hasattr(connection, "ensure_connection"):  # Django's: it connects at the first query only
+def underlying(connection: Any) -> Any:  # noqa: ANN401 - any object: the driver checks it
+    """Return the driver's own connection from Django's or SQLAlchemy's. Return any other connection unchanged."""
+    if hasattr(connection, "ensure_connection"):  # Django's, which connects only at the first query
         connection.ensure_connection()
     inner = getattr(connection, "connection", connection)
-    if ismethod(inner):  # a Session's, which brings it into its transaction
+    if ismethod(inner):  # a Session's method, which brings the connection into the Session's transaction
         connection = inner()
         inner = connection.connection
     if not hasattr(inner, "driver_connection"):
         return inner
     if inner is not connection and not connection.in_transaction():
-        connection.begin()  # SQLAlchemy's commit is none where it knows of no transaction
+        connection.begin()  # otherwise SQLAlchemy knows of no transaction, and its commit does nothing
     return inner.driver_connection

@@ -1,4 +1,15 @@
-"""What an SQL timer needs of its database: the driver, its errors, where it is, and how its sleepers are woken."""
+"""What an SQL timer needs of its database: the driver, its errors, its location, and a way to wake waiting claims.
+
+A dialect has these files, for example SQLite:
+
+* `sqlite.py`: the mechanism's module, with TRAITS, a `Database`, and `open_from_url`
+* `sqlite_address.py`: URLs and connections
+* `sqlite_errors.py`: the driver's errors, translated
+* `sqlite_watch.py`: wakes waiting claims when another connection has armed a deadline
+* `dialects/sqlite.sql`: the named statements
+
+A new dialect copies these five, and adds its schemes to `lapse.config`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +23,11 @@ Parameters = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a connection's server says of where it is: answers of the same moment can be compared.
+class Location:
+    """The database of a connection and the timers' table in it, in the server's words.
 
-    `database` names the database, `table` the timers' table in it, None where that is missing or may not be written
-    by whoever asks.
+    Two locations of the same moment can be compared. `table` is None where the table is missing, or where the
+    connection's user may not write to it.
     """
 
     database: str
@@ -28,28 +39,28 @@ class Database(Protocol):
 
     traits: Traits
     dialect: str
-    """The name of its file of statements."""
+    """The name of the file with the dialect's statements."""
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run a named statement that changes nothing."""
+        """Run a named statement that changes nothing. Return its rows."""
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statements in one transaction of their own. Returns the rows of the last."""
+        """Run the named statements in one transaction of their own. Return the rows of the last statement."""
 
-    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - the driver's, or what wraps it
-        """Run the named statements in the transaction that `connection` is in."""
+    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - the driver's, or a wrapper
+        """Run the named statements in the current transaction of `connection`."""
 
-    def place(self, *, make: bool) -> Place:
-        """Say where the table is. With `make` it is made where it is missing; without, nothing is."""
+    def location(self, *, make: bool) -> Location:
+        """Return the location of this timer's table. With `make` a missing table is created."""
 
-    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - as above
-        """Say where `connection` is; None where it is of another driver. It stays in its transaction."""
+    def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - as above
+        """Return the location of `connection`, None for another driver. The connection stays in its transaction."""
 
     def watch(self, timer: str, waker: Waker) -> None:
-        """Wake it from now on whenever a deadline of the timer may have been armed. Quick where it does so already."""
+        """From now on, wake `waker` whenever a deadline of the timer may have been armed. A repeated call is cheap."""
 
     def findings(self) -> list[Finding]:
-        """Look at whether deadlines are kept."""
+        """Return what decides whether the database keeps deadlines."""
 
     def close(self) -> None:
-        """Give up connections and threads."""
+        """Close connections and stop threads."""

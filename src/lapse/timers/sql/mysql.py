@@ -1,4 +1,4 @@
-"""A deadline table in MySQL or MariaDB: claims skip what others have locked, a light look finds what others arm."""
+"""A deadline table in MySQL or MariaDB: claims skip locked rows, a cheap look finds what other processes arm."""
 
 import json
 import random
@@ -18,8 +18,9 @@ from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
 from lapse.timers.sql.batches import MOST_ROWS
 from lapse.timers.sql.connections import Connections, underlying
-from lapse.timers.sql.database import Parameters, Place, Row
-from lapse.timers.sql.mysql_server import Settings, connect, errors_of, is_forbidden, settings_of, translated
+from lapse.timers.sql.database import Location, Parameters, Row
+from lapse.timers.sql.mysql_address import Settings, connect, settings_of
+from lapse.timers.sql.mysql_errors import errors_of, is_forbidden, translated
 from lapse.timers.sql.mysql_watch import LOOK, MysqlWatch
 from lapse.timers.sql.statements import statements
 from lapse.timers.sql.timer import SqlTimer
@@ -31,21 +32,21 @@ TRAITS = Traits(
     can_disarm=True,
     transactional=True,
     ordered=True,
-    # What is armed a moment before its time by another connection is found by the next look; all else is exact.
+    # A deadline that another connection arms just before its time is found by the next look. All others are exact.
     precision=timedelta(seconds=LOOK),
 )
 
 DEADLOCKS = 5
-"""How often a statement is said again whose locks the server took away. It had changed nothing."""
+"""How often a statement is tried that the server has ended because of a deadlock. It had changed nothing."""
 
 LEAST_PACKET = 4 << 20
-"""Bytes that the server must take at once: a full batch of the longest keys has a third of that."""
+"""The least max_allowed_packet, in bytes: a full batch of the longest keys has a third of that."""
 
 _STATEMENTS = statements("mysql")
 
 
 class MysqlDatabase:
-    """One database of a MySQL or MariaDB server; its clock decides."""
+    """One database of a MySQL or MariaDB server, whose clock decides."""
 
     traits = TRAITS
     dialect = "mysql"
@@ -56,66 +57,66 @@ class MysqlDatabase:
         self._watch = MysqlWatch(self._next_in)
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run a named statement."""
+        """Run a named statement. Return its rows."""
         return self.write(name, parameters)
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
         """Run the named statements, each a transaction of its own.
 
-        Returns the rows of the last, or an empty one for each that it changed: it cannot do both.
+        Return the rows of the last statement, or one empty row for each row that it changed: it cannot do both.
         """
         rows: list[Row] = []
-        spelled = _spelled(parameters)
+        encoded = _encoded(parameters)
         with self._lent() as connection, closing(connection.cursor()) as cursor:
             for statement in _STATEMENTS[name]:
-                changed = _run(cursor, statement, spelled)
+                changed = _run(cursor, statement, encoded)
                 rows = list(cursor.fetchall()) if cursor.description else [()] * changed
         return rows
 
-    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or what wraps it
-        """Run the named statements in the transaction that the connection is in. To make the table would commit it."""
+    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or a wrapper
+        """Run the named statements in the current transaction. Creating the table would commit it, so this does not."""
         own = underlying(connection)
         errors = errors_of(own)
         if errors is None:
             raise ConfigError(
-                f"to arm in a transaction takes a connection of PyMySQL or mysqlclient; got {type(own).__name__}"
+                f"arming in a transaction needs a connection of PyMySQL or mysqlclient; got {type(own).__name__}"
             )
-        spelled = _spelled(parameters)
+        encoded = _encoded(parameters)
         with translated(errors), closing(own.cursor()) as cursor:
-            _say(cursor, "bound")
+            _execute(cursor, "bound")
             try:
-                _say(cursor, name, spelled)
+                _execute(cursor, name, encoded)
             finally:
-                with suppress(errors):  # where this fails, the connection is lost
-                    _say(cursor, "unbound")
+                with suppress(errors):  # if this fails, the connection is lost
+                    _execute(cursor, "unbound")
 
-    def place(self, *, make: bool) -> Place:
-        """Ask by a connection of our own, which makes the table, or by one that does not."""
+    def location(self, *, make: bool) -> Location:
+        """Return the location by a connection of this timer, which creates the table with `make` only."""
         if make:
             with self._lent() as connection, closing(connection.cursor()) as cursor:
-                return _place(cursor, pymysql.err.Error)
+                return _location(cursor, pymysql.err.Error)
         with (
             translated(),
             closing(connect(self._settings)) as connection,
             closing(connection.cursor()) as cursor,
         ):
-            return _place(cursor, pymysql.err.Error)
+            return _location(cursor, pymysql.err.Error)
 
-    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - or what wraps it
-        """Ask by this connection."""
+    def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
+        """Return the location by this connection, None for another driver."""
         own = underlying(connection)
         errors = errors_of(own)
         if errors is None:
             return None
         with translated(errors), closing(own.cursor()) as cursor:
-            return _place(cursor, errors)
+            return _location(cursor, errors)
 
     def watch(self, timer: str, waker: Waker) -> None:
-        """Look at what others arm."""
+        """Look for deadlines that other connections have armed."""
         self._watch.ensure(timer, waker)
 
     def findings(self) -> list[Finding]:
-        """Look at what a crash would lose."""
+        """Return what a crash would lose."""
         settings = {str(name): str(value) for name, value in self.read("settings", {})}
         ((engine,),) = self.read("engine", {})
         version = settings["version"]
@@ -125,7 +126,7 @@ class MysqlDatabase:
             text = "innodb_doublewrite off: a crash of the machine can ruin the tables: set it on"
             found.append(Finding(fit=False, text=text))
         if engine != "InnoDB":
-            text = f"the table is kept by {engine}: ALTER TABLE lapse_deadline ENGINE = InnoDB"
+            text = f"the table's engine is {engine}: ALTER TABLE lapse_deadline ENGINE = InnoDB"
             found.append(Finding(fit=False, text=text))
         if settings["log_bin"] == "ON" and settings.get("binlog_format") == "STATEMENT":
             text = "binlog_format STATEMENT: claims are refused: set it to ROW or MIXED"
@@ -142,7 +143,7 @@ class MysqlDatabase:
         return found
 
     def close(self) -> None:
-        """Stop watching and close what is idle."""
+        """Stop watching and close the connections."""
         self._watch.close()
         self._connections.close()
 
@@ -152,13 +153,13 @@ class MysqlDatabase:
             yield connection
 
     def _connect(self) -> "Connection[Any]":
-        """Connect, and make the table where there is none: it may have been dropped, or the database restored."""
+        """Return a new connection. A missing table is created: it may have been dropped, or the database restored."""
         connection = connect(self._settings)
         try:
             with closing(connection.cursor()) as cursor:
-                _say(cursor, "exists")
+                _execute(cursor, "exists")
                 if cursor.fetchone() != (1,):
-                    _say(cursor, "schema")
+                    _execute(cursor, "schema")
         except BaseException:
             connection.close()
             raise
@@ -169,24 +170,24 @@ class MysqlDatabase:
         return None if at is None else (at - now) / 1000
 
 
-def _say(cursor: Any, name: str, parameters: Parameters | None = None) -> None:  # noqa: ANN401 - of either driver
+def _execute(cursor: Any, name: str, parameters: Parameters | None = None) -> None:  # noqa: ANN401 - of either driver
     for statement in _STATEMENTS[name]:
         cursor.execute(statement, parameters)
 
 
-def _place(cursor: Any, errors: type[Exception]) -> Place:  # noqa: ANN401 - as above
-    """Ask where the cursor's connection is, and whether it may write to the table there."""
-    _say(cursor, "place")
+def _location(cursor: Any, errors: type[Exception]) -> Location:  # noqa: ANN401 - as above
+    """Return the location of the cursor's connection. Its table is None where the account may not write to it."""
+    _execute(cursor, "location")
     ((database, exists),) = (row.values() if isinstance(row, dict) else row for row in cursor.fetchall())
     if not exists:
-        return Place(database, None)
+        return Location(database, None)
     try:
-        _say(cursor, "touch")
+        _execute(cursor, "try_to_write")
     except errors as error:
         if is_forbidden(error):
-            return Place(database, None)
+            return Location(database, None)
         raise
-    return Place(database, "lapse_deadline")
+    return Location(database, "lapse_deadline")
 
 
 class MysqlTimer(SqlTimer):
@@ -196,32 +197,32 @@ class MysqlTimer(SqlTimer):
 
 
 def open_from_url(url: str, *, name: str) -> MysqlTimer:
-    """Open by URL, for example mysql://user:password@localhost:3306/shop?ssl_ca=/etc/ssl/db.pem."""
+    """Return a timer by URL, for example mysql://user:password@localhost:3306/shop?ssl_ca=/etc/ssl/db.pem."""
     return MysqlTimer(MysqlDatabase(settings_of(url)), name)
 
 
 def _socket_of(connection: "Connection[Any]") -> int:
-    return int(connection._sock.fileno())  # type: ignore[attr-defined]  # noqa: SLF001 - it has no other way to tell
+    return int(connection._sock.fileno())  # type: ignore[attr-defined]  # noqa: SLF001 - the driver has no public way
 
 
 def _run(cursor: Cursor, statement: str, parameters: Parameters) -> int:
-    """Say it, again where it was the victim of a deadlock. Returns how many rows it found or changed."""
+    """Run a statement, again if a deadlock ended it. Return how many rows it found or changed."""
     for left in reversed(range(DEADLOCKS)):
         try:
             return cursor.execute(statement, parameters)
         except pymysql.err.OperationalError as error:
             if error.args[0] != ER.LOCK_DEADLOCK or not left:
                 raise
-            SYSTEM_CLOCK.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads those who met, keeps no secret
+            SYSTEM_CLOCK.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - separates the statements that met; no secret
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _spelled(parameters: Parameters) -> Parameters:
-    """Spell keys in hexadecimal digits, and divide a claim's limit between the oldest and the youngest."""
-    spelled = dict(parameters)
-    if "items" in spelled:
-        items = [item if isinstance(item, dict) else {"key": item} for item in json.loads(str(spelled["items"]))]
-        spelled["items"] = json.dumps([{**item, "key": item["key"].encode().hex()} for item in items])
-    if "young" in spelled:
-        spelled |= {"old": int(spelled["limit"]) - int(spelled["young"]), "most": MOST_ROWS}
-    return spelled
+def _encoded(parameters: Parameters) -> Parameters:
+    """Return the parameters with keys in hexadecimal digits, and a claim's limit divided into oldest and newest."""
+    encoded = dict(parameters)
+    if "items" in encoded:
+        items = [item if isinstance(item, dict) else {"key": item} for item in json.loads(str(encoded["items"]))]
+        encoded["items"] = json.dumps([{**item, "key": item["key"].encode().hex()} for item in items])
+    if "young" in encoded:
+        encoded |= {"old": int(encoded["limit"]) - int(encoded["young"]), "most": MOST_ROWS}
+    return encoded

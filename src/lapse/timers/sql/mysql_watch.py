@@ -1,4 +1,4 @@
-"""Finds out, while claims wait, what somebody else has armed in MySQL: nothing there tells those who sleep."""
+"""Finds deadlines that other connections have armed in MySQL while claims wait: MySQL has no notifications."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,20 +8,20 @@ from lapse.engine.errors import TimerError
 from lapse.engine.waker import Waker
 
 LOOK = 0.05
-"""Seconds between two looks at the two ends of an index, some 0.2 ms each."""
+"""Seconds between two looks. Each reads two ends of an index and takes about 0.2 ms."""
 
 PAUSE = 1.0
-"""Seconds until the next look where the server gave no answer."""
+"""Seconds until the next look after the server gave no answer."""
 
 SOON = 3 * LOOK
-"""Seconds before a deadline within which sleepers are woken, so that they sleep until that very moment."""
+"""Claims are woken so many seconds before a deadline, and then sleep until exactly that time."""
 
 
 class MysqlWatch:
-    """Wakes a waker when a deadline of its timer comes near, whoever armed it and however long ago.
+    """Wakes a waker when a deadline of its timer comes near, no matter which process armed the deadline and when.
 
-    It remembers nothing, so there is nothing that it could miss. `next_in` says in how many seconds a timer's next
-    deadline is due (None: there is none).
+    Each look is independent of the earlier ones, so no change can be missed. `next_in` returns the seconds until a
+    timer's next deadline, None where there is none.
     """
 
     def __init__(self, next_in: Callable[[str], float | None]) -> None:
@@ -40,7 +40,7 @@ class MysqlWatch:
 
     def _run(self) -> None:
         while not self._thread.closing:
-            with suppress(TimerError):  # the worker's own claims report an absent server
+            with suppress(TimerError):  # the worker's own claims report an unavailable server
                 while not self._thread.pause(LOOK):
                     for timer, waker in list(self._wakers.items()):
                         due_in = self._next_in(timer)

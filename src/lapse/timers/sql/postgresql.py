@@ -1,4 +1,4 @@
-"""A deadline table in PostgreSQL: claims skip what others have locked, sleepers are woken by LISTEN and NOTIFY."""
+"""A deadline table in PostgreSQL: claims skip locked rows (SKIP LOCKED), LISTEN and NOTIFY wake waiting claims."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,9 +12,10 @@ from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
 from lapse.timers.sql.connections import Connections, underlying
-from lapse.timers.sql.database import Parameters, Place, Row
+from lapse.timers.sql.database import Location, Parameters, Row
+from lapse.timers.sql.postgresql_address import connect, conninfo
+from lapse.timers.sql.postgresql_errors import translated
 from lapse.timers.sql.postgresql_listener import PostgresListener
-from lapse.timers.sql.postgresql_server import connect, conninfo, translated
 from lapse.timers.sql.statements import statements
 from lapse.timers.sql.timer import SqlTimer
 
@@ -34,7 +35,7 @@ _STATEMENTS = {
 
 
 class PostgresDatabase:
-    """One database of a PostgreSQL server; its clock decides."""
+    """One database of a PostgreSQL server, whose clock decides."""
 
     traits = TRAITS
     dialect = "postgresql"
@@ -45,46 +46,46 @@ class PostgresDatabase:
         self._listener = PostgresListener(lambda: connect(address))
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run a named statement."""
+        """Run a named statement. Return its rows."""
         return self.write(name, parameters)
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statement; all of them are single, and so a transaction each."""
+        """Run the named statement. Every section has one statement, and so is one transaction. Return its rows."""
         with self._lent() as connection:
             (statement,) = _STATEMENTS[name]
             cursor = connection.execute(statement, parameters)
             return list(cursor.fetchall()) if cursor.description else []
 
-    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or what wraps it
-        """Run the named statement in the transaction that the connection is in, waiting for locks for a moment only."""
+    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or a wrapper
+        """Run the named statement in the current transaction of the connection, and wait for locks only briefly."""
         own = underlying(connection)
         if not isinstance(own, psycopg.Connection):
-            raise ConfigError(f"to arm in a transaction takes a connection of psycopg; got {type(own).__name__}")
-        # A cursor that fills in the parameters by itself may send several statements at once.
+            raise ConfigError(f"arming in a transaction needs a connection of psycopg; got {type(own).__name__}")
+        # A cursor that inserts the parameters on the client's side may send several statements at once.
         with translated(), psycopg.ClientCursor(own) as cursor:
             cursor.execute(b";\n".join(_STATEMENTS["bound"] + _STATEMENTS[name] + _STATEMENTS["unbound"]), parameters)
 
-    def place(self, *, make: bool) -> Place:
-        """Ask by a connection of our own, which makes the table, or by one that does not."""
+    def location(self, *, make: bool) -> Location:
+        """Return the location by a connection of this timer, which creates the table with `make` only."""
         if make:
-            return _place(self.read("place", {}))
+            return _location(self.read("location", {}))
         with translated(), closing(connect(self._address)) as connection:
-            return _place(connection.execute(_STATEMENTS["place"][0]).fetchall())
+            return _location(connection.execute(_STATEMENTS["location"][0]).fetchall())
 
-    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - or what wraps it
-        """Ask by this connection."""
+    def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
+        """Return the location by this connection, None for another driver."""
         own = underlying(connection)
         if not isinstance(own, psycopg.Connection):
             return None
         with translated(), own.cursor(row_factory=tuple_row) as cursor:
-            return _place(cursor.execute(_STATEMENTS["place"][0]).fetchall())
+            return _location(cursor.execute(_STATEMENTS["location"][0]).fetchall())
 
     def watch(self, timer: str, waker: Waker) -> None:
-        """Listen."""
+        """Listen for notifications of this timer."""
         self._listener.ensure(timer, waker)
 
     def findings(self) -> list[Finding]:
-        """Look at what a crash would lose."""
+        """Return what a crash would lose."""
         ((version, fsync, commit, encoding, persistence),) = self.read("settings", {})
         found = [Finding(fit=True, text=f"PostgreSQL {version}")]
         if fsync == "off":
@@ -95,13 +96,13 @@ class PostgresDatabase:
         if commit == "off":
             found.append(Finding(fit=True, text="synchronous_commit off: a crash loses the last moment's deadlines"))
         if encoding != "UTF8":
-            found.append(Finding(fit=False, text=f"the database is in {encoding}: keys need one in UTF8"))
+            found.append(Finding(fit=False, text=f"the database's encoding is {encoding}: keys need UTF8"))
         if all(finding.fit for finding in found):
             found.append(Finding(fit=True, text="a deadline that was armed outlives a crash"))
         return found
 
     def close(self) -> None:
-        """Stop listening and close what is idle."""
+        """Stop listening and close the connections."""
         self._listener.close()
         self._connections.close()
 
@@ -111,7 +112,7 @@ class PostgresDatabase:
             yield connection
 
     def _connect(self) -> psycopg.Connection:
-        """Connect, and make the table where there is none: it may have been dropped, or the database restored."""
+        """Return a new connection. A missing table is created: it may have been dropped, or the database restored."""
         connection = connect(self._address)
         try:
             (exists,) = _STATEMENTS["exists"]
@@ -125,9 +126,9 @@ class PostgresDatabase:
         return connection
 
 
-def _place(rows: Sequence[Row]) -> Place:
+def _location(rows: Sequence[Row]) -> Location:
     ((database, table),) = rows
-    return Place(database, table)
+    return Location(database, table)
 
 
 class PostgresTimer(SqlTimer):
@@ -137,5 +138,5 @@ class PostgresTimer(SqlTimer):
 
 
 def open_from_url(url: str, *, name: str) -> PostgresTimer:
-    """Open by URL, in the form that libpq takes, for example postgresql://user:password@localhost:5432/shop."""
+    """Return a timer by URL in libpq's form, for example postgresql://user:password@localhost:5432/shop."""
     return PostgresTimer(PostgresDatabase(conninfo(url)), name)

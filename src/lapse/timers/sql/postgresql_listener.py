@@ -1,4 +1,4 @@
-"""Hears what PostgreSQL notifies, in a thread, and lives through the server's absence."""
+"""Receives PostgreSQL's notifications, in a thread, and reconnects when the server was unavailable."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,15 +10,15 @@ from lapse.engine.background import BackgroundThread
 from lapse.engine.backoff import Backoff
 from lapse.engine.errors import TimerError
 from lapse.engine.waker import Waker
-from lapse.timers.sql.postgresql_server import translated
+from lapse.timers.sql.postgresql_errors import translated
 
 RECONNECT = Backoff(first=timedelta(milliseconds=50), most=timedelta(seconds=2))
 LISTEN = 0.5
-"""Seconds between two looks at whether to end."""
+"""Seconds between two checks whether to stop."""
 
 
 class PostgresListener:
-    """Wakes the wakers of those timers whose names are notified, and all of them whenever it listens anew."""
+    """Wakes the wakers of the timers whose names arrive. Wakes all of them after each connection."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
         self._connect = connect
@@ -37,17 +37,17 @@ class PostgresListener:
     def _run(self) -> None:
         failures = 0
         while not self._thread.closing:
-            with suppress(TimerError), translated():  # the worker's own claims report an absent server
+            with suppress(TimerError), translated():  # the worker's own claims report an unavailable server
                 failures += 1
                 with self._connect() as connection:
                     connection.execute("LISTEN lapse_wake")
                     failures = 0
-                    for waker in list(self._wakers.values()):  # what was notified in between is lost
+                    for waker in list(self._wakers.values()):  # notifications before this moment are lost
                         waker.wake()
-                    self._hear(connection)
+                    self._receive(connection)
             self._thread.pause(RECONNECT.delay(max(failures, 1)).total_seconds())
 
-    def _hear(self, connection: psycopg.Connection) -> None:
+    def _receive(self, connection: psycopg.Connection) -> None:
         while not self._thread.closing:
             for notification in connection.notifies(timeout=LISTEN):
                 waker = self._wakers.get(notification.payload)

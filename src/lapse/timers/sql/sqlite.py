@@ -13,8 +13,9 @@ from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Finding, Traits
 from lapse.engine.waker import Waker
 from lapse.timers.sql.connections import Connections, underlying
-from lapse.timers.sql.database import Parameters, Place, Row
-from lapse.timers.sql.sqlite_server import connect, file_of, translated, write_ahead
+from lapse.timers.sql.database import Location, Parameters, Row
+from lapse.timers.sql.sqlite_address import connect, file_of, write_ahead
+from lapse.timers.sql.sqlite_errors import translated
 from lapse.timers.sql.sqlite_watch import LOOK, SqliteWatch
 from lapse.timers.sql.statements import statements
 from lapse.timers.sql.timer import SqlTimer
@@ -26,7 +27,7 @@ TRAITS = Traits(
     can_disarm=True,
     transactional=True,
     ordered=True,
-    # What was known when the sleep began is exact; of what another connection arms, the file's version tells.
+    # A deadline that was armed before the wait began is exact. One armed by another connection is found by a look.
     precision=timedelta(seconds=LOOK),
     clock="host",
 )
@@ -35,7 +36,7 @@ _STATEMENTS = statements("sqlite")
 
 
 class SqliteDatabase:
-    """One file; the host's clock decides, read anew once the file is ours to write."""
+    """One file. The host's clock decides; it is read after this process has got the right to write."""
 
     traits = TRAITS
     dialect = "sqlite"
@@ -43,54 +44,54 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = 0
-        # SQLite's locks belong to the process: a child that opens the file beside its parent's connection takes none,
-        # and when that one is closed the log is deleted, with whatever the child writes to it.
+        # SQLite's locks belong to the process. A child with an inherited connection does not lock the file by its own
+        # connections. When the inherited connection is closed, the log is deleted, with all that the child has written.
         self._connections = Connections(self._connect, crosses_forks=False)
         self._watch = SqliteWatch(Connections(self._open, crosses_forks=False), self._inode)
 
     def read(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run a named statement, which waits for no writer."""
+        """Run a named statement, which waits for no writer. Return its rows."""
         with self._lent() as connection:
             return _run(connection, name, {**parameters, "file": str(self._seen)})
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statements in one transaction that has the file to itself from its beginning."""
+        """Run the named statements in one transaction that is the only writer from its start. Return the last rows."""
         with self._lent() as connection:
             connection.execute("BEGIN IMMEDIATE")
             rows = _run(connection, name, parameters)
             connection.execute("COMMIT")
             return rows
 
-    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or what wraps it
-        """Run the named statements in the transaction that the connection is in."""
+    def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or a wrapper
+        """Run the named statements in the current transaction of the connection."""
         own = underlying(connection)
         if not isinstance(own, sqlite3.Connection):
-            raise ConfigError(f"to arm in a transaction takes a connection of sqlite3; got {type(own).__name__}")
+            raise ConfigError(f"arming in a transaction needs a connection of sqlite3; got {type(own).__name__}")
         with self._translated():
             if not _has_table(own):
                 _run(own, "schema", {})  # in this transaction: another connection would wait for its end
             _run(own, name, parameters)
 
-    def place(self, *, make: bool) -> Place:  # noqa: ARG002 - arming makes the table
-        """Name the file by its inode; nobody is asked."""
-        return Place(_number(self._path), "lapse_deadline")
+    def location(self, *, make: bool) -> Location:  # noqa: ARG002 - arming creates the table
+        """Return the file, named by its device and inode."""
+        return Location(_number(self._path), "lapse_deadline")
 
-    def place_of(self, connection: Any) -> Place | None:  # noqa: ANN401 - or what wraps it
-        """Ask which file it has open."""
+    def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
+        """Return the file that the connection has open, None for another driver."""
         own = underlying(connection)
         if not isinstance(own, sqlite3.Connection):
             return None
         with self._translated(), closing(own.cursor()) as cursor:
             cursor.row_factory = None
             _, _, file = cursor.execute("PRAGMA database_list").fetchone()
-            return Place(_number(Path(file)) if file else "in memory", "lapse_deadline")
+            return Location(_number(Path(file)) if file else "in memory", "lapse_deadline")
 
-    def watch(self, timer: str, waker: Waker) -> None:  # noqa: ARG002 - the file's version tells of all timers in it
-        """Look at the file's version."""
+    def watch(self, timer: str, waker: Waker) -> None:  # noqa: ARG002 - the file's version is of all timers in it
+        """Watch the file's version."""
         self._watch.ensure(waker)
 
     def findings(self) -> list[Finding]:
-        """Look at what a crash would lose."""
+        """Return what a crash would lose."""
         with self._lent() as connection:
             ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
         return [
@@ -100,7 +101,7 @@ class SqliteDatabase:
         ]
 
     def close(self) -> None:
-        """Stop watching and close what is idle."""
+        """Stop watching and close the connections."""
         self._watch.close()
         self._connections.close()
 
@@ -108,12 +109,12 @@ class SqliteDatabase:
     def _lent(self) -> Iterator[sqlite3.Connection]:
         with self._translated():
             if self._seen and self._inode() != self._seen:
-                self._connections.close()  # the file is gone, or another has come in its place
+                self._connections.close()  # the file is gone, or another file has taken its place
             with self._connections.lend() as connection:
                 yield connection
 
     def _connect(self) -> sqlite3.Connection:
-        """Open the file, and make the table where there is none."""
+        """Return a new connection. A missing table is created."""
         connection = self._open()
         try:
             write_ahead(connection)
@@ -131,7 +132,7 @@ class SqliteDatabase:
         return connect(self._path)
 
     def _inode(self) -> int:
-        """Number the file; 0 where there is none."""
+        """Return the file's inode, 0 where there is no file."""
         return self._path.stat().st_ino if self._path.exists() else 0
 
     def _translated(self) -> AbstractContextManager[None]:
@@ -145,12 +146,12 @@ class SqliteTimer(SqlTimer):
 
 
 def open_from_url(url: str, *, name: str) -> SqliteTimer:
-    """Open by URL: sqlite:///orders.db in the working directory, sqlite:////var/lib/shop/orders.db anywhere."""
+    """Return a timer by URL: sqlite:///orders.db (a relative path) or sqlite:////var/lib/shop/orders.db."""
     return SqliteTimer(SqliteDatabase(file_of(url)), name)
 
 
 def _number(file: Path) -> str:
-    """Number a file by its device and inode, as no other file is."""
+    """Return the file's device and inode, which no other file has."""
     if not file.exists():
         return f"{file}, which is not there"
     status = file.stat()
@@ -167,6 +168,6 @@ def _run(connection: sqlite3.Connection, name: str, parameters: Parameters) -> l
     values = {**parameters, "now": (SYSTEM_CLOCK.now() - EPOCH) // MILLISECOND}
     for statement in _STATEMENTS[name]:
         with closing(connection.cursor()) as cursor:
-            cursor.row_factory = None  # an order's own connection may have one
+            cursor.row_factory = None  # an order's own connection may have a row factory
             rows = cursor.execute(statement, values).fetchall()
     return rows

@@ -1,4 +1,4 @@
-"""Notices that another connection, of this process or any, has changed an SQLite file: nothing else tells."""
+"""Notices that another connection, of any process, has changed an SQLite file: SQLite has no notifications."""
 
 import sqlite3
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from lapse.engine.waker import Waker
 from lapse.timers.sql.connections import Connections
 
 LOOK = 0.02
-"""Seconds between two looks at the file's version, a few microseconds each."""
+"""Seconds between two looks at the file's version. Each takes a few microseconds."""
 
 PAUSE = 1.0
-"""Seconds until the next try where the file cannot be read."""
+"""Seconds until the next try after the file could not be read."""
 
 
 class SqliteWatch:
-    """Wakes the wakers when the file's version changes. `connections` open the file, and are for this alone."""
+    """Wakes the wakers when the file's version changes. `connections` open the file and have no other user."""
 
     def __init__(self, connections: Connections[sqlite3.Connection], inode: Callable[[], int]) -> None:
         self._connections = connections
@@ -36,12 +36,12 @@ class SqliteWatch:
 
     def _run(self) -> None:
         while not self._thread.closing:
-            with suppress(sqlite3.Error, OSError):  # claims report these
+            with suppress(sqlite3.Error, OSError):  # the worker's own claims report these
                 self._look()
             self._thread.pause(PAUSE)
 
     def _look(self) -> None:
-        """Compare what one connection says again and again, until the file is another one."""
+        """Compare the versions that one connection reports, until the path leads to another file."""
         inode, last, seen = self._inode(), None, -1
         while not self._thread.pause(LOOK):
             if self._inode() != inode:
@@ -49,7 +49,7 @@ class SqliteWatch:
                 return
             with self._connections.lend() as connection:
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
-            if connection is not last or version != seen:  # what another one says cannot be compared
+            if connection is not last or version != seen:  # versions from two connections cannot be compared
                 last, seen = connection, version
                 for waker in list(self._wakers):
                     waker.wake()

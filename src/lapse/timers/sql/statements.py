@@ -1,4 +1,4 @@
-"""The statements of one SQL dialect, by name, read from a file of `dialects/`."""
+"""The named statements of an SQL dialect, read from a file in `dialects/`."""
 
 import re
 from functools import cache
@@ -13,7 +13,10 @@ _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 
 @cache
 def statements(dialect: str) -> Statements:
-    """Read `dialects/<dialect>.sql`: sections begin with `-- name: …`, statements end with a semicolon."""
+    """Return the statements of `dialects/<dialect>.sql`, by the name of their section.
+
+    A section begins with `-- name: …`, and a statement ends with a semicolon.
+    """
     text = files("lapse.timers.sql").joinpath("dialects", f"{dialect}.sql").read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
     return {

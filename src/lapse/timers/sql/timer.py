@@ -1,10 +1,11 @@
-"""A timer in a table of an SQL database: what is the same for every dialect.
+"""A timer in a table of an SQL database: the part that is the same for every dialect.
 
-Deadlines of all timers are rows of one table, `lapse_deadline`, made on first use. What is said to it stands in
-`dialects/`; what a dialect is otherwise, its driver and how its sleepers are woken, is a `Database`.
+The deadlines of all timers are rows of one table, `lapse_deadline`, which is created on first use. The statements of
+each dialect are in `dialects/`. The rest of a dialect, its driver and the way it wakes claims, is a `Database`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
@@ -19,14 +20,14 @@ from lapse.timers.sql.database import Database, Row
 from lapse.timers.sql.statements import statements
 
 LOCKED_PAUSE = 0.01
-"""Seconds until the next look where all that is due is locked by another claimant, who will commit at once."""
+"""Seconds until the next look where another claimant has locked all due rows, and will commit soon."""
 
 
 class SqlTimer:
     """Deadlines in a table, claimed under leases, by the database's clock.
 
-    They can be armed in the order's own transaction, by `arm_in`, where the order is in the same database: one that is
-    rolled back leaves no deadline, one that is committed is never without.
+    Where the order is in the same database, `arm_in` arms its deadline in the order's own transaction. An order that is
+    rolled back leaves no deadline, and an order that is committed always has one.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -36,80 +37,70 @@ class SqlTimer:
         self._waker = Waker()
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
-        """Arm many at once."""
+        """Arm many deadlines at once."""
         for items in deadline_parts(deadlines):
             self._write("restore" if only_unknown else "arm", items=items)
         self._waker.wake()
 
     def arm_in(self, connection: Any, deadlines: Iterable[Deadline]) -> None:  # noqa: ANN401 - a driver's, Django's, SQLAlchemy's
-        """Arm many in the transaction that `connection` is in; sleepers are woken when it commits.
+        """Arm many deadlines in the current transaction of `connection`. Its commit wakes the claims that wait.
 
-        `connection` is the driver's own (psycopg or sqlite3), or Django's or SQLAlchemy's around it, to the database
-        that has this timer's table: `arms_in` tells, and makes it. Where it raises, roll back.
+        `connection` is the driver's own, Django's or SQLAlchemy's. It must lead to the database with this timer's
+        table: `arms_in` checks that, and creates the table. After an exception, roll back.
         """
         for items in deadline_parts(deadlines):
             self._database.write_in(connection, "arm", {"timer": self.name, "items": items})
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """Forget many at once."""
+        """Forget many keys at once."""
         for items in key_parts(keys):
             self._write("disarm", items=items)
 
     def disarm_in(self, connection: Any, keys: Iterable[str]) -> None:  # noqa: ANN401 - as above
-        """Forget many in the transaction that `connection` is in."""
+        """Forget many keys in the current transaction of `connection`."""
         for items in key_parts(keys):
             self._database.write_in(connection, "disarm", {"timer": self.name, "items": items})
 
     def arms_in(self, connection: Any) -> bool:  # noqa: ANN401 - as above
-        """Compare what the server says of the table by either connection."""
-        theirs = self._database.place_of(connection)
-        if theirs is None:
+        """Return whether `connection` writes to this timer's table. Creates the table."""
+        if self._database.location_of(connection) is None:
             return False
-        own = self._database.place(make=True)
-        theirs = self._database.place_of(connection)  # once more: the table may be new
-        return theirs == own and own.table is not None
+        own = self._database.location(make=True)
+        # Read again, because the table may be new.
+        return self._database.location_of(connection) == own and own.table is not None
 
     def is_beside(self, connection: Any) -> bool:  # noqa: ANN401 - as above
-        """Compare what the server says of the database by either connection."""
-        theirs = self._database.place_of(connection)
-        return theirs is not None and theirs.database == self._database.place(make=False).database
+        """Return whether `connection` leads to this timer's database. Creates nothing."""
+        location = self._database.location_of(connection)
+        return location is not None and location.database == self._database.location(make=False).database
 
     def schema(self, *, drop: bool = False) -> tuple[str, ...]:
-        """Give the statements that the first use runs, or those that undo them."""
+        """Return the statements that create the table, or with `drop` those that remove it."""
         return statements(self._database.dialect)["drop" if drop else "schema"]
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Take what is due, or wait for it."""
+        """Return claims on due deadlines, waiting for some if there are none."""
         if wait > timedelta(0):
             self._database.watch(self.name, self._waker)
         lease_ms = max(lease // MILLISECOND, 1)
         return claim_when_due(lambda: self._take(limit, lease_ms), self._waker, wait.total_seconds())
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again."""
+        """Let the leases run from now again. Return the claims that were still held, renewed."""
         ends: dict[str, int] = {}
         for items in claim_parts(claims):
             ends.update((key, end) for key, end in self._write("renew", items=items, lease=lease // MILLISECOND))
         return [
-            Claim(
-                claim.key,
-                claim.due_at,
-                claim.attempt,
-                claim.token,
-                claim.claimed_at,
-                from_milliseconds(ends[claim.key]),
-            )
-            for claim in claims
-            if claim.key in ends
+            replace(claim, leased_until=from_milliseconds(ends[claim.key])) for claim in claims if claim.key in ends
         ]
 
     def settle(self, claims: Sequence[Claim]) -> int:
-        """Forget what is done."""
+        """Forget the deadlines of these claims. Return how many claims were still held."""
         return sum(len(self._write("settle", items=items)) for items in claim_parts(claims))
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
-        """Give back, for after the delay."""
-        delay_ms = -(-delay // MILLISECOND) + bool(delay)  # the clock's own fraction is cut off, so one more
+        """Make these deadlines pending again, after the delay. Return how many claims were still held."""
+        delay_ms = -(-delay // MILLISECOND) + bool(delay)  # the server's clock is rounded down, so one more
         released = 0
         for items in claim_parts(claims):
             released += len(self._write("release", items=items, delay=delay_ms, forgiven=int(forgive)))
@@ -117,12 +108,12 @@ class SqlTimer:
         return released
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Give up on these."""
+        """Bury these deadlines. Return how many claims were still held."""
         text = reason.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
         return sum(len(self._write("bury", items=items, reason=text)) for items in claim_parts(claims))
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """List what was given up on."""
+        """Return the buried deadlines, the longest buried first."""
         rows = self._database.read("buried", {"timer": self.name, "limit": limit})
         return [
             Buried(key, from_milliseconds(due), attempt, reason, from_milliseconds(buried_at))
@@ -130,13 +121,13 @@ class SqlTimer:
         ]
 
     def revive(self, keys: Iterable[str]) -> int:
-        """Bring back what was buried, due at once."""
+        """Make buried deadlines pending and due at once. Return how many were buried."""
         revived = sum(len(self._write("revive", items=items)) for items in key_parts(keys))
         self._waker.wake()
         return revived
 
     def stats(self) -> Stats:
-        """Count: the rows of this timer are read, all of them."""
+        """Return the numbers of deadlines. Reads all rows of this timer."""
         ((now, pending, due, claimed, buried, oldest, upcoming),) = self._database.read("stats", {"timer": self.name})
         return Stats(
             pending=pending,
@@ -149,15 +140,18 @@ class SqlTimer:
         )
 
     def generation(self) -> str:
-        """Name the table's memory by a row in it, and by what the database says of the file that it is in."""
-        for _ in range(3):  # somebody may empty the table between the two
+        """Return a name that changes when the table may have lost rows.
+
+        Its parts are a random name in a row of the table, and what identifies the table's file or the server.
+        """
+        for _ in range(3):  # another process may empty the table between the two statements
             for (name,) in self._database.read("generation", {"timer": self.name}):
                 return str(name)
-            self._write("begin_generation", epoch=uuid4().hex)
+            self._write("begin_generation", generation=uuid4().hex)
         raise TimerUnavailable("the table lapse_deadline loses its rows as soon as they are written")
 
     def check(self) -> list[Finding]:
-        """Look at the settings that decide whether the database keeps deadlines."""
+        """Return what decides whether the database keeps deadlines."""
         return self._database.findings()
 
     def wake(self) -> None:
@@ -165,7 +159,7 @@ class SqlTimer:
         self._waker.interrupt()
 
     def close(self) -> None:
-        """Stop listening and give up the connections."""
+        """Stop watching and close the connections."""
         self._waker.interrupt()
         self._database.close()
 
@@ -176,7 +170,10 @@ class SqlTimer:
         self.close()
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Look, which locks nothing, and claim only where something is due."""
+        """Return up to `limit` claims, and the seconds until the next look, None where no deadline is known.
+
+        The look locks no rows. Rows are claimed only where a deadline is due.
+        """
         ((now, at),) = self._database.read("look", {"timer": self.name})
         if at is None:
             return [], None
@@ -186,11 +183,13 @@ class SqlTimer:
         while len(claims) < limit:
             part = min(limit - len(claims), MOST_ROWS)
             try:
-                rows = self._write("claim", limit=part, young=part // FRESH_SHARE, lease=lease_ms, epoch=uuid4().hex)
+                rows = self._write(
+                    "claim", limit=part, young=part // FRESH_SHARE, lease=lease_ms, generation=uuid4().hex
+                )
             except TimerUnavailable:
                 if not claims:
                     raise
-                break  # what was claimed before is held: its lease runs
+                break  # the earlier parts are claimed: their leases run
             claims += _claims(rows)
             if len(rows) < part:
                 break

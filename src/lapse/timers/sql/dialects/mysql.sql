@@ -1,17 +1,18 @@
--- What the timer in MySQL or MariaDB says to it, by name. Times are milliseconds since 1970 by the server's own clock: the
--- moment at which a statement begins, in UTC, so that no time zone and no change of summer time comes in.
+-- The statements of the timer in MySQL or MariaDB, by name. Times are milliseconds since 1970 by the server's own clock:
+-- the moment at which a statement begins, in UTC. So time zones and summer time have no effect.
 --
--- Every statement is a transaction of its own, since a program that is frozen within one would keep its rows locked. Rows
--- are locked in the order of their keys, or not waited for, so that no two statements wait for each other.
--- Keys travel as hexadecimal digits and are kept as bytes: no character set, collation or quoting comes in, of whatever
--- connection arms.
+-- Every statement is a transaction of its own, because a program that freezes within a transaction keeps its rows locked.
+-- Rows are locked in the order of their keys, or locked rows are skipped, so that no two statements wait for each other.
+-- Keys are sent as hexadecimal digits and stored as bytes. So no connection's character set, collation or quoting has an
+-- effect.
 --
--- A row is buried where buried_at is set, claimed where leased_until is ahead, else pending. The row with the empty key
--- names the memory of its timer and has its latest token: whoever empties the table takes it along.
+-- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
+-- empty key has the generation of its timer in the column reason and the latest token. If
+-- the table is emptied, this row is lost together with the deadlines.
 
 -- name: session
--- Between rows nothing is locked, no time zone or mode of the server comes in, and whatever is locked is waited for a
--- moment only. A connection may say nothing for a night.
+-- No gaps between rows are locked, the server's time zone and mode have no effect, and statements wait for locks only
+-- briefly. A connection may stay idle for a night.
 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
 SET
@@ -25,8 +26,8 @@ SET
 SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'lapse_deadline';
 
 -- name: schema
--- There are no partial indexes, so one serves for all states: what is pending, what is leased and what is buried each
--- are one stretch of it, in the order in which they are wanted.
+-- MySQL has no partial indexes, so one index serves all states. The pending, the leased and the buried rows are each one
+-- range of the index, in the order in which they are read.
 CREATE TABLE IF NOT EXISTS lapse_deadline (
     timer VARCHAR(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     `key` VARBINARY(512) NOT NULL,
@@ -44,8 +45,8 @@ CREATE TABLE IF NOT EXISTS lapse_deadline (
 -- name: drop
 DROP TABLE IF EXISTS lapse_deadline;
 
--- name: place
--- No two servers of one machine have the same folder for their data.
+-- name: location
+-- No two servers of one machine have the same data directory.
 SELECT
     CONCAT_WS('/', @@hostname, @@port, @@server_id, @@datadir, DATABASE()),
     (
@@ -53,8 +54,8 @@ SELECT
         WHERE table_schema = DATABASE() AND table_name = 'lapse_deadline'
     );
 
--- name: touch
--- These change nothing, but fail where they may not be said.
+-- name: try_to_write
+-- These statements change nothing, but fail without the right to change the table.
 INSERT INTO lapse_deadline (timer, `key`, due, visible)
 SELECT timer, `key`, due, visible FROM lapse_deadline WHERE FALSE
 ON DUPLICATE KEY UPDATE due = VALUES(due);
@@ -62,7 +63,7 @@ ON DUPLICATE KEY UPDATE due = VALUES(due);
 DELETE FROM lapse_deadline WHERE FALSE;
 
 -- name: bound
--- In the order's own transaction: whoever holds the row or alters the table must not hold up the sale for long.
+-- In the order's own transaction: another transaction that locks the row or the table must not delay the sale for long.
 SET
     @lapse_rows = @@SESSION.innodb_lock_wait_timeout,
     @lapse_table = @@SESSION.lock_wait_timeout,
@@ -80,7 +81,7 @@ ON DUPLICATE KEY UPDATE
     due = VALUES(due), visible = VALUES(visible), attempt = 0, leased_until = NULL, buried_at = NULL, reason = NULL;
 
 -- name: restore
--- What is there is set to what it is, which changes nothing and, unlike IGNORE, hides no error.
+-- An existing row is set to its own value, which changes nothing. Unlike IGNORE, this hides no error.
 INSERT INTO lapse_deadline (timer, `key`, due, visible)
 SELECT %(timer)s, UNHEX(given.`key`), given.due, given.due
 FROM JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key', due BIGINT PATH '$.due')) AS given
@@ -105,10 +106,10 @@ SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000, MIN(
 ) AS upcoming;
 
 -- name: claim
--- First a token. Whoever is kept up between here and there takes nothing that was claimed under a later one.
+-- First a token. A claimant that is delayed after this statement takes no row that was claimed under a later token.
 INSERT INTO lapse_deadline (timer, `key`, due, visible, buried_at, reason, token)
 VALUES (
-    %(timer)s, '', 0, 0, 0, %(epoch)s,
+    %(timer)s, '', 0, 0, 0, %(generation)s,
     LAST_INSERT_ID(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)))
 )
 ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(GREATEST(token + 1, VALUES(token)));
@@ -116,7 +117,7 @@ ON DUPLICATE KEY UPDATE token = LAST_INSERT_ID(GREATEST(token + 1, VALUES(token)
 SELECT LAST_INSERT_ID(), TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000
 INTO @lapse_token, @lapse_now;
 
--- Leases that have ended give back, so that what they held stands among the pending, as old as it is.
+-- Rows whose leases have ended are pending again, with their original due times.
 UPDATE (
     SELECT `key` AS ended FROM lapse_deadline
     WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until <= @lapse_now
@@ -126,8 +127,8 @@ STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = chosen.en
 SET d.leased_until = NULL
 WHERE d.leased_until <= @lapse_now;
 
--- The oldest; then, for what is left of the limit, the youngest, who are the rest of the old ones where there is no backlog.
--- What others hold locked at this moment is left to them.
+-- The oldest rows first. The rest of the limit is filled from the newest; without a backlog these are the remaining rows.
+-- Rows that other claimants have locked at this moment are skipped.
 UPDATE (
     SELECT `key` AS oldest FROM lapse_deadline
     WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL AND visible <= @lapse_now
@@ -221,7 +222,7 @@ FROM (
 ) AS known;
 
 -- name: generation
--- The time changes when the table is made anew, the number when another server takes over. A restart changes neither.
+-- The time changes when the table is created again, the number when another server takes over. A restart changes neither.
 SELECT CONCAT_WS('/', d.reason, t.create_time, @@server_id)
 FROM lapse_deadline AS d
 JOIN information_schema.tables AS t ON t.table_schema = DATABASE() AND t.table_name = 'lapse_deadline'
@@ -229,7 +230,7 @@ WHERE d.timer = %(timer)s AND d.`key` = '';
 
 -- name: begin_generation
 INSERT INTO lapse_deadline (timer, `key`, due, visible, buried_at, reason)
-VALUES (%(timer)s, '', 0, 0, 0, %(epoch)s)
+VALUES (%(timer)s, '', 0, 0, 0, %(generation)s)
 ON DUPLICATE KEY UPDATE token = lapse_deadline.token;
 
 -- name: settings

@@ -1,8 +1,9 @@
--- What the timer in PostgreSQL says to it, by name. Times are milliseconds since 1970 by the server's own clock.
--- Rows are locked in the order of their keys, or not waited for, so that no two statements wait for each other.
+-- The statements of the timer in PostgreSQL, by name. Times are milliseconds since 1970 by the server's own clock.
+-- Rows are locked in the order of their keys, or locked rows are skipped, so that no two statements wait for each other.
 --
--- A row is buried where buried_at is set, claimed where leased_until is ahead, else pending. The row with the empty key
--- names the memory of its timer: whoever empties the table takes it along.
+-- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
+-- empty key has the generation of its timer, in the column reason. If the table is emptied, this row is lost together
+-- with the deadlines.
 
 -- name: exists
 SELECT to_regclass('lapse_deadline') IS NOT NULL AND to_regclass('lapse_deadline_token') IS NOT NULL;
@@ -31,7 +32,7 @@ CREATE INDEX IF NOT EXISTS lapse_deadline_buried ON lapse_deadline (timer, burie
 
 CREATE SEQUENCE IF NOT EXISTS lapse_deadline_token;
 
--- Tokens of a table that was dropped were lower than the microseconds of now.
+-- Tokens of an earlier, dropped table were lower than the present time in microseconds.
 SELECT setval(
     'lapse_deadline_token',
     greatest(last_value, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
@@ -42,9 +43,9 @@ DROP TABLE IF EXISTS lapse_deadline;
 
 DROP SEQUENCE IF EXISTS lapse_deadline_token;
 
--- name: place
--- No two servers began in the same microsecond. A table that this role may not write, and one that is seen by a
--- serializable transaction, which would fail for what others arm, count as none.
+-- name: location
+-- No two servers started in the same microsecond. The table counts as missing if this role may not write to it. It also
+-- counts as missing in a serializable transaction, which would fail because of deadlines that other transactions arm.
 SELECT
     concat_ws(
         '/',
@@ -61,8 +62,8 @@ SELECT
     END;
 
 -- name: bound
--- In the order's own transaction: a table that somebody alters must not hold up the sale for long, and, as in the
--- timer's own sessions, the planner must not collect all that is pending because it believes that there is little.
+-- In the order's own transaction: an ALTER TABLE in another session must not delay the sale for long. As in the timer's
+-- own sessions, the planner must not collect all pending rows because it expects few.
 SELECT
     set_config('lapse.lock_timeout', current_setting('lock_timeout'), true),
     set_config('lapse.enable_bitmapscan', current_setting('enable_bitmapscan'), true),
@@ -75,8 +76,8 @@ SELECT
     set_config('enable_bitmapscan', current_setting('lapse.enable_bitmapscan'), true);
 
 -- name: arm
--- Sleepers are told of what is earlier than all they know, and of what is due so soon that it could pass before their
--- next look even if this transaction lasts for seconds.
+-- Waiting claims are notified of a deadline that is earlier than all known ones. They are also notified of a deadline that
+-- is due within 10 s: it could pass before their next look if this transaction lasts for seconds.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
 known AS (
     SELECT visible FROM lapse_deadline
@@ -126,7 +127,7 @@ SELECT
     );
 
 -- name: claim
--- One more than wanted tells whether there is a backlog. What others hold locked at this moment is left to them.
+-- One row more than the limit shows whether there is a backlog. Rows that others have locked at this moment are skipped.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
 old AS MATERIALIZED (
     SELECT key, visible FROM lapse_deadline
@@ -161,7 +162,7 @@ WHERE d.timer = %(timer)s AND d.key = chosen.key
 RETURNING d.key, d.due, d.attempt, d.token, (SELECT now FROM moment), d.leased_until;
 
 -- name: renew
--- A row that another transaction has locked is being taken from us, and must not hold up the leases of the others.
+-- A row that another transaction has locked is being taken from this claimant. It must not delay the other leases.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
 held AS (
     SELECT d.key FROM lapse_deadline AS d
@@ -254,8 +255,8 @@ SELECT
 FROM known;
 
 -- name: generation
--- The file changes when the table is truncated or restored, the timeline when another server takes over or the database is
--- brought back to an earlier moment. A restart changes neither.
+-- The table's file changes when the table is truncated or restored. The timeline changes when another server takes over or
+-- the database is restored to an earlier moment. A restart changes neither.
 SELECT
     reason || '/' || 'lapse_deadline'::regclass::oid || '/' || pg_relation_filenode('lapse_deadline') || '/'
     || left(pg_walfile_name(pg_current_wal_lsn()), 8)
@@ -263,7 +264,7 @@ FROM lapse_deadline WHERE timer = %(timer)s AND key = '';
 
 -- name: begin_generation
 INSERT INTO lapse_deadline (timer, key, due, visible, buried_at, reason)
-VALUES (%(timer)s, '', 0, 0, 0, %(epoch)s) ON CONFLICT (timer, key) DO NOTHING;
+VALUES (%(timer)s, '', 0, 0, 0, %(generation)s) ON CONFLICT (timer, key) DO NOTHING;
 
 -- name: settings
 SELECT

@@ -1,8 +1,10 @@
--- What the timer in SQLite says to it, by name. Times are milliseconds since 1970 by the host's clock: :now is read once
--- the file is ours. Each section is one transaction, and its rows are those of its last statement.
+-- The statements of the timer in SQLite, by name. Times are milliseconds since 1970 by the host's clock. :now is read
+-- after the transaction has got the right to write. Each section is one transaction, and returns the rows of its last
+-- statement.
 --
--- A row is buried where buried_at is set, claimed where leased_until is ahead, else pending. The row with the empty key
--- names the memory of its timer and has its latest token: whoever empties the table takes it along.
+-- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
+-- empty key has the generation of its timer in the column reason and the latest token. If
+-- the table is emptied, this row is lost together with the deadlines.
 
 -- name: exists
 SELECT count(*) > 0 FROM sqlite_master WHERE type = 'index' AND name = 'lapse_deadline_buried';
@@ -55,9 +57,9 @@ SELECT :now, min(at) FROM (
 );
 
 -- name: claim
--- One more than wanted tells whether there is a backlog.
+-- One row more than the limit shows whether there is a backlog.
 INSERT INTO lapse_deadline (timer, key, due, visible, buried_at, reason, token)
-VALUES (:timer, '', 0, 0, 0, :epoch, :now * 1000)
+VALUES (:timer, '', 0, 0, 0, :generation, :now * 1000)
 ON CONFLICT (timer, key) DO UPDATE SET token = max(token + 1, excluded.token);
 
 WITH old AS MATERIALIZED (
@@ -145,9 +147,9 @@ SELECT
 FROM known;
 
 -- name: generation
--- An older copy of the file has the same row and, put in its place, another inode.
+-- An older copy of the file has the same row. Once it has taken the file's place, its inode differs.
 SELECT reason || '/' || :file FROM lapse_deadline WHERE timer = :timer AND key = '';
 
 -- name: begin_generation
 INSERT INTO lapse_deadline (timer, key, due, visible, buried_at, reason, token)
-VALUES (:timer, '', 0, 0, 0, :epoch, :now * 1000) ON CONFLICT (timer, key) DO NOTHING;
+VALUES (:timer, '', 0, 0, 0, :generation, :now * 1000) ON CONFLICT (timer, key) DO NOTHING;

@@ -1,21 +1,17 @@
-"""One SQLite file, found by URL: its connections and its errors."""
+"""SQLite URLs, and connections to the files that they name."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.errors import ConfigError, TimerRefused, TimerUnavailable
+from lapse.engine.errors import ConfigError, TimerRefused
 
 OLDEST = (3, 35)
 """The oldest SQLite with the statements that are used (RETURNING)."""
 
 BUSY = 5.0
 """Seconds that another process may write before the file counts as unavailable."""
-
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY_DBMOVED", "SQLITE_SCHEMA")
 
 
 def file_of(url: str) -> Path:
@@ -37,7 +33,7 @@ def file_of(url: str) -> Path:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection that commits each statement by itself. Raises the driver's errors."""
+    """Return a new connection that commits each statement by itself. Raises the driver's errors."""
     return sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
 
 
@@ -46,22 +42,10 @@ def write_ahead(connection: sqlite3.Connection) -> None:
     end = SYSTEM_CLOCK.monotonic() + BUSY
     while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         try:
-            connection.execute("PRAGMA journal_mode = wal")  # two at once do not wait for each other
+            connection.execute(
+                "PRAGMA journal_mode = wal"
+            )  # fails where another connection does the same at this moment: SQLite does not wait here
         except sqlite3.OperationalError:
             if SYSTEM_CLOCK.monotonic() > end:
                 raise
             SYSTEM_CLOCK.sleep(0.01)
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Translate the driver's errors about this file into the package's own. No other place does that."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorname", "") or ""
-        if code.startswith(_PASSING) or "no such table" in str(error):
-            raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
-        raise TimerRefused(f"{path}: {error}: is it a file in a folder that we may write?") from error
-    except OSError as error:
-        raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
