@@ -105,7 +105,7 @@ def test_armed_through_djangos_connection(postgres: PostgresServer, timer_name: 
 
 def test_only_a_connection_of_the_databases_own_driver_is_accepted(timer: SqlTimer) -> None:
     """Any other object is refused before a statement runs."""
-    with pytest.raises(ConfigError, match="takes a connection of"):
+    with pytest.raises(ConfigError, match="needs a connection of"):
         timer.arm_in(object(), [Deadline("1", ago(1))])
 
 
