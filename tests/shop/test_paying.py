@@ -1,24 +1,79 @@
 """Paying: links, the development gateway, and money that comes late or twice."""
 
 import logging
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
 
+from lapse.orders import Attempt
+from lapse.testing.gateway_conformance import Fault, GatewayConformance, Provider
 from shop.catalogue.models import Product
 from shop.orders.cancelling import cancel
 from shop.orders.models import Hold, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, TooLate
-from shop.payments.development import pay_now
+from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt, State
+from shop.payments.query import open_attempts
 from shop.payments.settle import Settled, settle
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 
 def number_of(order: Order) -> str:
-    """Make a payment link and give its attempt's number."""
+    """Make a payment link and return its attempt's number."""
     return payment_link(order.pk).strip("/").rsplit("/", 1)[-1]
+
+
+class DevelopmentProvider(Provider):
+    """The development gateway keeps its attempts in the shop's own table, so no call can fail on its way."""
+
+    gateway = DevelopmentGateway()
+    bound = timedelta(seconds=20)
+    faults = frozenset()
+
+    def __init__(self, buyer: User, cup: Product) -> None:
+        self._buyer = buyer
+        self._cup = cup
+        self.amount = cup.price
+
+    def begin(self) -> Attempt:
+        """Order a cup and ask for its payment link."""
+        order = order_of(self._buyer, self._cup)
+        payment_link(order.pk)
+        (attempt,) = open_attempts([order])
+        return attempt
+
+    def open(self, attempt: Attempt) -> None:
+        """Opening the page changes nothing."""
+
+    def pay(self, attempt: Attempt) -> bool:
+        """Press the button."""
+        return pay_now(attempt.reference)
+
+    def expire(self, attempt: Attempt) -> Attempt:
+        """Move the order's deadline and the link's end into the past."""
+        order = Order.objects.get(public_id=attempt.order_key)
+        make_overdue(order)
+        PaymentAttempt.objects.filter(order=order).update(expires_at=order.placed_at - timedelta(hours=1))
+        return replace(attempt, expires_in=-timedelta(hours=1))
+
+    def fail(self, fault: Fault) -> None:
+        """No fault can be switched on."""
+        raise NotImplementedError(fault)
+
+    def recover(self) -> None:
+        """There is no fault."""
+
+
+class TestDevelopmentGateway(GatewayConformance):
+    """The development gateway passes the gateway suite."""
+
+    @pytest.fixture
+    def provider(self, buyer: User, cup: Product) -> Provider:
+        """Return the shop itself, in which a buyer orders cups."""
+        return DevelopmentProvider(buyer, cup)
 
 
 def test_paying_sells_the_stock(buyer: User, cup: Product) -> None:

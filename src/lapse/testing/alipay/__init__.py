@@ -26,12 +26,13 @@ except ModuleNotFoundError as error:
     raise MissingLibrary("lapse.testing.alipay", "simulator", distribution="lapse-testing") from error
 
 from lapse.testing.alipay.app import SimulatorSettings, create_app
-from lapse.testing.alipay.faults import Faults, Notifying
+from lapse.testing.alipay.faults import Answers, Faults, Notifying
 from lapse.testing.alipay.harness import AlipaySimulator, Buyer
 from lapse.testing.alipay.keys import KeyPair, new_key_pair
 
 __all__ = [
     "AlipaySimulator",
+    "Answers",
     "Buyer",
     "Faults",
     "KeyPair",

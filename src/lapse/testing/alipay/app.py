@@ -11,14 +11,14 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
 from lapse.gateways.alipay.signing import PrivateKey, read_private_key, read_public_key
 from lapse.testing.alipay import requests
-from lapse.testing.alipay.faults import Faults
+from lapse.testing.alipay.faults import Answers, Faults
 from lapse.testing.alipay.keys import new_key_pair
 from lapse.testing.alipay.notifying import Notifier
 from lapse.testing.alipay.requests import CLOSE, PAGE_PAY, QUERY, REFUND, Call
@@ -26,6 +26,8 @@ from lapse.testing.alipay.service import Desk
 from lapse.testing.alipay.trades import Book, Refused, SimulatedTrade
 
 LONGEST_BODY = 1 << 20
+MEDIA_TYPE = "text/html;charset=utf-8"
+"""Alipay's own, though the answers are JSON."""
 APP_ID = "9021000100000001"
 SELLER_ID = "2088100000000001"
 
@@ -77,11 +79,11 @@ class Alipay:
             if method == PAGE_PAY:
                 return self.desk.refusal(request, refused)
             body = requests.refusal(refused)
-        # Signed before it hangs: what it says is how things stood when it was done.
+        # Signed before the delay: the answer reports the state at the time of the call's effect.
         text = requests.answer(method, body, self._forger if self.faults.forge else self.key)
         if method in self.faults.hanging:
             await asyncio.sleep(self.faults.hang)
-        return Response(text, media_type="text/html;charset=utf-8")  # as Alipay says, though it is JSON
+        return _response(text, self.faults.answers)
 
     def _broken(self, call: Call) -> dict[str, str] | None:
         if call.method in self.faults.system_error:
@@ -161,6 +163,19 @@ def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> S
             Mount("/static", StaticFiles(packages=[("lapse.testing.alipay", "static")])),
         ],
     )
+
+
+def _response(text: str, form: Answers) -> Response:
+    if form is Answers.ENDLESS:
+        return StreamingResponse(_blanks(), media_type=MEDIA_TYPE)
+    texts = {Answers.EMPTY: "", Answers.GARBAGE: "<html><h1>502</h1></html>", Answers.HALF: text[: len(text) // 2]}
+    return Response(texts.get(form, text), media_type=MEDIA_TYPE)
+
+
+async def _blanks() -> AsyncIterator[bytes]:
+    while True:
+        yield b" "
+        await asyncio.sleep(0.05)
 
 
 async def _parameters(request: Request) -> dict[str, str]:

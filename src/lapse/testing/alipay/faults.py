@@ -1,4 +1,4 @@
-"""What the simulator can be told to do wrong."""
+"""The faults that the simulator can be set to have."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -19,15 +19,30 @@ class Notifying(StrEnum):
     """It is sent after `notify_delay` seconds."""
 
 
+class Answers(StrEnum):
+    """The form in which the gateway's address answers a call."""
+
+    RIGHT = "right"
+    EMPTY = "empty"
+    """No content."""
+    GARBAGE = "garbage"
+    """An HTML page, as a proxy sends it."""
+    HALF = "half"
+    """The right answer, cut in the middle."""
+    ENDLESS = "endless"
+    """Blanks, one by one, and no end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """None by default. Each one stays until it is changed.
+    """The faults; none by default. Each fault stays until it is changed.
 
-    * `notify`, `notify_delay`: what happens to notifies, and for how many seconds they are delayed.
-    * `notify_amount`: the amount that notifies and queries tell instead of the true one.
+    * `notify`, `notify_delay`: what happens to notifies, and the delay in seconds.
+    * `notify_amount`: the amount, in yuan, that notifies and queries report instead of the true one.
     * `system_error`, `unavailable`: methods that answer ACQ.SYSTEM_ERROR, or code 20000; such as "alipay.trade.close".
-    * `hang`: seconds for which the methods in `hanging` do not answer; what they do, they do before.
-    * `forge`: answers are signed by a key that is not Alipay's.
+    * `hang`: the seconds after which the methods in `hanging` answer. Their effect comes at once.
+    * `forge`: another key than Alipay's signs the answers.
+    * `answers`: the form of each answer to a call.
     """
 
     notify: Notifying = Notifying.SEND
@@ -38,9 +53,10 @@ class Faults:
     hanging: tuple[str, ...] = ()
     hang: float = 0.0
     forge: bool = False
+    answers: Answers = Answers.RIGHT
 
     def changed(self, changes: Mapping[str, Any]) -> "Faults":
-        """Return these faults with some changed, as JSON says them. Raises ValueError for what is unknown."""
+        """Return these faults with the `changes`, JSON values. Raises ValueError for an unknown fault or value."""
         unknown = changes.keys() - {one.name for one in fields(self)}
         if unknown:
             raise ValueError(f"there is no fault {', '.join(sorted(unknown))}")
@@ -52,6 +68,8 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value, and a
         match name:
             case "notify":
                 return Notifying(value)
+            case "answers":
+                return Answers(value)
             case "notify_amount":
                 return None if value is None else Decimal(str(value))
             case "notify_delay" | "hang":
@@ -61,4 +79,4 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value, and a
             case _:
                 return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
     except (TypeError, InvalidOperation) as error:
-        raise ValueError(f"{value!r} is nothing for {name}") from error
+        raise ValueError(f"{name} cannot be {value!r}") from error
