@@ -115,9 +115,7 @@ def test_the_sweep_works_while_the_timers_server_does_not_answer() -> None:
         answers.set()
         wait_until(lambda: "next" in orders.lapsed)
         wait_until(lambda: Kind.STARTED in [event.kind for event in events])
-    kinds = [event.kind for event in events]
-    assert kinds.count(Kind.TIMER_LOST) == 1
-    assert kinds[-1] in {Kind.STOPPED, Kind.SWEPT, Kind.IDLE}
+    assert [event.kind for event in events].count(Kind.TIMER_LOST) == 1
 
 
 def test_it_stops_while_the_timers_server_does_not_answer() -> None:

@@ -1,6 +1,6 @@
 """Lapsing orders: what a shop declares, the rows that a framework supplies, and what lapses the orders."""
 
-from lapse.orders.arm_unpaid import arm_unpaid
+from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Begun, Orders, Outcome, Result

@@ -13,7 +13,7 @@ from lapse.engine.stopping import stop_on_signals
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
 from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, Worker
-from lapse.orders.arm_unpaid import ARM_BATCH, arm_unpaid
+from lapse.orders.arm_again import ARM_BATCH, arm_unpaid
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.sweep import Sweep
 

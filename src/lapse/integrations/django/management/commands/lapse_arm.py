@@ -6,10 +6,11 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.errors import ConfigError, LapseError
+from lapse.engine.errors import LapseError
 from lapse.integrations.django.command import LapseCommand
+from lapse.integrations.django.db_errors import one_line
 from lapse.integrations.django.settings import timer, unpaid_orders
-from lapse.orders.arm_unpaid import arm_unpaid
+from lapse.orders.arm_again import arm_unpaid
 
 PROGRESS_EVERY = 2.0
 """Seconds between two lines of progress."""
@@ -33,6 +34,7 @@ class Command(LapseCommand):
         opened = timer()
         if opened is None:
             raise CommandError("LAPSE_TIMER is none: the sweep needs no arming")
+        opened.stats()  # so that a timer that refuses is found also where there is nothing to arm
         count = 0
         reported = SYSTEM_CLOCK.monotonic()
         try:
@@ -40,8 +42,8 @@ class Command(LapseCommand):
                 if SYSTEM_CLOCK.monotonic() - reported >= PROGRESS_EVERY:
                     reported = SYSTEM_CLOCK.monotonic()
                     self.stdout.write(f"{count} so far")
-        except ConfigError:
-            raise
         except LapseError as error:
-            raise CommandError(f"{count} armed, then: {error}. Run it again.") from error
+            if not count:
+                raise
+            raise CommandError(f"{count} armed; run it again, because then: {one_line(error)}") from error
         self.stdout.write(f"{count} armed")
