@@ -146,7 +146,7 @@ CACHES = {"default": environment.cache("CACHE_URL", "REDIS_URL")}
 
 LOGGING = logging_settings(os.environ.get("LOG_LEVEL", "").upper() or "INFO")
 
-LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
+LAPSE_ORDERS = "shop.lapsing.ShopOrders"
 LAPSE_HOOKS = ["shop.console.heartbeat.Heartbeat"]
 LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
 LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))

@@ -11,11 +11,11 @@ from pydantic import Field, StringConstraints
 from shop.api.buyers import BuyerToken, caller
 from shop.api.problems import Problem, problem
 from shop.limits import count_order
-from shop.orders.cancelling import cancel
 from shop.orders.models import Reason
 from shop.orders.models import Status as OrderStatus
 from shop.orders.placing import MOST_LINES, MOST_PIECES, Wanted, place
 from shop.orders.reading import Reading, fresh, own, read, read_all
+from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
 
 router = Router(tags=["orders"], auth=BuyerToken())

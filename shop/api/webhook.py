@@ -9,9 +9,9 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from shop.orders.cancelling import cancel_for_shop
 from shop.orders.models import Order, Status
 from shop.orders.refusals import AlreadyPaid
+from shop.orders.transitions import cancel_for_shop
 
 log = logging.getLogger("shop.api")
 

@@ -10,9 +10,9 @@ from shop.console.permissions import CANCEL_ORDERS, VIEW_ORDERS, staff_with
 from shop.console.search import Search, find
 from shop.console.templatetags.console import word
 from shop.database import database_now
-from shop.orders.cancelling import cancel_for_shop
 from shop.orders.models import AuditEntry, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
+from shop.orders.transitions import cancel_for_shop
 
 LARGEST_ID = 2**63 - 1
 
@@ -38,7 +38,7 @@ def search(request: HttpRequest) -> HttpResponse:
 def show(request: HttpRequest, public_id: str) -> HttpResponse:
     """Return the page of one order as it is: looking at an order here does not lapse it."""
     order = get_object_or_404(
-        Order.objects.select_related("buyer").prefetch_related("lines__product", "attempts", "trail"),
+        Order.objects.select_related("buyer").prefetch_related("lines__product", "attempts", "audit_trail"),
         public_id=public_id,
     )
     now = database_now()

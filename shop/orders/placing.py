@@ -15,10 +15,10 @@ from django.db.models import Q
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
 from shop.database import database_now
-from shop.orders import audit_trail, stock
-from shop.orders.models import UNPAID, Line, Order, Reservation, Status
-from shop.orders.paying import pay
+from shop.orders import stock
+from shop.orders.models import UNPAID, AuditEntry, Line, Order, Reservation, Status
 from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
+from shop.orders.transitions import pay
 from shop.statistics.days import count
 from shop.statistics.models import Event
 
@@ -130,7 +130,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
         for line in wanted
     )
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
-    audit_trail.note([order], "placed", f"buyer {buyer.pk}")
+    AuditEntry.record([order], "placed", f"buyer {buyer.pk}")
     if order.total == 0:
         pay(order, who="nothing to pay")
     else:

@@ -15,11 +15,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from shop.limits import count_order
 from shop.live.streams import order_state
-from shop.orders.cancelling import cancel
 from shop.orders.models import Reason, Status
 from shop.orders.placing import MOST_LINES, Wanted, place
 from shop.orders.reading import Reading, fresh, read, read_all
 from shop.orders.refusals import AlreadyPaid, BadOrder, PaymentUnavailable, Refused
+from shop.orders.transitions import cancel
 from shop.pages.cart import Cart
 from shop.pages.refused import explain, show_refusal
 from shop.payments.development import pay_now

@@ -6,8 +6,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from shop.database import database_now
-from shop.orders import audit_trail
-from shop.orders.models import Order, Status
+from shop.orders.models import AuditEntry, Order, Status
 from shop.orders.reading import fresh
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, PaymentUnavailable, TooLate
 from shop.payments.gateways import PaymentGateway, chosen
@@ -49,5 +48,5 @@ def _open_attempt(order_pk: int, name: str, gateway: PaymentGateway) -> PaymentA
         attempt = PaymentAttempt.objects.create(
             order=order, out_trade_no=secrets.token_hex(16), gateway=name, amount=order.total, expires_at=ends
         )
-        audit_trail.note([order], "payment begun", f"buyer {order.buyer_id}")
+        AuditEntry.record([order], "payment begun", f"buyer {order.buyer_id}")
     return attempt

@@ -10,8 +10,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from lapse.orders import Verdict
-from shop.orders import audit_trail
-from shop.orders.models import Order
+from shop.orders.models import AuditEntry, Order
 from shop.payments.models import OPEN, PAID, GatewayMessage, Judged, PaymentAttempt, State
 from shop.payments.settle import settle
 
@@ -101,7 +100,7 @@ def _act(notice: Notice, raw: str) -> Judged:
 def _close(order: Order, attempt: PaymentAttempt) -> None:
     """Close an unpaid attempt, which by itself cancels no order. A paid attempt that is closed was refunded."""
     if attempt.state in PAID:
-        audit_trail.note([order], f"refunded at Alipay: attempt {attempt.out_trade_no}", f"gateway {attempt.gateway}")
+        AuditEntry.record([order], f"refunded at Alipay: attempt {attempt.out_trade_no}", f"gateway {attempt.gateway}")
     else:
         PaymentAttempt.objects.filter(OPEN, pk=attempt.pk).update(state=State.CLOSED, changed_at=Now())
 

@@ -13,9 +13,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from lapse.orders import Ruling, Verdict
-from shop.orders import audit_trail
-from shop.orders.models import Order, Status
-from shop.orders.paying import pay
+from shop.orders.models import AuditEntry, Order, Status
+from shop.orders.transitions import pay
 from shop.payments.models import OPEN, PAID, PaymentAttempt, State
 
 log = logging.getLogger("shop.payments")
@@ -72,7 +71,7 @@ def settle(reference: str, *, provider_reference: str = "") -> Settled:
     state = State.SUCCEEDED if settled == Settled.PAID else State.ORPHANED
     PaymentAttempt.objects.filter(pk=attempt.pk).update(state=state, trade_no=provider_reference, changed_at=Now())
     if settled == Settled.ORPHANED:
-        audit_trail.note([order], f"money to give back: attempt {reference}", f"gateway {attempt.gateway}")
+        AuditEntry.record([order], f"money to give back: attempt {reference}", f"gateway {attempt.gateway}")
         transaction.on_commit(
             partial(
                 log.error,

@@ -16,7 +16,7 @@ from tests.shop.rehearsal import PASSWORD
 @pytest.fixture(autouse=True)
 def shop(settings: Settings) -> Settings:
     """Set the shop up as `make run` does, with a timer in memory and quick password hashes."""
-    settings.LAPSE_ORDERS = "shop.orders.lapsing.ShopOrders"
+    settings.LAPSE_ORDERS = "shop.lapsing.ShopOrders"
     settings.LAPSE_TIMER = "memory://"
     settings.LAPSE_PAYMENT_WINDOW = timedelta(minutes=30)
     settings.LAPSE_OPEN_ORDERS = 20

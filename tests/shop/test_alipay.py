@@ -16,9 +16,9 @@ from pytest_django import Settings
 from lapse.orders.port import Outcome
 from lapse.testing.alipay import Buyer
 from shop.catalogue.models import Product
-from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason, Status
 from shop.orders.refusals import TooLate
+from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
 from shop.payments.models import GatewayMessage, Judged, PaymentAttempt, State
 from tests.gateways.listening import eventually
@@ -245,7 +245,7 @@ def test_the_notify_comes_while_the_order_is_closing(paying: PayingShop, buyer: 
     worker.join()
     assert outcomes == [Outcome.PAID]
     assert status_of(order) == "paid"
-    assert order.trail.filter(what="paid").count() == 1
+    assert order.audit_trail.filter(what="paid").count() == 1
     assert_no_drift()
 
 
@@ -261,7 +261,7 @@ def test_the_order_lapses_before_the_notify(
     assert eventually(lambda: state_of(number) == State.ORPHANED)
     assert status_of(order) == "cancelled expired"
     assert stock_of(cup) == (10, 0)
-    assert order.trail.filter(what__startswith="money to give back").count() == 1
+    assert order.audit_trail.filter(what__startswith="money to give back").count() == 1
     assert eventually(lambda: any("has to be given back" in record.message for record in caplog.records))
     assert_no_drift()
 

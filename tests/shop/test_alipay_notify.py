@@ -12,8 +12,8 @@ from django.test import Client
 
 from lapse.testing.alipay import KeyPair, new_key_pair
 from shop.catalogue.models import Product
-from shop.orders.cancelling import cancel
 from shop.orders.models import Reason
+from shop.orders.transitions import cancel
 from shop.payments import notify
 from shop.payments.models import GatewayMessage, Judged, State
 from tests.shop.alipay_rehearsal import NOTIFY, PayingShop, lapse, let_time_pass, link_of, post, state_of, status_of
@@ -42,7 +42,7 @@ def test_the_same_notify_twice(paying: PayingShop, buyer: User, cup: Product) ->
     assert post(form) == SUCCESS
     assert post(form | {"sign": form["sign"]}) == SUCCESS
     assert GatewayMessage.objects.count() == 1
-    assert order.trail.filter(what="paid").count() == 1
+    assert order.audit_trail.filter(what="paid").count() == 1
     assert stock_of(cup) == (9, 0)
     assert_no_drift()
 
@@ -54,7 +54,7 @@ def test_finished_after_success_is_the_same_money(paying: PayingShop, buyer: Use
     assert post(paying.form(number)) == SUCCESS
     assert post(paying.form(number, "TRADE_FINISHED")) == SUCCESS
     assert GatewayMessage.objects.count() == 2
-    assert order.trail.filter(what="paid").count() == 1
+    assert order.audit_trail.filter(what="paid").count() == 1
     assert_no_drift()
 
 
@@ -200,7 +200,7 @@ def test_a_closed_trade_that_was_paid_is_a_refund(paying: PayingShop, buyer: Use
     for status in ("TRADE_SUCCESS", "TRADE_CLOSED", "TRADE_CLOSED"):
         assert post(paying.form(number, status)) == SUCCESS
     assert (status_of(order), state_of(number)) == ("paid", State.SUCCEEDED)
-    assert order.trail.filter(what__startswith="refunded at Alipay").count() == 1
+    assert order.audit_trail.filter(what__startswith="refunded at Alipay").count() == 1
     assert_no_drift()
 
 
@@ -237,7 +237,7 @@ def test_two_attempts_of_one_order_are_paid(paying: PayingShop, buyer: User, cup
     assert post(paying.form(second)) == SUCCESS
     assert post(paying.form(first)) == SUCCESS
     assert (state_of(first), state_of(second)) == (State.ORPHANED, State.SUCCEEDED)
-    assert order.trail.filter(what="paid").count() == 1
+    assert order.audit_trail.filter(what="paid").count() == 1
     assert stock_of(cup) == (9, 0)
     assert_no_drift()
 

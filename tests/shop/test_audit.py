@@ -15,8 +15,8 @@ from pytest_django import Settings
 
 from lapse.integrations.django import unpaid_orders
 from shop.catalogue.models import Product
-from shop.orders.cancelling import cancel
 from shop.orders.models import Hold, Order, Reason, Reservation, Status
+from shop.orders.transitions import cancel
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
 from shop.statistics.books_check import audit
@@ -68,7 +68,7 @@ BREAKS: dict[str, Callable[[], Any]] = {
     "early": lambda: Order.objects.update(
         status="cancelled", cancel_reason="expired", cancelled_at=F("pay_by") - timedelta(seconds=1)
     ),
-    "audit_trail": lambda: Order.objects.get().trail.create(what="paid", who="nobody"),
+    "audit_trail": lambda: Order.objects.get().audit_trail.create(what="paid", who="nobody"),
 }
 
 

@@ -9,9 +9,9 @@ from lapse.integrations.django import unpaid_orders
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 from lapse.orders.port import Outcome
 from shop.catalogue.models import Product
-from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
+from shop.orders.transitions import cancel
 from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt, State

@@ -14,8 +14,8 @@ from shop.catalogue.models import Product
 from shop.console.chart import chart
 from shop.console.models import WorkerHeartbeat
 from shop.console.permissions import ensure_merchants
-from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
+from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
 from shop.payments.models import GatewayMessage, Judged, PaymentAttempt, State
 from shop.payments.settle import settle

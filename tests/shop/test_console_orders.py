@@ -12,8 +12,8 @@ from django.test import Client
 
 from shop.catalogue.models import Product
 from shop.console import search
-from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
+from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
 from shop.payments.settle import settle
@@ -146,11 +146,11 @@ def test_cancel_by_hand(desk: Client, merchant: User, buyer: User, cup: Product)
     assert "The order is cancelled and its stock is released." in shown
     assert 'data-status="cancelled" data-cancel-reason="merchant"' in shown
     assert stock_of(cup) == (10, 0)
-    assert list(order.trail.filter(what="cancelled: merchant").values_list("who", flat=True)) == [
+    assert list(order.audit_trail.filter(what="cancelled: merchant").values_list("who", flat=True)) == [
         f"merchant {merchant.pk}"
     ]
     press_cancel(desk, order)
-    assert order.trail.filter(what__startswith="cancelled").count() == 1
+    assert order.audit_trail.filter(what__startswith="cancelled").count() == 1
     assert_no_drift()
 
 
@@ -190,6 +190,6 @@ def test_the_timer_the_buyer_and_the_merchant_at_once(desk: Client, buyer: User,
         )
         assert isinstance(heard[0], str), heard
         assert "cancelled" in heard[0]
-        assert order.trail.filter(what__startswith="cancelled").count() == 1
+        assert order.audit_trail.filter(what__startswith="cancelled").count() == 1
         assert stock_of(cup) == (10, 0)
     assert_no_drift()

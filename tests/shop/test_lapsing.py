@@ -43,7 +43,7 @@ def test_it_lapses_when_due_and_only_then(buyer: User, cup: Product) -> None:
     order.refresh_from_db()
     assert (order.status, order.cancel_reason) == (Status.CANCELLED, "expired")
     assert stock_of(cup) == (10, 0)
-    assert [entry.what for entry in order.trail.all()] == ["placed", "cancelled: expired"]
+    assert [entry.what for entry in order.audit_trail.all()] == ["placed", "cancelled: expired"]
     assert_no_drift()
 
 

@@ -15,8 +15,8 @@ from django.test import Client
 from lapse.integrations.django import unpaid_orders
 from lapse.testing.postgres_server import PostgresServer
 from shop.catalogue.models import Product
-from shop.orders.cancelling import cancel
 from shop.orders.models import Order, Reason
+from shop.orders.transitions import cancel
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
 from tests.shop.rehearsal import make_overdue, order_of

@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from lapse.orders import Attempt
 from lapse.testing.gateway_conformance import Fault, GatewayConformance, Provider
 from shop.catalogue.models import Product
-from shop.orders.cancelling import cancel
 from shop.orders.models import Hold, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, TooLate
+from shop.orders.transitions import cancel
 from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt, State
@@ -87,7 +87,7 @@ def test_paying_sells_the_stock(buyer: User, cup: Product) -> None:
     assert order.paid_at is not None
     assert stock_of(cup) == (7, 0)
     assert PaymentAttempt.objects.get().state == State.SUCCEEDED
-    assert [entry.what for entry in order.trail.all()] == ["placed", "payment begun", "paid"]
+    assert [entry.what for entry in order.audit_trail.all()] == ["placed", "payment begun", "paid"]
     assert_no_drift()
 
 
@@ -151,5 +151,5 @@ def test_late_money_is_never_swallowed(buyer: User, cup: Product, caplog: pytest
     assert order.status == Status.CANCELLED
     assert stock_of(cup) == (10, 0)
     assert Reservation.objects.get().state == Hold.RELEASED
-    assert order.trail.filter(what__startswith="money to give back").count() == 1
+    assert order.audit_trail.filter(what__startswith="money to give back").count() == 1
     assert_no_drift()

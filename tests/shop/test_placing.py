@@ -25,7 +25,7 @@ def test_everything_is_written_at_once(buyer: User, cup: Product, pot: Product) 
     assert stock_of(cup) == (10, 3)
     assert stock_of(pot) == (1, 1)
     assert list(Reservation.objects.values_list("state", flat=True)) == [Hold.HELD, Hold.HELD]
-    assert [entry.what for entry in order.trail.all()] == ["placed"]
+    assert [entry.what for entry in order.audit_trail.all()] == ["placed"]
     armed = timer()
     assert armed is not None
     assert armed.stats().pending >= 1

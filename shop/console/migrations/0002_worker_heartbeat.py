@@ -1,6 +1,6 @@
 """WorkerPulse becomes WorkerHeartbeat. Its table and its rows stay; its permissions keep their holders."""
 
-from django.db import migrations
+from django.db import migrations, models
 
 ACTIONS = ("add", "change", "delete", "view")
 
@@ -26,5 +26,10 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AlterModelTable(name="workerpulse", table="console_workerpulse"),
         migrations.RenameModel(old_name="WorkerPulse", new_name="WorkerHeartbeat"),
+        migrations.AlterField(
+            model_name="workerheartbeat",
+            name="latest_ms",
+            field=models.PositiveBigIntegerField(null=True, verbose_name="greatest lateness, ms"),
+        ),
         migrations.RunPython(rename_permissions, restore_permissions),
     ]

@@ -1,4 +1,4 @@
-"""How this shop's orders are cancelled: everything that the package `lapse` needs to know of them."""
+"""How this shop's orders lapse: everything that the package `lapse` needs to know about them."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -7,8 +7,8 @@ from django.db.models.functions import Now
 
 from lapse.integrations.django import UnpaidOrders
 from lapse.orders import TIMER, Attempt, OrderBatch, Ruling
-from shop.orders import audit_trail, stock
-from shop.orders.models import UNPAID, Order, Status
+from shop.orders import stock
+from shop.orders.models import UNPAID, AuditEntry, Order, Status
 from shop.payments.gateways import GATEWAYS
 from shop.payments.query import open_attempts
 from shop.payments.settle import apply_rulings
@@ -28,20 +28,20 @@ class ShopOrders(UnpaidOrders[Order]):
     gateways = GATEWAYS
 
     def on_lapse(self, orders: OrderBatch[Order]) -> None:
-        """Make the stock available, write the trail and change the figures: a few statements for any number."""
+        """Release the stock, write the audit trail and count: a few statements for any number of orders."""
         stock.release([order.pk for order in orders])
-        audit_trail.note(orders, f"cancelled: {orders.reason}", orders.actor)
+        AuditEntry.record(orders, f"cancelled: {orders.reason}", orders.actor)
         count((order.cancelled_at, orders.reason, order.total) for order in orders if order.cancelled_at is not None)
 
     def on_closing(self, orders: OrderBatch[Order]) -> None:
-        """Write into the trail who began to cancel; the timer's beginning is not worth an entry of its own."""
+        """Write into the audit trail who began to cancel. The timer's beginning needs no entry."""
         if orders.actor != TIMER:
-            audit_trail.note(orders, f"closing: {orders.reason}", orders.actor)
+            AuditEntry.record(orders, f"closing: {orders.reason}", orders.actor)
 
     def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
-        """Return the attempts that may still be paid; they are closed at their gateway first."""
+        """Return the attempts that may still be paid. They are closed at their gateway first."""
         return open_attempts(orders)
 
     def on_ruling(self, order: Order, rulings: Sequence[Ruling]) -> bool:
-        """Write down what the gateways said; return True if money that they found has paid the order."""
+        """Record the gateways' rulings and return True if a payment that they found has paid the order."""
         return apply_rulings(order, rulings)

@@ -1,0 +1,56 @@
+"""The transitions of an unpaid order: to paid, and to cancelled by its buyer or by the shop.
+
+An order whose deadline is over is cancelled by `shop.lapsing`, whatever calls it: a worker, the sweep or a reader.
+"""
+
+from django.db.models.functions import Now
+
+from lapse.integrations.django import unpaid_orders
+from lapse.orders import Outcome
+from shop.orders import stock
+from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Status
+from shop.orders.refusals import AlreadyPaid
+from shop.statistics.days import count
+from shop.statistics.models import Event
+
+
+def pay(order: Order, *, who: str) -> bool:
+    """Make an unpaid order paid, sell what it holds and return True; return False if the order is no longer unpaid.
+
+    To be called in a transaction that has locked the order. `order` has the new values afterwards.
+    """
+    paid = Order.objects.filter(UNPAID, pk=order.pk).update(status=Status.PAID, paid_at=Now(), cancel_reason="")
+    order.refresh_from_db()
+    if not paid or order.paid_at is None:
+        return False
+    stock.consume([order.pk])
+    AuditEntry.record([order], "paid", who)
+    unpaid_orders().disarm(order)
+    count([(order.paid_at, Event.PAID, order.total)])
+    return True
+
+
+def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
+    """Cancel an unpaid order, release its stock and return the order; a cancelled order stays as it is.
+
+    An open payment attempt is closed at its gateway first. If the gateway does not answer, the order stays `closing`
+    and holds its stock: repeat the call, or the timer finishes it. The reason that came first is kept. Not to be called
+    in a transaction. Raises AlreadyPaid.
+    """
+    order = Order.objects.get(pk=order_pk)
+    unpaid_orders().cancel([order], by=who, reason=reason)
+    order.refresh_from_db()
+    if order.status == Status.PAID:
+        raise AlreadyPaid("This order is paid.", paid_at=order.paid_at)
+    return order
+
+
+def cancel_for_shop(order: Order, *, who: str) -> Order:
+    """Cancel an unpaid order for the shop. An overdue order expires, and its reason says so.
+
+    Returns and raises what `cancel` does. Not to be called in a transaction: a gateway may be queried.
+    """
+    outcome = unpaid_orders().lapse([order.public_id])[order.public_id].outcome
+    # Both outcomes mean that the order is due: another process is cancelling it, or the gateway did not answer.
+    due = outcome in (Outcome.LOCKED, Outcome.UNANSWERED)
+    return cancel(order.pk, reason=Reason.EXPIRED if due else Reason.MERCHANT, who=who)
