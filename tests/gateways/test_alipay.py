@@ -368,7 +368,7 @@ def test_wrong_settings_are_named(settings: AlipaySettings, name: str, value: ob
 @pytest.mark.parametrize("module", ["httpx", "cryptography"])
 @pytest.mark.parametrize(
     ("package", "extra"),
-    [("lapse.gateways.alipay", "lapse[alipay]"), ("lapse.testing.alipay", "lapse-testing[simulator]")],
+    [("lapse.gateways.alipay", ".[alipay]"), ("lapse.testing.alipay", "./lapse-testing[simulator]")],
 )
 def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: str) -> None:
     """Without an optional library, the import names the extra."""

@@ -459,4 +459,4 @@ def test_a_missing_library_is_named(library: str, scheme: str, extra: str) -> No
         "except MissingLibrary as error:\n    print(error)"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert f"pip install 'lapse[{extra}]'" in answer.stdout
+    assert f"pip install '.[{extra}]'" in answer.stdout

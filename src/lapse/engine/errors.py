@@ -24,10 +24,14 @@ class ConfigError(LapseError):
 
 
 class MissingLibrary(ConfigError):
-    """An optional library is not installed. The message is the command that installs it."""
+    """An optional library is not installed. The message has the command that installs it from a checkout of Lapse.
+
+    No package index has Lapse yet: a command without a path would find no package, or one of another author.
+    """
 
     def __init__(self, what: str, extra: str, *, distribution: str = "lapse") -> None:
-        super().__init__(f"{what} needs an optional library: pip install '{distribution}[{extra}]'")
+        path = "." if distribution == "lapse" else f"./{distribution}"
+        super().__init__(f"{what} needs an optional library. In a checkout of Lapse run: pip install '{path}[{extra}]'")
 
 
 class InvalidDeadline(LapseError, ValueError):
