@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from math import inf
 
 from benchmarks.lateness import Figure
-from benchmarks.places import Server
 from benchmarks.scene import LOOK, MeasurementFailed, Scene, TooLate, now_ms, scene, until
 from benchmarks.sizes import Sizes
 from benchmarks.subjects import Subject
 from benchmarks.worker_process import REARMED
 from lapse.testing.faults import ChildProcess
+from lapse.testing.servers import PrivateServer
 
 SPREAD = 4.0
 """Seconds over which the orders fall due; the crash comes after a third of them."""
@@ -61,7 +61,7 @@ def killed_server(subject: Subject, sizes: Sizes, lead: float) -> Iterator[Figur
     yield "server killed: longest delay", books.longest, "s", about
 
 
-def _crash(server: Server, stage: Scene, worker: ChildProcess) -> int:
+def _crash(server: PrivateServer, stage: Scene, worker: ChildProcess) -> int:
     """Kill the server and start it. Return how many deadlines the server lost, before they are armed again."""
     _freeze(stage, worker)
     server.kill()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,24 +17,7 @@ import pymysql
 
 from lapse.config import MECHANISMS
 from lapse.testing.redis_wire import info
-from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer, RedisServer
-
-
-class Server(Protocol):
-    """A private server of `lapse.testing.servers`."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-
-    def start(self) -> object:
-        """Start it and return once it answers."""
-
-    def kill(self) -> None:
-        """End it by SIGKILL."""
-
-    def close(self) -> None:
-        """End it for good."""
+from lapse.testing.servers import MariaDbServer, PostgresServer, PrivateServer, RabbitServer, RedisServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +31,7 @@ class Place:
     address: str
     weight: Callable[[], int]
     about: Callable[[], str]
-    server: Server | None = None
+    server: PrivateServer | None = None
 
     def url(self, scheme: str) -> str:
         """Return the address, with this scheme."""

@@ -23,11 +23,12 @@ from pathlib import Path
 from lapse.config import open_timer
 from lapse.engine.errors import LapseError
 from lapse.testing import supervise
+from lapse.testing.servers import PrivateServer
 from shop.running import cashier, choices, secrets_file
 from shop.running.cashier import Cashier
 from shop.running.choices import Choices, WrongChoice
 from shop.running.output import say
-from shop.running.own_servers import FILE, Server
+from shop.running.own_servers import FILE
 from shop.running.program import Program
 from shop.running.supervision import KeptProgram, KeptServers, Signals, end, ending, watch
 
@@ -134,9 +135,11 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _prepare(chosen: Choices, paying: Cashier | None, running: ExitStack) -> tuple[dict[str, str], dict[str, Server]]:
+def _prepare(
+    chosen: Choices, paying: Cashier | None, running: ExitStack
+) -> tuple[dict[str, str], dict[str, PrivateServer]]:
     """Start the servers that are wanted, and put together what the shop's processes are to know."""
-    servers: dict[str, Server] = {}
+    servers: dict[str, PrivateServer] = {}
     urls = chosen.given
     for own in chosen.to_start:
         server = own.make(chosen.folder / own.folder)

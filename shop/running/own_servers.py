@@ -3,32 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer, RedisServer
-
-
-class Server(Protocol):
-    """What all of them can do; `url` is known once it was started, `log` is its own log file."""
-
-    log: Path
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-
-    @property
-    def running(self) -> bool:
-        """Whether its process lives."""
-
-    def start(self) -> "Server":
-        """Start it and return once it answers."""
-
-    def restart(self) -> None:
-        """Start it again on its data, at the same address."""
-
-    def close(self) -> None:
-        """End it."""
+from lapse.testing.servers import MariaDbServer, PostgresServer, PrivateServer, RabbitServer, RedisServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +14,7 @@ class OwnServer:
     store: str
     name: str
     folder: str
-    make: Callable[[Path], Server]
+    make: Callable[[Path], PrivateServer]
 
 
 OWN_SERVERS: Mapping[str, OwnServer] = {

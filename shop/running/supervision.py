@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from lapse.engine.errors import LapseError
+from lapse.testing.servers import PrivateServer
 from shop.running.output import say
-from shop.running.own_servers import Server
 from shop.running.program import Program
 
 LOOK_EVERY = 0.1
@@ -92,7 +92,7 @@ class KeptProgram:
 class KeptServers:
     """The database and the Redis of this run: whichever dies is started again on its data, at the same address."""
 
-    def __init__(self, servers: Mapping[str, Server]) -> None:
+    def __init__(self, servers: Mapping[str, PrivateServer]) -> None:
         self._servers = servers
         self._again_at = 0.0
 

@@ -43,7 +43,7 @@ class MariaDbServer(PrivateServer):
     """
 
     NAME = "MariaDB"
-    FILES = "mariadb"
+    FILE_PREFIX = "mariadb"
 
     def __init__(
         self,

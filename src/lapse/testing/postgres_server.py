@@ -33,7 +33,7 @@ class PostgresServer(PrivateServer):
     """
 
     NAME = "PostgreSQL"
-    FILES = "postgres"
+    FILE_PREFIX = "postgres"
     STOP_SIGNAL = signal.SIGINT  # rolls open transactions back and closes their connections
 
     def __init__(

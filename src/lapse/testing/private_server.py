@@ -42,9 +42,8 @@ class PrivateServer(ABC):
     """One server process on this machine, started by `with` or `start()`, ended with this process at the latest.
 
     `directory` keeps the server's files and data. Without one, a temporary directory is made, and `close()` removes
-    it. `log` is the server's own output since its last start. `version` is known after `start()`, where the server
-    tells its version. `port` is the TCP port on 127.0.0.1 (0: the server has a Unix socket only). The address stays
-    the same over restarts.
+    it. `log` is the server's own output since its last start. `port` is the TCP port on 127.0.0.1; 0 means a Unix
+    socket only. The address stays the same over restarts. `start()` sets `version` for Redis and RabbitMQ.
 
     A subclass says which command runs the server and when the server is ready.
     """
@@ -52,16 +51,16 @@ class PrivateServer(ABC):
     NAME: ClassVar[str]
     """The server's name in messages."""
 
-    FILES: ClassVar[str]
+    FILE_PREFIX: ClassVar[str]
     """How the names of the server's log and lock begin."""
 
     STOP_SIGNAL: ClassVar[signal.Signals] = signal.SIGTERM
     """The signal that ends the server in good order."""
 
     def __init__(self, directory: Path | None, *, port: int = 0, needs_port: bool = True) -> None:
-        self._own = Path(tempfile.mkdtemp(prefix=f"lapse-{self.FILES}-")) if directory is None else None
+        self._own = Path(tempfile.mkdtemp(prefix=f"lapse-{self.FILE_PREFIX}-")) if directory is None else None
         self.directory = (self._own or directory or Path()).resolve()
-        self.log = self.directory / f"{self.FILES}.log"
+        self.log = self.directory / f"{self.FILE_PREFIX}.log"
         self.port = port
         self.version = ""
         self._needs_port = needs_port
@@ -190,7 +189,7 @@ class PrivateServer(ABC):
     def _lock_directory(self) -> int:
         """Return a lock on these files; waits for a server that is still ending because its starter died."""
         try:
-            return supervise.lock(self.directory / f"{self.FILES}.lock", STOP_WITHIN + 5)
+            return supervise.lock(self.directory / f"{self.FILE_PREFIX}.lock", STOP_WITHIN + 5)
         except BlockingIOError as error:
             message = f"another server uses {self.directory}: stop it first, or choose another directory"
             raise ServerFailed(message) from error

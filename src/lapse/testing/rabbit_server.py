@@ -40,7 +40,7 @@ class RabbitServer(PrivateServer):
     """
 
     NAME = "RabbitMQ"
-    FILES = "rabbit"
+    FILE_PREFIX = "rabbit"
 
     def __init__(self, directory: Path | None = None, *, config: Mapping[str, str] | None = None) -> None:
         self.scripts = rabbit_scripts()

@@ -31,7 +31,7 @@ class RedisServer(PrivateServer):
     """
 
     NAME = "Redis"
-    FILES = "redis"
+    FILE_PREFIX = "redis"
 
     def __init__(
         self,
