@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MOST_PROCESSES = 8
 """Each has servers and a browser of its own: half a gigabyte."""
 
-SLOW_TO_START = {"rabbit": "rabbit", "mariadb": "mariadb", "sql_url": "mariadb"}
-"""A fixture whose server takes long to start → the group of all tests that use this server."""
+SLOW_TO_START = {"amqp": "rabbit", "rabbit": "rabbit", "mysql": "mariadb", "mariadb": "mariadb", "sql_url": "mariadb"}
+"""A parameter or a fixture with a server that takes long to start → the group of all tests that use this server."""
 
 LONGEST_FIRST = (
     "tests/shop/test_every_timer.py",
@@ -48,8 +48,8 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Run the tests of a file in one process, and all tests of a server that takes long to start.
 
     A test with an `xdist_group` of its own keeps this group.
@@ -57,13 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    yield  # pytest brings tests with the same fixture together, and pytest-xdist notes the groups
     items.sort(key=_turn)
 
 
 def _group_of(item: pytest.Item) -> str:
-    for fixture in getattr(item, "fixturenames", ()):
-        if fixture in SLOW_TO_START:
-            return SLOW_TO_START[fixture]
+    called_with = getattr(item, "callspec", None)
+    parameters = called_with.params.values() if called_with else ()
+    for name in (*map(str, parameters), *getattr(item, "fixturenames", ())):
+        if name in SLOW_TO_START:
+            return SLOW_TO_START[name]
     return item.path.relative_to(ROOT).as_posix()
 
 
