@@ -1,4 +1,4 @@
-"""The timer hears of orders after the commit, and never fails a sale."""
+"""The timer is armed after the commit, and never fails a sale."""
 
 import logging
 from collections.abc import Iterable
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def pending(timer: Timer) -> int:
-    """Count what the timer knows."""
+    """Return how many deadlines the timer has."""
     return timer.stats().pending
 
 
 def test_arming_waits_for_the_commit(orders: AdopterOrders, memory: Timer) -> None:
-    """Inside the transaction the timer knows nothing yet."""
+    """Inside the transaction nothing is armed yet."""
     with transaction.atomic():
         (order,) = place(due=NOT_YET)
         orders.arm(order)
@@ -44,8 +44,8 @@ def test_an_order_that_is_rolled_back_leaves_no_deadline(orders: AdopterOrders, 
     assert pending(memory) == 0
 
 
-def test_outside_a_transaction_it_is_at_once(orders: AdopterOrders, memory: Timer) -> None:
-    """There is no commit to wait for; disarming takes it back."""
+def test_outside_a_transaction_arming_is_at_once(orders: AdopterOrders, memory: Timer) -> None:
+    """There is no commit to wait for; the same holds for disarming."""
     (order,) = place(due=NOT_YET)
     orders.arm(order)
     assert pending(memory) == 1
@@ -53,7 +53,7 @@ def test_outside_a_transaction_it_is_at_once(orders: AdopterOrders, memory: Time
     assert pending(memory) == 0
 
 
-def test_where_only_the_shop_knows_its_commit_it_is_at_once(orders: AdopterOrders, memory: Timer) -> None:
+def test_without_autocommit_arming_is_at_once(orders: AdopterOrders, memory: Timer) -> None:
     """Without autocommit Django cannot wait for a commit: to arm early is harmless, to disarm early is not done."""
     transaction.set_autocommit(False)
     try:
@@ -68,7 +68,7 @@ def test_where_only_the_shop_knows_its_commit_it_is_at_once(orders: AdopterOrder
 
 
 def test_a_deadline_that_the_database_computed_is_read_back(orders: AdopterOrders, memory: Timer) -> None:
-    """An expression was saved, so its value is asked for."""
+    """An expression was saved, so its value is read from the database."""
     order = Order.objects.create(code="computed", pay_by=Now() + timedelta(hours=1))
     orders.arm(order)
     assert pending(memory) == 1
@@ -83,7 +83,7 @@ def test_an_order_without_a_deadline_is_not_armed(orders: AdopterOrders, memory:
 def test_a_timer_that_is_away_does_not_fail_the_sale(
     orders: AdopterOrders, memory: Timer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said once, not once per order, and once more when the timer is back; the sweep finds the orders."""
+    """One log line, not one per order, and one more when the timer is back; the sweep finds the orders."""
     monkeypatch.setattr(arming, "LEFT_ALONE", 0.0)
 
     def refuse(_: Iterable[Deadline], *, only_unknown: bool = False) -> None:
@@ -101,10 +101,10 @@ def test_a_timer_that_is_away_does_not_fail_the_sale(
     assert len(orders.lapse_overdue()) == 4
 
 
-def test_a_timer_that_hangs_holds_up_one_sale_and_not_every_one(
+def test_a_timer_that_hangs_delays_one_sale_and_not_every_one(
     orders: AdopterOrders, memory: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once it gave no answer it is left alone for a while, however many orders are placed."""
+    """After no answer the timer is left alone for a while, however many orders are placed."""
     asked: list[int] = []
 
     def hang(deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
@@ -119,7 +119,7 @@ def test_a_timer_that_hangs_holds_up_one_sale_and_not_every_one(
 
 
 @pytest.mark.parametrize("url", [None, "", "none"])
-def test_without_a_timer_there_is_nothing_to_tell(orders: AdopterOrders, settings: Settings, url: str | None) -> None:
+def test_without_a_timer_there_is_nothing_to_arm(orders: AdopterOrders, settings: Settings, url: str | None) -> None:
     """The sweep alone does the work."""
     settings.LAPSE_TIMER = url
     (order,) = place()
@@ -129,7 +129,7 @@ def test_without_a_timer_there_is_nothing_to_tell(orders: AdopterOrders, setting
 
 
 def test_every_unpaid_order_is_armed_again(orders: AdopterOrders, memory: Timer) -> None:
-    """A timer that has lost its memory learns of all unpaid orders, and of no others."""
+    """A timer that has lost its deadlines gets those of all unpaid orders, and no others."""
     place(5, due=NOT_YET)
     (paid,) = place(due=NOT_YET)
     Order.objects.filter(pk=paid.pk).update(status="paid")

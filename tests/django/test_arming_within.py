@@ -1,4 +1,4 @@
-"""A timer in the orders' own database is told in their transaction, and never fails a sale."""
+"""A timer in the orders' own database is armed in their transaction, and never fails a sale."""
 
 import logging
 from collections.abc import Iterator
@@ -126,7 +126,7 @@ def test_a_manual_transaction_is_one_too(orders: AdopterOrders, beside: SqlTimer
 
 
 def test_a_sleeper_is_woken_by_the_commit(orders: AdopterOrders, beside: SqlTimer, url: str) -> None:
-    """A claim that waits for nothing in particular gets the order that is committed meanwhile, and never before."""
+    """A claim that waits gets the order that is committed meanwhile, and not before the commit."""
     with open_timer(url, name="orders") as worker:
         beside.stats()
         with transaction.atomic():
@@ -136,10 +136,10 @@ def test_a_sleeper_is_woken_by_the_commit(orders: AdopterOrders, beside: SqlTime
         assert [claim.key for claim in worker.claim(wait=timedelta(seconds=60))] == [str(order.pk)]
 
 
-def test_the_question_where_the_table_is_is_asked_once(
+def test_where_the_table_is_is_looked_up_once(
     orders: AdopterOrders, beside: SqlTimer, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the first order, arming costs the savepoint and its release, which Django counts, and no question."""
+    """After the first order, arming costs the savepoint and its release, which Django counts, and no look-up."""
     asked: list[object] = []
     arms_in = beside.arms_in
 
@@ -161,7 +161,7 @@ def test_the_question_where_the_table_is_is_asked_once(
 def test_a_table_that_is_locked_does_not_fail_the_sale(
     orders: AdopterOrders, beside: SqlTimer, url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sale waits for a moment and stands; the next does not wait at all; then the timer is told again."""
+    """The sale waits for a moment and stands; the next does not wait at all; then the timer is armed again."""
     orders.arm(*place(due=NOT_YET))
     with psycopg.connect(url) as other, caplog.at_level(logging.WARNING, "lapse"):
         other.execute("LOCK TABLE lapse_deadline")
@@ -202,10 +202,10 @@ def test_a_table_that_is_dropped_under_way_does_not_fail_the_sale(
 def test_a_fault_of_the_timer_does_not_fail_the_sale(
     orders: AdopterOrders, beside: SqlTimer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it raises is logged, with its traceback where nobody foresaw it."""
+    """Any error is logged, with its traceback where it is none of the timer's own errors."""
 
     def fail(_connection: object, _deadlines: list[Deadline]) -> None:
-        raise RuntimeError("nobody foresaw this")
+        raise RuntimeError("no one foresaw this")
 
     monkeypatch.setattr(beside, "arm_in", fail)
     with caplog.at_level(logging.WARNING, "lapse"), transaction.atomic():
@@ -217,7 +217,7 @@ def test_a_fault_of_the_timer_does_not_fail_the_sale(
 def test_a_connection_that_breaks_does_not_seem_a_sale(
     orders: AdopterOrders, beside: SqlTimer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the whole transaction is gone, arming says so: the order was not placed."""
+    """Where the whole transaction is gone, arming raises: the order was not placed."""
     orders.arm(*place(due=NOT_YET))
     arm_in = beside.arm_in
 
@@ -250,10 +250,10 @@ def test_a_block_that_is_lost_already_is_left_alone(orders: AdopterOrders, besid
 
 
 @pytest.mark.parametrize("elsewhere", ["another database", "another schema", "no rights", "serializable", "a file"])
-def test_a_timer_elsewhere_is_told_after_the_commit(
+def test_a_timer_elsewhere_is_armed_after_the_commit(
     settings: Settings, postgres: PostgresServer, url: str, elsewhere: str, tmp_path: Any
 ) -> None:
-    """Where the orders' connection would write to another table, or had better not, the timer's own does it."""
+    """Where the orders' connection would write to another table, or must not write, the timer's own does it."""
     settings.LAPSE_ORDERS = "tests.django.adopter.lapsing.AdopterOrders"
     settings.LAPSE_TIMER = {
         "another database": postgres.url,

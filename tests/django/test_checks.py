@@ -10,7 +10,7 @@ from lapse.integrations.django.q_match import q_matches
 
 
 def ids(settings: Settings, orders: str | None = "lapsing.AdopterOrders") -> list[str | None]:
-    """Check with that class and list what was found."""
+    """Check with that class and return the ids of what was found."""
     settings.LAPSE_ORDERS = orders and f"tests.django.adopter.{orders}"
     return [message.id for message in check_setup()]
 
@@ -55,7 +55,7 @@ def test_naive_times_are_found(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("url", ["carrier-pigeon://loft", "localhost:6379", "/tmp/socket"])  # noqa: S108 - not opened
-def test_a_timer_that_nobody_understands_is_found(settings: Settings, url: str) -> None:
+def test_a_timer_with_an_unknown_scheme_is_found(settings: Settings, url: str) -> None:
     """The scheme is checked; no server is asked."""
     settings.LAPSE_TIMER = url
     assert ids(settings) == ["lapse.E006"]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Till:
-    """A gateway with a memory: what it says of an attempt is set per number; it closes what it was told nothing of."""
+    """A gateway: a test sets what it says of an attempt, by its number; every other attempt is closed."""
 
     def __init__(self) -> None:
         self.says: dict[str, Verdict | Exception] = {}
@@ -27,7 +27,7 @@ class Till:
         self.meanwhile: Callable[[], object] = lambda: None
 
     def close(self, attempt: Attempt) -> Ruling:
-        """Answer what was set."""
+        """Return the verdict that was set, or raise the error."""
         self.asked.append(attempt.reference)
         self.meanwhile()
         said = self.says.get(attempt.reference, Verdict.CLOSED)
@@ -51,7 +51,7 @@ def till(monkeypatch: pytest.MonkeyPatch) -> Till:
 
 
 def outcome(order: Order, shop: AdopterOrders | None = None) -> Outcome:
-    """Lapse the order and say what became of it."""
+    """Lapse the order and return what became of it."""
     return (shop or Shop()).lapse([str(order.pk)])[str(order.pk)].outcome
 
 
@@ -100,7 +100,7 @@ def test_one_attempt_without_an_answer_holds_the_order(till: Till) -> None:
     assert results[str(free.pk)].outcome is Outcome.LAPSED
 
 
-def test_a_gateway_that_nobody_knows_keeps_the_order_held(till: Till) -> None:
+def test_an_unknown_gateway_keeps_the_order_held(till: Till) -> None:
     """An attempt at a gateway that is not configured cannot be closed."""
     (order,) = place()
     begin_to_pay(order)
@@ -121,7 +121,7 @@ def test_a_crash_while_closing_is_repeated() -> None:
     assert stock(order) == 1
 
 
-def test_a_ruling_that_is_told_twice_changes_nothing_twice(till: Till) -> None:
+def test_a_ruling_that_comes_twice_changes_nothing_twice(till: Till) -> None:
     """Two processes closed the same attempt: the second finds the order not unpaid."""
     (order,) = place()
     begin_to_pay(order)
@@ -133,7 +133,7 @@ def test_a_ruling_that_is_told_twice_changes_nothing_twice(till: Till) -> None:
 
 
 def test_a_payment_that_commits_while_the_till_is_asked_wins(till: Till) -> None:
-    """Step three finds the order paid and leaves it, whatever the till said."""
+    """Step three finds the order paid and leaves it, for any verdict of the till."""
     (order,) = place()
     begin_to_pay(order)
     till.meanwhile = lambda: pay(order.pk)
@@ -157,8 +157,8 @@ def test_an_attempt_that_is_opened_meanwhile_keeps_the_order(till: Till) -> None
     assert len(till.asked) == 2
 
 
-def test_money_for_an_order_that_was_cancelled_meanwhile_is_heard_of(till: Till) -> None:
-    """The hook gets the ruling although the order is unpaid no more, so no money is swallowed."""
+def test_money_for_an_order_that_was_cancelled_meanwhile_reaches_the_hook(till: Till) -> None:
+    """The hook gets the ruling although the order is no longer unpaid, so no money is swallowed."""
     (order,) = place()
     till.says[begin_to_pay(order).number] = Verdict.PAID
     till.meanwhile = lambda: Order.objects.update(status="cancelled")
@@ -166,7 +166,7 @@ def test_money_for_an_order_that_was_cancelled_meanwhile_is_heard_of(till: Till)
     assert PayAttempt.objects.get().state == "paid"
 
 
-def test_orders_without_attempts_are_not_held_up(till: Till) -> None:
+def test_orders_without_attempts_are_not_delayed(till: Till) -> None:
     """In one batch, those with nothing to close have lapsed before the till is asked."""
     slow, quick = place(2)
     begin_to_pay(slow)
@@ -178,7 +178,7 @@ def test_orders_without_attempts_are_not_held_up(till: Till) -> None:
 
 
 def test_a_gateway_that_asks_the_database_leaves_no_connection_open(till: Till) -> None:
-    """Several attempts are closed in threads, and what each opened there is given back when it ends."""
+    """Several attempts are closed in threads, and each thread closes the connection that it opened."""
     orders = place(4)
     for order in orders:
         begin_to_pay(order)

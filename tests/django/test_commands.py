@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def call(*words: str) -> str:
-    """Run a command here and return what it said."""
+    """Run a command here and return what it wrote."""
     said = StringIO()
     call_command(*words, stdout=said)
     return said.getvalue()
@@ -33,7 +33,7 @@ def call(*words: str) -> str:
 
 @contextmanager
 def worker(timer: str, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a worker and wait for its line; whatever happens, it is gone afterwards."""
+    """Start a worker and wait for its line; at the end, kill it if it still runs."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.django.adopter.settings",
@@ -56,8 +56,8 @@ def worker(timer: str, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("timer", ["memory://", "none"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_worker_lapses_on_time_and_stops_when_told_to(timer: str, number: signal.Signals) -> None:
-    """Overdue orders at once, later ones at their time, never early; then it ends in good order, with nothing to say.
+def test_the_worker_lapses_on_time_and_stops_on_a_signal(timer: str, number: signal.Signals) -> None:
+    """Overdue orders at once, later ones at their time, never early; then it ends in good order and writes no more.
 
     The timer in memory is the worker's own, so it knows these orders only by arming them again at its start.
     """
@@ -91,7 +91,7 @@ def test_a_worker_that_was_killed_leaves_nothing_behind() -> None:
 
 
 def test_the_worker_waits_for_a_timer_that_is_away() -> None:
-    """Meanwhile the sweep works, and it stops as ever."""
+    """Meanwhile the sweep works, and a signal stops the worker."""
     (order,) = place()
     with worker("redis://127.0.0.1:1/0", "--sweep-every", "0.2") as process:
         wait_until(lambda: status(order) == "cancelled")
@@ -133,7 +133,7 @@ def test_the_sweep_fails_where_an_order_could_not_be_lapsed(orders: AdopterOrder
 
 
 def test_all_unpaid_orders_are_armed_again(memory: Timer) -> None:
-    """However often it is run."""
+    """Running it again changes nothing."""
     place(4, due=NOT_YET)
     assert call("lapse_arm") == "4 armed\n"
     assert call("lapse_arm", "--only-unknown") == "4 armed\n"

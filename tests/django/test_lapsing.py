@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def outcomes(orders: AdopterOrders, placed: Sequence[Order]) -> list[Outcome]:
-    """Lapse these and list what became of each."""
+    """Lapse these orders and return what became of each."""
     results = orders.lapse([str(order.pk) for order in placed])
     return [results[str(order.pk)].outcome for order in placed]
 
@@ -47,7 +47,7 @@ def test_500_orders_lapse_by_a_handful_of_statements(orders: AdopterOrders) -> N
 
 
 def test_a_mixed_batch_of_500_needs_one_more_statement(orders: AdopterOrders) -> None:
-    """Saying why orders did not lapse is one query for all of them."""
+    """The reason why orders did not lapse is one query for all of them."""
     placed = [*place(250), *place(250, due=NOT_YET)]
     with CaptureQueriesContext(connection) as queries:
         found = outcomes(orders, placed)
@@ -102,7 +102,7 @@ def test_an_order_without_a_deadline_stays(orders: AdopterOrders) -> None:
 
 @pytest.mark.parametrize("key", ["999999", "no number", "", "1" * 40, "007", "1\0", "\ud800", "x" * 600])
 def test_a_key_that_names_no_order_is_unknown(orders: AdopterOrders, key: str) -> None:
-    """Whatever the key is, it harms nobody else in its batch."""
+    """No key does any harm to the other orders in its batch."""
     (order,) = place()
     results = orders.lapse([key, str(order.pk)])
     assert results[key].outcome is Outcome.UNKNOWN
@@ -178,7 +178,7 @@ def test_lapsing_overdue_holds_takes_the_matching_ones_only(orders: AdopterOrder
 
 
 def test_a_statement_that_fails_is_no_absent_database(orders: AdopterOrders) -> None:
-    """An error of one order's own is passed on as it is, so that the order is found and set apart."""
+    """An error of one order's own is passed on as it is, so that the order is found and isolated."""
     (order,) = place()
 
     def too_long(_: Sequence[Order]) -> None:

@@ -31,7 +31,7 @@ def test_two_that_lapse_the_same_orders_share_them(orders: AdopterOrders) -> Non
     assert stock(placed[0]) == 200
 
 
-def test_a_locked_order_is_neither_waited_for_nor_in_the_way(orders: AdopterOrders) -> None:
+def test_a_locked_order_is_not_waited_for_and_delays_no_other(orders: AdopterOrders) -> None:
     """While a payment holds one row, that one is LOCKED and the other lapses."""
     held, free = place(2)
     locked, done = threading.Event(), threading.Event()
@@ -45,7 +45,7 @@ def test_a_locked_order_is_neither_waited_for_nor_in_the_way(orders: AdopterOrde
     holder = in_thread(hold)
     assert locked.wait(PATIENCE)
     results = orders.lapse([str(held.pk), str(free.pk)])
-    assert not holder.done()  # so nobody waited for it
+    assert not holder.done()  # so the lapse did not wait for it
     done.set()
     holder.result(PATIENCE)
     assert results[str(held.pk)].outcome is Outcome.LOCKED
@@ -96,7 +96,7 @@ def test_a_lapse_that_comes_first_wins(orders: AdopterOrders) -> None:
 
 
 def test_each_of_many_races_has_one_winner(orders: AdopterOrders) -> None:
-    """Whoever wins, an order is either paid with its stock gone or cancelled with its stock back."""
+    """Each order is either paid with its stock gone or cancelled with its stock back."""
     placed = place(40)
     start = threading.Barrier(2)
 

@@ -41,6 +41,29 @@ said["at once"] = timer().stats().pending
 print(json.dumps(said))
 """
 
+CANCELLED = """
+import json
+from datetime import timedelta
+from lapse.integrations.django import timer, unpaid_orders
+from myshop.models import Order, Product
+from myshop.orders import TooLate, cancel, pay, place
+
+tea = Product.objects.create(name="tea", stock=3)
+mine, paid = (place(tea, 1, timedelta(hours=1)) for _ in range(2))
+pay(paid)
+cancel(mine, "buyer 7")
+late = 0
+for order in (mine, paid):
+    try:
+        cancel(order, "clerk 2")
+    except TooLate:
+        late += 1
+tea.refresh_from_db()
+mine.refresh_from_db()
+paid.refresh_from_db()
+print(json.dumps([mine.status, paid.status, late, tea.stock, timer().stats().pending]))
+"""
+
 TWO_DATABASES = """
 DATABASES["orders"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).parent / "orders.sqlite3"}
 DATABASE_ROUTERS = ["here.Router"]
@@ -116,6 +139,14 @@ def test_armed_with_the_order(shop: Path, made: str) -> None:
     assert ("lapse_deadline" in tables(file)) is (made == "by the migration")
     said = manage(shop, "shell", "--no-imports", "--command", TRANSACTIONS, timer=timer)
     assert json.loads(said) == {"rolled back": 0, "committed": 1, "paid": 0, "at once": 1}
+
+
+def test_a_person_cancels(shop: Path) -> None:
+    """Before the deadline, once; not what is paid. The stock is back and the timer in the shop's file is disarmed."""
+    timer = f"sqlite:///{shop}/shop.sqlite3"
+    manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer=timer)
+    written = manage(shop, "shell", "--no-imports", "--command", CANCELLED, timer=timer)
+    assert json.loads(written) == ["cancelled", "paid", 2, 2, 0]
 
 
 def test_the_migration_on_sqlite(shop: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_sweep_lets_the_timer_go_first(orders: AdopterOrders) -> None:
 
 
 def test_the_sweep_goes_on_in_its_thread(orders: AdopterOrders) -> None:
-    """It finds orders that become overdue while it runs, never early, and ends when told to."""
+    """It finds orders that become overdue while it runs, never early, and ends when it is stopped."""
     options = ServiceOptions(sweep_alone=timedelta(milliseconds=100), batch=10)
     service = Service(
         orders.port(background=True).lapsing(), None, options=options, hooks=(), after_thread=connections.close_all
@@ -90,7 +90,7 @@ def test_a_list_that_is_read_shows_no_overdue_order_as_payable(orders: AdopterOr
     assert Order.objects.filter(status="cancelled").count() == 30
 
 
-def test_reading_touches_only_what_it_meets(orders: AdopterOrders) -> None:
+def test_reading_lapses_only_what_it_reads(orders: AdopterOrders) -> None:
     """Another buyer's overdue order is not this reader's work; nothing overdue costs one query."""
     mine, other = place(2)
     read = orders.fresh(Order.objects.filter(pk=mine.pk))
@@ -101,7 +101,7 @@ def test_reading_touches_only_what_it_meets(orders: AdopterOrders) -> None:
     assert len(queries) == 1
 
 
-def test_poison_does_not_keep_a_buyer_from_his_list(orders: AdopterOrders) -> None:
+def test_poison_does_not_keep_a_buyer_from_the_list(orders: AdopterOrders) -> None:
     """The order that cannot be lapsed is shown as it is, the others in their new state."""
     poison, *_ = place(5)
 

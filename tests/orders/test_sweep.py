@@ -28,7 +28,7 @@ class ShelfOrders:
     """Overdue orders on a shelf. Some have a fixed outcome, some are poison, and the shelf may be away."""
 
     def __init__(self, *keys: str) -> None:
-        self.overdue_ones = {key: LONG_AGO + timedelta(seconds=place) for place, key in enumerate(keys)}
+        self.overdue_orders = {key: LONG_AGO + timedelta(seconds=place) for place, key in enumerate(keys)}
         self.fixed: dict[str, Result] = {}
         self.poison: set[str] = set()
         self.away = 0
@@ -37,17 +37,17 @@ class ShelfOrders:
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> Sequence[Deadline]:
-        """List them, oldest first."""
+        """Return the overdue orders, oldest first."""
         assert grace >= timedelta(0)
         if self.away:
             self.away -= 1
             raise TryLater("the shelf is away")
-        listed = [Deadline(key, due_at) for key, due_at in self.overdue_ones.items()]
+        listed = [Deadline(key, due_at) for key, due_at in self.overdue_orders.items()]
         return [order for order in listed if after is None or order.due_at > after.due_at][:limit]
 
     def deadlines(self) -> Sequence[Deadline]:
-        """List all of them."""
-        return self.overdue(len(self.overdue_ones))
+        """Return all of them."""
+        return self.overdue(len(self.overdue_orders))
 
     def begin(self, keys: Sequence[str]) -> Begun:
         """Take them from the shelf."""
@@ -58,16 +58,16 @@ class ShelfOrders:
         for key in keys:
             results[key] = self.fixed.get(key, Result(Outcome.LAPSED))
             if results[key].outcome is Outcome.LAPSED:
-                del self.overdue_ones[key]
+                del self.overdue_orders[key]
         return Begun(results)
 
     def finish(self, rulings: Sequence[object]) -> Mapping[str, Result]:
-        """Nobody asks a gateway here."""
+        """Fail: no gateway is asked here."""
         raise AssertionError(rulings)
 
 
 def names(count: int) -> list[str]:
-    """Name so many orders."""
+    """Return the names of so many orders."""
     return [f"order-{number}" for number in range(count)]
 
 
@@ -78,14 +78,14 @@ def test_poison_anywhere_stops_none_of_the_others() -> None:
     events: list[Event] = []
     swept = Sweep(Lapsing(orders), batch=8, hooks=[events.append]).once()
     assert (swept.lapsed, sorted(swept.failed)) == (47, sorted(orders.poison))
-    assert set(orders.overdue_ones) == orders.poison
+    assert set(orders.overdue_orders) == orders.poison
     assert [event.keys for event in events if event.kind is Kind.FAILED] == [(key,) for key in swept.failed]
     assert [event.count for event in events if event.kind is Kind.SWEPT] == [47]
 
 
 @pytest.mark.parametrize("stuck", ["poison", "unanswered"])
-def test_what_led_nowhere_is_left_alone_for_a_while(stuck: str) -> None:
-    """Neither a bad order nor an absent gateway is asked again every second."""
+def test_an_order_that_fails_is_left_alone_for_a_while(stuck: str) -> None:
+    """Neither a bad order nor one whose gateway is silent is tried again every second."""
     orders = ShelfOrders("a")
     if stuck == "poison":
         orders.poison = {"a"}
@@ -98,10 +98,10 @@ def test_what_led_nowhere_is_left_alone_for_a_while(stuck: str) -> None:
 
 
 def test_what_the_sweep_lapsed_is_disarmed() -> None:
-    """A timer that had buried such an order, or still waits for it, can forget it; none that fails stops the sweep."""
-    told: list[str] = []
-    Sweep(Lapsing(ShelfOrders("a", "b")), disarm=told.extend, hooks=()).once()
-    assert sorted(told) == ["a", "b"]
+    """The timer can forget such an order, also one that it had buried; a timer that fails stops no sweep."""
+    disarmed: list[str] = []
+    Sweep(Lapsing(ShelfOrders("a", "b")), disarm=disarmed.extend, hooks=()).once()
+    assert sorted(disarmed) == ["a", "b"]
 
     failures: list[Exception] = [TimerUnavailable("no answer"), TimerRefused("another password now")]
 
@@ -113,7 +113,7 @@ def test_what_the_sweep_lapsed_is_disarmed() -> None:
 
 
 def test_a_locked_order_is_asked_again_at_once() -> None:
-    """Somebody is at work on it, so it will not be for long."""
+    """Another transaction is at work on it, so the lock is short."""
     orders = ShelfOrders("a")
     orders.fixed = {"a": Result(Outcome.LOCKED)}
     sweep = Sweep(Lapsing(orders), backoff=NEVER_AGAIN)
@@ -123,7 +123,7 @@ def test_a_locked_order_is_asked_again_at_once() -> None:
 
 
 def test_it_outlives_an_absent_database_and_says_so_once() -> None:
-    """Three sweeps fail, the fourth works; one message tells of it."""
+    """Three sweeps fail, the fourth works; there is one message."""
     orders = ShelfOrders(*names(3))
     orders.away = 3
     events: list[Event] = []
@@ -144,8 +144,8 @@ def test_it_outlives_an_absent_database_and_says_so_once() -> None:
     assert [event.kind for event in events if event.kind is not Kind.IDLE] == [Kind.FAILED, Kind.SWEPT]
 
 
-def test_a_sweep_that_finds_nothing_is_told() -> None:
-    """A worker that only sweeps is heard of, however little there is to do."""
+def test_a_sweep_that_finds_nothing_emits_an_event() -> None:
+    """A worker that only sweeps gives a sign of life, however little there is to do."""
     events: list[Event] = []
     Sweep(Lapsing(ShelfOrders()), hooks=[events.append]).once()
     assert [(event.kind, event.timer, event.count) for event in events] == [(Kind.IDLE, "orders", 0)]
@@ -176,17 +176,17 @@ def test_an_absent_database_is_not_halved() -> None:
 
 
 def test_reading_more_than_a_batch_lapses_all_of_it() -> None:
-    """Stuck orders in front hide none of those behind them, and the reader is not kept."""
+    """Stuck orders in front hide none of the orders behind them, and the reader does not fail."""
     orders = ShelfOrders(*names(20))
     orders.fixed = {key: Result(Outcome.LOCKED) for key in names(6)}
     orders.poison = {"order-6"}
     results = lapse_on_read(Lapsing(orders).lapse, orders.overdue, batch=3)
     assert sum(result.outcome is Outcome.LAPSED for result in results.values()) == 13
-    assert set(orders.overdue_ones) == {*names(6), "order-6"}
+    assert set(orders.overdue_orders) == {*names(6), "order-6"}
 
 
 @pytest.mark.parametrize("stuck", ["poison", "unanswered"])
-def test_what_led_nowhere_holds_up_the_first_reader_only(stuck: str) -> None:
+def test_an_order_that_fails_delays_the_first_reader_only(stuck: str) -> None:
     """Each look may take as long as a gateway hangs, so the next readers see the order as it is."""
     orders = ShelfOrders(*names(5))
     if stuck == "poison":
@@ -196,19 +196,19 @@ def test_what_led_nowhere_holds_up_the_first_reader_only(stuck: str) -> None:
     cooldown = Cooldown(NEVER_AGAIN)
     lapse_on_read(Lapsing(orders).lapse, orders.overdue, cooldown=cooldown)
     asked = len(orders.asked)
-    assert set(orders.overdue_ones) == {"order-1"}
+    assert set(orders.overdue_orders) == {"order-1"}
     lapse_on_read(Lapsing(orders).lapse, orders.overdue, cooldown=cooldown)
     assert len(orders.asked) == asked
 
 
 def claim(key: str, due_at: datetime) -> Claim:
-    """Claim it."""
+    """Return a claim."""
     now = SYSTEM_CLOCK.now()
     return Claim(key, due_at, 1, 1, now, now)
 
 
-def test_a_worker_is_told_what_to_do_with_each_claim() -> None:
-    """Moved, locked and unanswered ones come back; finished ones are settled by not being named."""
+def test_each_claim_gets_its_decision() -> None:
+    """Moved, locked and unanswered orders come back; finished ones are settled because no decision names them."""
     orders = ShelfOrders("done", "moved", "early", "locked", "silent", "paid")
     later = LONG_AGO + timedelta(days=1)
     ahead = timedelta(milliseconds=70)
@@ -219,7 +219,7 @@ def test_a_worker_is_told_what_to_do_with_each_claim() -> None:
         "silent": Result(Outcome.UNANSWERED),
         "paid": Result(Outcome.NOT_UNPAID),
     }
-    decisions = Lapsing(orders).handle([claim(key, LONG_AGO) for key in orders.overdue_ones])
+    decisions = Lapsing(orders).handle([claim(key, LONG_AGO) for key in orders.overdue_orders])
     assert sorted(decisions) == ["early", "locked", "moved", "silent"]
     assert decisions["moved"] == Move(later)
     assert decisions["early"] == Release(ahead, forgive=True)  # armed again it would fire at once, by a fast clock

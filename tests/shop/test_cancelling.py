@@ -58,7 +58,7 @@ def test_buyer_merchant_and_timer_at_once(buyer: User, cup: Product) -> None:
 
 
 def test_an_open_attempt_is_closed_first(buyer: User, cup: Product) -> None:
-    """Cancelling closes the link, so nobody can pay for a cancelled order."""
+    """Cancelling closes the link, so no buyer can pay for a cancelled order."""
     order = order_of(buyer, cup)
     payment_link(order.pk)
     assert cancel(order.pk, reason=Reason.BUYER, who="buyer").status == Status.CANCELLED
@@ -88,7 +88,7 @@ def test_a_gateway_without_an_answer_leaves_it_closing(
 
 
 def test_money_found_while_cancelling_wins(buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the gateway says that it was paid, the order is paid, and the one who cancels hears so."""
+    """If the gateway says that it was paid, the order is paid, and who cancels gets AlreadyPaid."""
     order = order_of(buyer, cup)
     payment_link(order.pk)
     monkeypatch.setattr(DevelopmentGateway, "close", lambda _self, attempt: Ruling(attempt, Verdict.PAID))

@@ -25,12 +25,12 @@ from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_
 
 
 def lapse(order: Order) -> Outcome:
-    """Lapse one order and give its outcome."""
+    """Lapse one order and return its outcome."""
     return unpaid_orders().lapse([order.public_id])[order.public_id].outcome
 
 
 def number_of(order: Order) -> str:
-    """Make a payment link and give its attempt's number."""
+    """Make a payment link and return its attempt's number."""
     return payment_link(order.pk).strip("/").rsplit("/", 1)[-1]
 
 
@@ -64,7 +64,7 @@ def test_five_hundred_orders_by_a_handful_of_statements(
 
 
 def test_many_workers_on_the_same_orders(buyer: User, cup: Product) -> None:
-    """Workers that are told of the same orders at the same moment cancel each of them once."""
+    """Workers that get the same orders at the same moment cancel each of them once."""
     orders = [order_of(buyer, cup) for _ in range(10)]
     make_overdue(*orders)
     keys = [order.public_id for order in orders]
@@ -128,7 +128,7 @@ def test_a_lapse_under_way_wins(buyer: User, cup: Product, monkeypatch: pytest.M
 
 
 def test_pay_and_lapse_at_the_same_moment_have_one_winner(buyer: User, cup: Product) -> None:
-    """Whoever comes first wins, and the other changes nothing, whichever way it falls."""
+    """The first of the two wins, and the other changes nothing."""
     for _ in range(10):
         order = order_of(buyer, cup)
         number = number_of(order)
@@ -175,7 +175,7 @@ def test_money_only_the_gateway_knows_of_settles_the_order(
     assert_no_drift()
 
 
-def test_money_that_the_gateway_tells_of_deadlocks_with_no_sale(buyer: User, cup: Product, pot: Product) -> None:
+def test_money_that_the_gateway_reports_deadlocks_with_no_sale(buyer: User, cup: Product, pot: Product) -> None:
     """Two orders found paid at once: neither keeps its products locked while the other waits for its own."""
     first, second = order_of(buyer, pot), order_of(buyer, cup)  # the pot's id is the higher one
     rulings = [Ruling(Attempt(one.public_id, number_of(one), "development"), Verdict.PAID) for one in (first, second)]
@@ -202,7 +202,7 @@ def test_money_that_the_gateway_tells_of_deadlocks_with_no_sale(buyer: User, cup
 
 
 def waiting_for_locks() -> int:
-    """Count the connections of this database that wait for another's lock."""
+    """Return how many connections of this database wait for another's lock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same all the time
         cursor.execute(

@@ -1,10 +1,11 @@
-"""Placing an order and paying it: each one transaction, and the timer is told of what is committed."""
+"""Placing, paying and cancelling an order. The timer is armed and disarmed with what is committed."""
 
 from datetime import timedelta
 
 from django.db import transaction
 from django.db.models.functions import Now
 from lapse.integrations.django import unpaid_orders
+from lapse.orders import Outcome
 
 from myshop.models import Order, Product
 from myshop.stock import take_stock
@@ -20,7 +21,7 @@ class TooLate(Exception):
 
 @transaction.atomic
 def place(product: Product, quantity: int, window: timedelta) -> Order:
-    """Hold the stock and begin to wait for the money. Raises SoldOut."""
+    """Hold the stock, begin to wait for the money and return the order. Raises SoldOut."""
     if not take_stock(product, quantity):
         raise SoldOut(product.name)
     order = Order.objects.create(product=product, quantity=quantity, pay_by=Now() + window)
@@ -34,3 +35,10 @@ def pay(order: Order) -> None:
     if not Order.objects.filter(pk=order.pk, status="awaiting_payment").update(status="paid"):
         raise TooLate(f"order {order.pk}")
     unpaid_orders().disarm(order)
+
+
+def cancel(order: Order, who: str) -> None:
+    """Cancel the order for a person, before its deadline. Raises TooLate if it was paid or cancelled before."""
+    result = unpaid_orders().cancel([order], by=who, reason="buyer")[str(order.pk)]
+    if result.outcome is not Outcome.LAPSED:
+        raise TooLate(f"order {order.pk}")

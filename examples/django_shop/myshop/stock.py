@@ -8,12 +8,12 @@ from myshop.models import Order, Product
 
 
 def take_stock(product: Product, quantity: int) -> bool:
-    """Take so many, or none where there are fewer; say which."""
+    """Take so many pieces, or none where there are fewer; return whether they were taken."""
     return bool(Product.objects.filter(pk=product.pk, stock__gte=quantity).update(stock=F("stock") - quantity))
 
 
 def give_stock_back(orders: Sequence[Order]) -> None:
-    """Give back what these orders held, in two statements for any number of them."""
+    """Make available what these orders held, in two statements for any number of orders."""
     held = Order.objects.filter(pk__in=[order.pk for order in orders]).values("product").annotate(total=Sum("quantity"))
     back = {row["product"]: row["total"] for row in held}
     cases = [When(pk=product, then=F("stock") + total) for product, total in back.items()]

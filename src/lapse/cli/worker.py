@@ -48,8 +48,8 @@ def worker(
 ) -> None:
     """Work until SIGTERM or Ctrl-C. Run as many as you like.
 
-    With orders, those that are unpaid are armed whenever the timer's server may have lost them, and a sweep runs
-    beside the timer, so that no order depends on it.
+    With orders, unpaid ones are armed whenever the timer's server may have lost them. A sweep runs beside the timer,
+    so that no order depends on the timer.
 
     [bold]Examples[/bold]
 

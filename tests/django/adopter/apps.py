@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class AdopterConfig(AppConfig):
-    """Named so that it collides with nobody's."""
+    """Its label is the label of no other application."""
 
     name = "tests.django.adopter"
     label = "adopter"

@@ -11,7 +11,7 @@ from tests.django.adopter.models import Order
 
 
 class NoModel(UnpaidOrders[Order]):
-    """Says nothing at all."""
+    """Declares nothing at all."""
 
 
 class NoSuchDeadline(AdopterOrders):
@@ -33,7 +33,7 @@ class UnindexedDeadline(AdopterOrders):
 
 
 class NoHook(UnpaidOrders[Order]):
-    """Gives nothing back."""
+    """Has no on_lapse()."""
 
     model = Order
     unpaid = Q(status="awaiting")
@@ -72,7 +72,7 @@ class LapsedUnpaid(AdopterOrders):
 
 
 class ClosingForgotten(AdopterOrders):
-    """Closes in a state that nobody looks for."""
+    """Closes in a state that `unpaid` does not cover."""
 
     closing: ClassVar[dict[str, object]] = {"status": "shutting"}
 
