@@ -183,7 +183,7 @@ def _program(name: str, command: str, environment: dict[str, str], lock: int, gr
 def _finish(step: Program, running: ExitStack, signals: Signals) -> None:
     """Wait for a step of the set-up. Raises Failed."""
     running.callback(end, step, signals)
-    code = step.leash.wait()
+    code = step.supervised.wait()
     step.collect()
     if code:
         raise Failed(f"The set-up failed ({ending(code)}); its lines are above.")

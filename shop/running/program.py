@@ -1,4 +1,4 @@
-"""One program that `make run` keeps: started on a leash, its output relayed, its end known."""
+"""One program that `make run` keeps: started under supervision, its output relayed, its exit code known."""
 
 import subprocess
 import threading
@@ -28,7 +28,7 @@ class Program:
         self.name = name
         self.grace = grace
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.leash = supervise.start(
+        self.supervised = supervise.start(
             command,
             output=subprocess.PIPE,
             directory=directory,
@@ -42,19 +42,19 @@ class Program:
     @property
     def exit_code(self) -> int | None:
         """How it ended, 128 and more for a signal; None while it lives."""
-        return self.leash.poll()
+        return self.supervised.poll()
 
     def collect(self) -> int:
         """Wait for the end of the program and of its output, and return the exit code."""
-        code = self.leash.close()
+        code = self.supervised.close()
         self._reader.join(5)
         return code
 
     def _relay(self) -> None:
-        if self.leash.stdout is None:
+        if self.supervised.stdout is None:
             return
-        with self.leash.stdout:
-            for line in self.leash.stdout:
+        with self.supervised.stdout:
+            for line in self.supervised.stdout:
                 text = line.decode(errors="replace").rstrip("\r\n")
                 self.last_lines.append(text)
                 relay(self.name, text)

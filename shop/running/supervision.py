@@ -129,13 +129,13 @@ def watch(web: Program, programs: Sequence[KeptProgram], servers: KeptServers) -
 def end(program: Program, signals: Signals) -> None:
     """Ask it to end; kill it when its grace, or our patience, is over."""
     if program.exit_code is None:
-        program.leash.send_signal(signal.SIGTERM)
+        program.supervised.send_signal(signal.SIGTERM)
     kill_at = time.monotonic() + program.grace
     while program.exit_code is None:
         if signals.hurry:
             kill_at = min(kill_at, time.monotonic() + HURRIED)
         if time.monotonic() >= kill_at:
-            program.leash.end(signal.SIGKILL, program.grace)
+            program.supervised.end(signal.SIGKILL, program.grace)
         time.sleep(LOOK_EVERY / 5)
     program.collect()
 
