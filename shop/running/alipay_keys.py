@@ -1,4 +1,4 @@
-"""The two key pairs of a run with the simulator: the shop's and the simulator's, made once and kept."""
+"""The two key pairs of a run with the simulator, the shop's and the simulator's: made once and kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ class KeyFiles:
 
 
 def load_or_make(folder: Path, name: str) -> KeyFiles:
-    """Return the pair of that name, made where it is missing. Raises ConfigError for a file that is no key, OSError."""
+    """Return the pair of that name, made if it is missing. Raises OSError, or ConfigError for a file that is no key."""
     files = KeyFiles(folder / f"{name}_private.pem", folder / f"{name}_public.pem")
     folder.mkdir(parents=True, exist_ok=True)
     if not files.private.exists():
         write_private(files.private, new_key_pair().private)
-    # Written anew each time, because it follows from the other and a run may have been killed between the two.
+    # Written again each time: it follows from the private key, and a run may have been killed between the two files.
     write_private(files.public, pair_of(files.private.read_text(encoding="utf-8")).public)
     return files

@@ -1,4 +1,4 @@
-"""The simulator of Alipay that `make run` keeps beside the shop, so that its orders can be paid."""
+"""The simulator of Alipay that `make run` starts beside the shop, so that orders can be paid."""
 
 import os
 import sys
@@ -26,11 +26,11 @@ class Cashier:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """The simulator's address."""
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """Say what the shop must be told to take money from it."""
+        """Return the environment variables by which the shop uses this simulator."""
         return {
             "SHOP_GATEWAY": "alipay",
             "ALIPAY_APP_ID": APP_ID,
@@ -41,7 +41,7 @@ class Cashier:
         }
 
     def start(self, directory: Path, environment: Mapping[str, str], lock: int) -> Program:
-        """Start it."""
+        """Start the simulator and return its process."""
         keys = [f"--public-key={self.app.public}", f"--private-key={self.alipay.private}"]
         return Program(
             "cashier",
@@ -54,7 +54,7 @@ class Cashier:
 
 
 def prepare(chosen: Choices) -> Cashier | None:
-    """Make what a simulator needs, its port and its keys, or nothing where none is wanted. Raises OSError."""
+    """Return a simulator with its port and keys, or None if the choices exclude it. Raises OSError."""
     if not chosen.simulator:
         return None
     folder = chosen.folder / "alipay"
@@ -63,5 +63,5 @@ def prepare(chosen: Choices) -> Cashier | None:
 
 
 def public_url(chosen: Choices) -> str:
-    """Say where buyers and Alipay reach the shop."""
+    """Return the address at which buyers and Alipay reach the shop."""
     return os.environ.get("PUBLIC_URL", "").strip() or f"http://127.0.0.1:{chosen.port}"

@@ -11,19 +11,19 @@ from tests.gateways.listening import Listener
 
 @pytest.fixture(scope="session")
 def app_keys() -> KeyPair:
-    """Make the shop's key pair."""
+    """Return the shop's key pair."""
     return new_key_pair()
 
 
 @pytest.fixture(scope="session")
 def alipays_keys() -> KeyPair:
-    """Make the simulator's key pair."""
+    """Return the simulator's key pair."""
     return new_key_pair()
 
 
 @pytest.fixture
 def alipay(app_keys: KeyPair, alipays_keys: KeyPair) -> Iterator[AlipaySimulator]:
-    """Start a simulator that knows of no trade."""
+    """Start a simulator that has no trades."""
     with AlipaySimulator(app_keys.public, private_key=alipays_keys.private) as running:
         yield running
 
@@ -37,7 +37,7 @@ def shop() -> Iterator[Listener]:
 
 @pytest.fixture
 def settings(alipay: AlipaySimulator, app_keys: KeyPair, shop: Listener) -> AlipaySettings:
-    """Describe the simulator."""
+    """Return the settings of a shop that uses the simulator."""
     return AlipaySettings(
         app_id=alipay.app_id,
         seller_id=alipay.seller_id,

@@ -1,4 +1,4 @@
-"""A shop's address for notifies, as small as can be."""
+"""A minimal shop: one address that receives notifies."""
 
 import threading
 import time
@@ -9,24 +9,24 @@ from urllib.parse import parse_qsl
 
 
 class Listener:
-    """Keeps every form that is posted to `url`, and answers with the next of `answers`, else `success`."""
+    """Keeps every form that is posted to `url`, and answers with the next of `answers`, or `success`."""
 
     def __init__(self) -> None:
-        self.heard: list[dict[str, str]] = []
+        self.received: list[dict[str, str]] = []
         self.answers: list[str] = []
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                listener.heard.append(dict(parse_qsl(body)))
-                said = listener.answers.pop(0) if listener.answers else "success"
+                listener.received.append(dict(parse_qsl(body)))
+                answer = listener.answers.pop(0) if listener.answers else "success"
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(said.encode())
+                self.wfile.write(answer.encode())
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/notify/"
@@ -41,13 +41,13 @@ class Listener:
         self._server.server_close()
 
     def wait_for(self, count: int) -> list[dict[str, str]]:
-        """Wait until so many were heard."""
-        assert eventually(lambda: len(self.heard) >= count), self.heard
-        return self.heard
+        """Wait until `count` notifies were received, and return all of them."""
+        assert eventually(lambda: len(self.received) >= count), self.received
+        return self.received
 
 
 def eventually(condition: Callable[[], bool], within: float = 30.0) -> bool:
-    """Wait until the condition holds, or the time is over."""
+    """Return whether the condition came true within so many seconds."""
     end = time.monotonic() + within
     while not condition():
         if time.monotonic() > end:

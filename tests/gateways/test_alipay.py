@@ -1,4 +1,4 @@
-"""The Alipay gateway against the simulator, over HTTP: every status, every fault, and whose end the link has."""
+"""The Alipay gateway against the simulator, over HTTP: every status, every fault, and the end of a link."""
 
 import itertools
 import json
@@ -35,17 +35,17 @@ LONG_OVER = -timedelta(minutes=1)
 
 
 def link_of(gateway: AlipayGateway, number: str, *, ends_in: float = 600, subject: str = "茶杯 {1}") -> str:
-    """Make a link that ends in so many seconds."""
+    """Return a link that ends in so many seconds."""
     return gateway.page_pay_url(number, AMOUNT, subject, datetime.now(UTC) + timedelta(seconds=ends_in))
 
 
 def attempt_of(number: str, expires_in: timedelta | None = None) -> Attempt:
-    """Name an attempt as a shop does."""
+    """Return an attempt as a shop names it."""
     return Attempt("order", number, "alipay", expires_in)
 
 
 def paid(gateway: AlipayGateway, number: str) -> Buyer:
-    """Pay a new link."""
+    """Pay a new link and return its buyer."""
     buyer = Buyer(link_of(gateway, number))
     assert buyer.scan()
     assert buyer.pay()
@@ -88,13 +88,13 @@ def test_the_link_ends_before_the_deadline(gateway: AlipayGateway) -> None:
     ],
 )
 def test_links_that_alipay_would_not_take(gateway: AlipayGateway, number: str, amount: str, subject: str) -> None:
-    """What is against Alipay's rules is found before the buyer is sent there."""
-    with pytest.raises(ValueError, match=r"must be|is no"):
+    """A link against Alipay's rules is refused before the buyer is sent there."""
+    with pytest.raises(ValueError, match="must be"):
         gateway.page_pay_url(number, Decimal(amount), subject, datetime.now(UTC))
 
 
 def test_a_link_of_another_key_is_refused(settings: AlipaySettings, alipays_keys: KeyPair) -> None:
-    """Alipay checks the request's signature, and its code says so."""
+    """Alipay checks the request's signature and refuses a wrong one by its code."""
     with AlipayGateway(replace(settings, private_key=alipays_keys.private)) as stranger:
         with pytest.raises(LapseError, match=r"isv\.invalid-signature"):
             Buyer(link_of(stranger, next(NUMBERS)))
@@ -106,8 +106,8 @@ def test_a_link_of_another_key_is_refused(settings: AlipaySettings, alipays_keys
 # --- query and close, by status ---
 
 
-def test_nobody_has_scanned(gateway: AlipayGateway) -> None:
-    """No trade is no answer while the link can be paid; it is closed once its end is past by the margin."""
+def test_an_unscanned_link(gateway: AlipayGateway) -> None:
+    """While the link can be paid, no trade decides nothing; CLOSED once the link ended a margin ago."""
     number = next(NUMBERS)
     Buyer(link_of(gateway, number))
     assert gateway.query(number) is None
@@ -125,7 +125,7 @@ def test_nobody_has_scanned(gateway: AlipayGateway) -> None:
 
 
 def test_an_order_that_is_due_is_never_kept_by_an_unscanned_link(gateway: AlipayGateway) -> None:
-    """Whatever the fraction of the deadline's second: at the deadline the link is over by the margin."""
+    """For every fraction of the deadline's second, at the deadline the link is over by the margin."""
     for microsecond in (0, 1, 499_999, 999_999):
         pay_by = datetime(2026, 1, 1, 12, 0, 0, microsecond, tzinfo=UTC)
         at_the_deadline = gateway.link_ends(pay_by) - pay_by
@@ -133,7 +133,7 @@ def test_an_order_that_is_due_is_never_kept_by_an_unscanned_link(gateway: Alipay
 
 
 def test_scanned_and_not_paid_is_closed(gateway: AlipayGateway) -> None:
-    """A trade that waits is closed at once, whatever is left of the link, and cannot be paid afterwards."""
+    """A waiting trade is closed at once, however much time the link has, and cannot be paid afterwards."""
     number = next(NUMBERS)
     buyer = Buyer(link_of(gateway, number))
     buyer.scan()
@@ -214,8 +214,8 @@ def test_a_forged_answer_is_no_answer(gateway: AlipayGateway, alipay: AlipaySimu
     assert gateway.close(attempt_of(next(NUMBERS), LONG_OVER)).verdict == Verdict.UNKNOWN
 
 
-def test_nobody_is_there(settings: AlipaySettings) -> None:
-    """A refused connection, a server that is none of Alipay's and one that ends the line are no answer."""
+def test_no_server(settings: AlipaySettings) -> None:
+    """A refused connection and a server that is not Alipay's are no answer."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     for url in (f"http://127.0.0.1:{port}/", settings.gateway_url.replace("gateway.do", "nowhere")):
@@ -238,13 +238,13 @@ def test_no_signed_parameter_reaches_a_log(gateway: AlipayGateway, caplog: pytes
     gateway.close(attempt_of(number))
     gateway.refund(number, AMOUNT, "r1")
     logged = "\n".join(f"{record.name} {record.getMessage()}" for record in caplog.records)
-    assert "httpx HTTP Request: POST" in logged  # the loggers that must not have it did speak
+    assert "httpx HTTP Request: POST" in logged  # so the loggers in question did log
     assert "httpcore" in logged
     for secret in ("sign=", "biz_content", "app_id"):
         assert secret not in logged
 
 
-# --- what is signed ---
+# --- signatures ---
 
 
 def test_answers_are_verified_over_their_exact_text(alipays_keys: KeyPair) -> None:
@@ -284,10 +284,10 @@ def test_a_notify_is_read(gateway: AlipayGateway, shop: Listener) -> None:
     number = next(NUMBERS)
     paid(gateway, number)
     (form,) = shop.wait_for(1)
-    heard = gateway.read_notify(form)
-    assert (heard.trade.out_trade_no, heard.trade.total_amount) == (number, AMOUNT)
-    assert heard.trade.status.paid
-    assert heard.raw["subject"] == "茶杯 {1}"
+    notification = gateway.read_notify(form)
+    assert (notification.trade.out_trade_no, notification.trade.total_amount) == (number, AMOUNT)
+    assert notification.trade.status.paid
+    assert notification.raw["subject"] == "茶杯 {1}"
 
 
 def test_notifies_that_must_not_be_believed(
@@ -318,7 +318,7 @@ def test_notifies_that_must_not_be_believed(
         ({"total_amount": "NaN"}, Flaw.MALFORMED),
         ({"total_amount": "-1"}, Flaw.MALFORMED),
     ]:
-        before = len(shop.heard)
+        before = len(shop.received)
         alipay.notify(number, **changes)
         with pytest.raises(MessageRefused) as refused:
             gateway.read_notify(shop.wait_for(before + 1)[-1])
@@ -359,7 +359,7 @@ def test_the_return_is_signed(gateway: AlipayGateway) -> None:
     ],
 )
 def test_wrong_settings_are_named(settings: AlipaySettings, name: str, value: object) -> None:
-    """A setting that cannot be is an error that names it, and keys are never shown."""
+    """A wrong setting is an error that names the setting, and keys are never shown."""
     with pytest.raises(ConfigError, match=name):
         replace(settings, **{name: value})  # type: ignore[arg-type]  # the wrong value is the test
     assert settings.private_key not in repr(settings)
@@ -377,5 +377,5 @@ def test_a_missing_library_says_how_to_get_it(module: str, package: str, extra: 
         "from lapse.engine.errors import MissingLibrary\n"
         f"try:\n    import {package}\nexcept MissingLibrary as error:\n    print(error)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert f"pip install '{extra}'" in said
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert f"pip install '{extra}'" in output

@@ -1,4 +1,4 @@
-"""RSA2: a known answer, and everything that is no signature."""
+"""RSA2: a known answer, and texts that are no signature."""
 
 import base64
 
@@ -29,12 +29,12 @@ BY_OPENSSL = (
     "7DCv8UIrLTML19mgO3a2Vv1ekticSLZxcaOa6gIGyPOEs5CtlwAzoOaPbwsixNyf/M7lmvK4lte4WJOjGmYGqz88wZTiqncOKMRtF6L1M0wSSpBl"
     "GqLVKQ=="
 )
-"""What `openssl dgst -sha256 -sign` makes of the text with the key of the two primes."""
+"""The signature of TEXT by `openssl dgst -sha256 -sign` with the key of the two primes."""
 
 
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    """Put the one key of these tests together from its two primes."""
+    """Return the key of these tests, made of its two primes."""
     public = 65537
     private = pow(public, -1, (FIRST - 1) * (SECOND - 1))
     return rsa.RSAPrivateNumbers(
@@ -58,25 +58,25 @@ def test_the_known_answer(key: rsa.RSAPrivateKey) -> None:
     "garbage",
     ["", "=", "not base64!", "茶", "\udcff", BY_OPENSSL[:-4], BY_OPENSSL + "\n", "AAAA" + BY_OPENSSL[4:], "AA==", "\0"],
 )
-def test_garbage_is_a_no(key: rsa.RSAPrivateKey, garbage: str) -> None:
-    """Whatever stands in `sign`, the answer is no and never an error."""
+def test_garbage_is_refused(key: rsa.RSAPrivateKey, garbage: str) -> None:
+    """Garbage in `sign` is refused, and never an error."""
     assert not is_signed(key.public_key(), TEXT, garbage)
 
 
 @pytest.mark.parametrize("text", ["", "a=1&b=茶 ", "a=1&b=\udcff"])
-def test_another_text_is_a_no(key: rsa.RSAPrivateKey, text: str) -> None:
-    """The signature is of that text only, and half a character is no text."""
+def test_another_text_is_refused(key: rsa.RSAPrivateKey, text: str) -> None:
+    """The signature covers that text only, and a lone surrogate is refused."""
     assert not is_signed(key.public_key(), text, BY_OPENSSL)
 
 
-def test_what_is_signed() -> None:
-    """Sorted by name, without `sign` and what has no value; `sign_type` only where it is not left out."""
+def test_the_text_that_is_signed() -> None:
+    """Sorted by name, without `sign` and empty values; `sign_type` only where it is not left out."""
     parameters = {"sign_type": "RSA2", "sign": "x", "b": "茶", "empty": "", "a": "1", "B": "2"}
     assert signed_text(parameters) == "B=2&a=1&b=茶&sign_type=RSA2"
     assert signed_text(parameters, leave_out=("sign", "sign_type")) == "B=2&a=1&b=茶"
 
 
-def test_keys_in_every_way_they_are_handed_out(key: rsa.RSAPrivateKey) -> None:
+def test_keys_in_every_format(key: rsa.RSAPrivateKey) -> None:
     """PEM and bare base64, PKCS#1 and PKCS#8, wrapped or not."""
     for style in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
         pem = key.private_bytes(Encoding.PEM, style, NoEncryption()).decode()
@@ -91,15 +91,15 @@ def test_keys_in_every_way_they_are_handed_out(key: rsa.RSAPrivateKey) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "茶"])
-def test_what_is_no_key(text: str) -> None:
-    """A key that cannot be read is named."""
+def test_texts_that_are_no_key(text: str) -> None:
+    """The error names the key that cannot be read."""
     with pytest.raises(ConfigError, match="my_key"):
         read_private_key(text, "my_key")
     with pytest.raises(ConfigError, match="my_key"):
         read_public_key(text, "my_key")
 
 
-def test_keys_that_would_not_do() -> None:
+def test_keys_that_are_too_weak() -> None:
     """A short key and one of another kind are refused."""
     short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - refused for that
     for key in (short, Ed25519PrivateKey.generate()):

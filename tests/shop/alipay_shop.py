@@ -1,4 +1,4 @@
-"""Fixtures of the tests of paying by Alipay; the modules that use them import them."""
+"""Fixtures for the tests of paying by Alipay; a test module imports the fixtures it uses."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ APP, ALIPAY = new_key_pair(), new_key_pair()
 
 @pytest.fixture
 def paying(shop: Settings, live_server: LiveServer) -> Iterator[PayingShop]:
-    """Let the shop, which listens at a real address, take money from a simulator."""
+    """Connect the shop, which listens at a real address, to a simulator."""
     with AlipaySimulator(APP.public, private_key=ALIPAY.private) as simulator:
         shop.SHOP_GATEWAY = "alipay"
         shop.PAYMENT_ORIGINS = [simulator.url]
@@ -28,7 +28,7 @@ def paying(shop: Settings, live_server: LiveServer) -> Iterator[PayingShop]:
 
 
 def settings_for(simulator: AlipaySimulator, public_url: str, app: KeyPair = APP) -> dict[str, str]:
-    """Write the settings of a shop at this address."""
+    """Return the settings of a shop at this address."""
     return {
         "app_id": simulator.app_id,
         "seller_id": simulator.seller_id,

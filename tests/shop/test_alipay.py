@@ -1,4 +1,4 @@
-"""Paying by Alipay, from the link to the end: with a simulator, over HTTP, and with the worker racing the money."""
+"""Paying by Alipay, from the link to the end: with a simulator, over HTTP, while the worker races the payment."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ HALF_AN_HOUR = 1800.0
 
 
 def signed_in(buyer: User) -> Client:
-    """Give the browser of a buyer."""
+    """Return the browser of a buyer who has signed in."""
     client = Client()
     assert client.login(username=buyer.username, password=PASSWORD)
     return client
@@ -97,10 +97,10 @@ def test_no_link_when_too_little_time_is_left(paying: PayingShop, buyer: User, c
     assert PaymentAttempt.objects.count() == 1
 
 
-# --- lapsing, and what Alipay says then ---
+# --- lapsing, and Alipay's answers ---
 
 
-def test_a_link_that_nobody_scanned_keeps_no_order(paying: PayingShop, buyer: User, cup: Product) -> None:
+def test_an_unscanned_link_keeps_no_order(paying: PayingShop, buyer: User, cup: Product) -> None:
     """At the deadline such a link is over by the margin, so the order lapses at once, though Alipay knows no trade."""
     order = order_of(buyer, cup)
     link, number = link_of(order)
@@ -142,7 +142,7 @@ def test_a_scanned_trade_is_closed_with_the_order(paying: PayingShop, buyer: Use
 
 
 def test_a_lost_notify(paying: PayingShop, buyer: User, cup: Product) -> None:
-    """Money of which no notify tells is found when the order would lapse."""
+    """Money whose notify was lost is found when the order is about to lapse."""
     order = order_of(buyer, cup)
     paying.alipay.faults(notify="drop")
     at_the_cashier, number = scanned(order)
@@ -155,7 +155,7 @@ def test_a_lost_notify(paying: PayingShop, buyer: User, cup: Product) -> None:
 
 
 def test_the_return_page_asks(paying: PayingShop, buyer: User, cup: Product) -> None:
-    """A buyer who is back before the notify sees the order paid; one whose parameters are false learns nothing."""
+    """A buyer who is back before the notify sees the order paid; false parameters show nothing."""
     order = order_of(buyer, cup)
     paying.alipay.faults(notify="drop")
     at_the_cashier, _ = scanned(order)
@@ -267,7 +267,7 @@ def test_the_order_lapses_before_the_notify(
 
 
 def test_pay_and_lapse_at_the_same_moment(paying: PayingShop, buyer: User, cup: Product) -> None:
-    """Whoever is first at Alipay wins, and shop and Alipay agree: paid and sold, or cancelled and closed."""
+    """The first at Alipay wins, and shop and Alipay agree: paid and sold, or cancelled and closed."""
     for round_ in range(8):
         order = order_of(buyer, cup)
         at_the_cashier, number = scanned(order)
@@ -310,7 +310,7 @@ def test_without_settings_the_shop_says_so(shop: Settings, buyer: User, cup: Pro
 def test_wrong_settings_are_an_error_of_the_check(
     paying: PayingShop, buyer: User, cup: Product, shop: Settings
 ) -> None:
-    """A key that is none: paying is refused as without settings, and what is held stays held until it is mended."""
+    """A key that is none: paying is refused as without settings, and held stock stays held until the key is fixed."""
     del paying
     order = order_of(buyer, cup)
     link_of(order)

@@ -1,4 +1,4 @@
-"""POST /payment/alipay/notify/: `success` exactly when what it says is committed, whatever comes and how often."""
+"""POST /payment/alipay/notify/: `success` exactly when the effect is committed, for any message, however often sent."""
 
 import logging
 from collections.abc import Iterator
@@ -59,13 +59,13 @@ def test_finished_after_success_is_the_same_money(paying: PayingShop, buyer: Use
 
 
 def test_an_attempt_that_is_not_known(paying: PayingShop, transactional_db: None) -> None:
-    """It is to be sent again, and is kept once as it came."""
+    """Alipay has to send the notify again, and the shop keeps it once, as it came."""
     del transactional_db
-    form = paying.form("nobody")
+    form = paying.form("unknown")
     for _ in range(2):
         assert post(form) == (404, "failure")
     kept = GatewayMessage.objects.get()
-    assert (kept.judged, kept.out_trade_no) == (Judged.UNKNOWN, "nobody")
+    assert (kept.judged, kept.out_trade_no) == (Judged.UNKNOWN, "unknown")
     assert "trade_status=TRADE_SUCCESS" in kept.raw or 'name="trade_status"' in kept.raw
 
 
@@ -117,7 +117,7 @@ def test_success_is_not_said_before_the_commit(paying: PayingShop, buyer: User, 
         ({"sign_type": "RSA"}, Judged.SIGNATURE),
     ],
 )
-def test_what_must_not_be_believed(  # noqa: PLR0917  # fixtures come by name
+def test_notifies_that_must_not_be_believed(  # noqa: PLR0917  # fixtures come by name
     paying: PayingShop,
     buyer: User,
     cup: Product,
@@ -165,8 +165,8 @@ def test_strangers_cannot_fill_the_table(
     assert GatewayMessage.objects.count() == 3
 
 
-def test_what_is_no_form(paying: PayingShop, transactional_db: None) -> None:
-    """Whatever is posted, the answer is `failure`; and nothing but a POST is heard."""
+def test_bodies_that_are_no_form(paying: PayingShop, transactional_db: None) -> None:
+    """Any other body is answered by `failure`, and every method but POST is refused."""
     del transactional_db, paying
     client = Client(enforce_csrf_checks=True)
     for body, kind in [

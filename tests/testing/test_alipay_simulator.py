@@ -44,7 +44,7 @@ def shop() -> Iterator[Listener]:
 
 
 def call(alipay: AlipaySimulator, call_of: str, content: Any, **changes: str) -> str:
-    """Write the address of a signed call."""
+    """Return the address of a signed call."""
     parameters = {
         "app_id": alipay.app_id,
         "method": call_of,
@@ -61,7 +61,7 @@ def call(alipay: AlipaySimulator, call_of: str, content: Any, **changes: str) ->
 
 
 def link(alipay: AlipaySimulator, number: str, *, ends_in: float = 600, notify_url: str = "", **changes: Any) -> str:
-    """Write a page-pay link."""
+    """Return a page-pay link."""
     end = datetime.now(UTC) + CHINA + timedelta(seconds=ends_in)
     content = {
         "out_trade_no": number,
@@ -75,7 +75,7 @@ def link(alipay: AlipaySimulator, number: str, *, ends_in: float = 600, notify_u
     return call(alipay, "alipay.trade.page.pay", content, notify_url=notify_url, return_url="http://shop.example/back/")
 
 
-# --- what it refuses ---
+# --- refusals ---
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_calls_are_refused_by_alipays_codes(
         {"out_trade_no": "a-b"},
     ],
 )
-def test_links_that_make_no_sense(alipay: AlipaySimulator, changes: dict[str, Any]) -> None:
-    """The page says Alipay's code, and there is no cashier."""
+def test_links_that_are_refused(alipay: AlipaySimulator, changes: dict[str, Any]) -> None:
+    """The page shows Alipay's code, and no cashier opens."""
     with pytest.raises(LapseError, match=r"ACQ\.INVALID_PARAMETER"):
         Buyer(link(alipay, "nonsense", **changes))
 
@@ -138,20 +138,20 @@ def test_one_number_is_one_payment(alipay: AlipaySimulator) -> None:
 # --- the cashier ---
 
 
-def test_it_pays_only_when_it_is_told_to(alipay: AlipaySimulator) -> None:
+def test_it_pays_only_by_its_button(alipay: AlipaySimulator) -> None:
     """Opening makes no trade, scanning makes one that waits, leaving changes nothing, and paying pays once."""
-    buyer = Buyer(link(alipay, "told"))
-    assert alipay.trade("told") is None
+    buyer = Buyer(link(alipay, "button"))
+    assert alipay.trade("button") is None
     assert buyer.pay() is None
     buyer.leave()
-    assert alipay.trade("told") is None
+    assert alipay.trade("button") is None
     assert buyer.scan()
     buyer.leave()
-    assert (alipay.trade("told") or {})["trade_status"] == "WAIT_BUYER_PAY"
+    assert (alipay.trade("button") or {})["trade_status"] == "WAIT_BUYER_PAY"
     back = buyer.pay()
     assert back
     assert back.startswith("http://shop.example/back/?")
-    assert (alipay.trade("told") or {})["trade_status"] == "TRADE_SUCCESS"
+    assert (alipay.trade("button") or {})["trade_status"] == "TRADE_SUCCESS"
     assert buyer.pay() is None
 
 
@@ -167,7 +167,7 @@ def test_after_its_time_it_takes_nothing(alipay: AlipaySimulator) -> None:
 
 
 def test_the_page_in_both_languages(alipay: AlipaySimulator) -> None:
-    """It says that it is a simulator, by `?lang=` or by what the browser wants; its buttons bear their names."""
+    """It names itself a simulator, in the language of `?lang=` or of the browser; its buttons have attributes."""
     page = Buyer(link(alipay, "page", subject="<b>tea")).page
     english = httpx.get(page, headers={"Accept-Language": "de,en;q=0.5"})
     chinese = httpx.get(page, headers={"Accept-Language": "zh-CN,zh;q=0.9"})
@@ -197,8 +197,8 @@ def test_the_pages_policy(alipay: AlipaySimulator) -> None:
 
 
 def test_unknown_addresses(alipay: AlipaySimulator) -> None:
-    """A cashier that nobody opened and a button that is not there are a 404."""
-    assert httpx.get(f"{alipay.url}/cashier/nobody").status_code == 404
+    """A cashier that no buyer opened and an unknown button are a 404."""
+    assert httpx.get(f"{alipay.url}/cashier/unknown").status_code == 404
     assert httpx.post(f"{Buyer(link(alipay, 'odd')).page}/steal").status_code == 404
     assert httpx.get(alipay.url).status_code == 200
 
@@ -207,20 +207,20 @@ def test_unknown_addresses(alipay: AlipaySimulator) -> None:
 
 
 def paid(alipay: AlipaySimulator, shop: Listener, number: str) -> Callable[[], dict[str, Any]]:
-    """Pay, and give a look at the first notify."""
+    """Pay, and return a function that reads the first notify."""
     buyer = Buyer(link(alipay, number, notify_url=shop.url))
     buyer.scan()
     buyer.pay()
     return lambda: (alipay.trade(number) or {})["notifies"][0]
 
 
-def test_it_notifies_until_it_hears_success(alipay: AlipaySimulator, shop: Listener) -> None:
-    """Nothing but exactly `success` will do; each time it is the same message."""
+def test_it_notifies_until_the_shop_answers_success(alipay: AlipaySimulator, shop: Listener) -> None:
+    """It stops only at exactly `success`, and sends the same message each time."""
     shop.answers = ["failure", "Success", "success ", '"success"', "<p>success</p>", ""]
     notify = paid(alipay, shop, "until")
     assert eventually(lambda: notify()["done"])
     assert notify()["answers"] == ["failure", "Success", "success ", '"success"', "<p>success</p>", "", "success"]
-    assert len({tuple(form.items()) for form in shop.heard}) == 1
+    assert len({tuple(form.items()) for form in shop.received}) == 1
 
 
 def test_it_gives_up_after_eight_times(alipay: AlipaySimulator, shop: Listener) -> None:
@@ -229,11 +229,11 @@ def test_it_gives_up_after_eight_times(alipay: AlipaySimulator, shop: Listener) 
     notify = paid(alipay, shop, "never")
     assert eventually(lambda: len(notify()["answers"]) == 8, within=120)
     assert not notify()["done"]
-    assert len(shop.heard) == 8
+    assert len(shop.received) == 8
 
 
 def test_faults_of_notifies(alipay: AlipaySimulator, shop: Listener) -> None:
-    """Lost, doubled, late and wrong ones can be had."""
+    """Notifies can be lost, doubled, late and wrong."""
     alipay.faults(notify="drop")
     buyer = Buyer(link(alipay, "drop", notify_url=shop.url))
     assert buyer.scan()
@@ -252,13 +252,20 @@ def test_faults_of_notifies(alipay: AlipaySimulator, shop: Listener) -> None:
     assert shop.wait_for(4)[-1]["total_amount"] == "0.01"
 
 
-def test_wrong_orders_to_the_control(alipay: AlipaySimulator) -> None:
-    """Unknown faults, values and trades are refused; so is whatever a foreign web page could send."""
-    for wrong in ({"colour": "red"}, {"notify": "maybe"}, {"notify_amount": "x"}, {"hang": "x"}, {"hanging": 7}):
+def test_wrong_requests_to_the_control(alipay: AlipaySimulator) -> None:
+    """Unknown faults, values and trades are refused; so is every request that a foreign web page could send."""
+    for wrong in (
+        {"colour": "red"},
+        {"notify": "maybe"},
+        {"notify_amount": "x"},
+        {"hang": "x"},
+        {"answers": "odd"},
+        {"hanging": 7},
+    ):
         with pytest.raises(LapseError, match="simulator refused"):
             alipay.faults(**wrong)
     with pytest.raises(LapseError, match="no such trade"):
-        alipay.notify("nobody")
+        alipay.notify("unknown")
     assert httpx.post(f"{alipay.url}/control/notify", content="{}").status_code == 415
     for body in ("[]", "{"):
         sent = httpx.put(f"{alipay.url}/control/faults", content=body, headers={"Content-Type": "application/json"})
@@ -290,7 +297,7 @@ def test_the_program(tmp_path: Path) -> None:
 
 
 def test_the_program_with_a_key_that_is_none(tmp_path: Path) -> None:
-    """It says so in one line and ends with 2."""
+    """It reports the wrong key in one line and exits with 2."""
     (tmp_path / "app.pem").write_text("no key")
     ended = subprocess.run(
         [sys.executable, "-m", "lapse.testing.alipay", f"--public-key={tmp_path / 'app.pem'}"],

@@ -8,9 +8,9 @@ Subclass `GatewayConformance` in a test module and give it one fixture:
             with MyProvider() as provider:
                 yield provider
 
-`MyProvider` is a `Provider`: the gateway under test, beside a simulator or a sandbox of the payment provider in which
-the suite can pay, let time pass and switch on faults. The suite tests behaviour only: what each verdict promises, and
-that no attempt is ever both closed and paid.
+`MyProvider` is a `Provider`: the gateway under test, beside a simulator or a sandbox of the payment provider. There the
+suite pays, lets time pass and switches on faults. The suite tests what each verdict promises, and that no attempt is
+ever both closed and paid.
 """
 
 import secrets

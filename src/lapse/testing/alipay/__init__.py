@@ -9,16 +9,16 @@ As a program: `python -m lapse.testing.alipay --public-key app_public.pem --port
         buyer.scan()
         buyer.pay()
 
-It checks the signature of every request and answers with Alipay's own codes, signs its answers and its notifies, sends
-a notify again until it hears exactly `success`, and refuses after `time_expire`. It pays only when it is told to, by
-the buttons of its cashier page. `alipay.faults(...)` makes it lose notifies, answer SYSTEM_ERROR, hang and so on; see
-`Faults`. Everything is in memory: a new one knows of no trade.
+The simulator checks the signature of every request, answers with Alipay's own codes, and signs answers and notifies.
+It sends a notify again until the shop answers exactly `success`, and refuses payments after `time_expire`. A payment
+happens only by the buttons of the cashier page. `alipay.faults(...)` lets it lose notifies, answer SYSTEM_ERROR, hang
+and so on; see `Faults`. Everything is in memory: a new simulator has no trades.
 """
 
 from lapse.engine.errors import MissingLibrary
 
 try:
-    import cryptography as _cryptography  # noqa: F401 - looked for here, so that the message can say what to do
+    import cryptography as _cryptography  # noqa: F401 - imported here, so that the message names the extra to install
     import httpx as _httpx  # noqa: F401 - as above
     import starlette as _starlette  # noqa: F401 - as above
     import uvicorn as _uvicorn  # noqa: F401 - as above
@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 from lapse.testing.alipay.app import SimulatorSettings, create_app
 from lapse.testing.alipay.faults import Answers, Faults, Notifying
 from lapse.testing.alipay.harness import AlipaySimulator, Buyer
-from lapse.testing.alipay.keys import KeyPair, new_key_pair
+from lapse.testing.alipay.keys import KeyPair, new_key_pair, sign_notify
 
 __all__ = [
     "AlipaySimulator",
@@ -40,4 +40,5 @@ __all__ = [
     "SimulatorSettings",
     "create_app",
     "new_key_pair",
+    "sign_notify",
 ]

@@ -1,6 +1,6 @@
 """`python -m lapse.testing.alipay`: the simulator as a program.
 
-It makes a key pair of its own unless one is given; a shop needs the public half, which `--write-public-key` stores.
+Without `--private-key` it makes a key pair of its own. A shop needs the public half, which `--write-public-key` stores.
 """
 
 import argparse
@@ -22,31 +22,34 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100)
     parser.add_argument("--public-key", type=Path, required=True, help="PEM file: the shop's public key")
-    parser.add_argument("--private-key", type=Path, help="PEM file: the simulator's own key (a new one)")
+    parser.add_argument("--private-key", type=Path, help="PEM file: the simulator's own key (default: a new key)")
     parser.add_argument("--write-public-key", type=Path, help="where to store the simulator's public key as PEM")
     parser.add_argument("--app-id", default=APP_ID)
     parser.add_argument("--seller-id", default=SELLER_ID)
     parser.add_argument(
-        "--pace", type=float, default=DEFAULT_PACE, help="factor on the pauses between a notify's tries (%(default)s)"
+        "--pace",
+        type=float,
+        default=DEFAULT_PACE,
+        help="factor on the pauses between a notify's sendings (%(default)s)",
     )
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        own = pair_of(given.private_key.read_text()) if given.private_key else new_key_pair()
+        own = pair_of(options.private_key.read_text()) if options.private_key else new_key_pair()
         app = create_app(
             SimulatorSettings(
-                app_public_key=given.public_key.read_text(),
+                app_public_key=options.public_key.read_text(),
                 private_key=own.private,
-                app_id=given.app_id,
-                seller_id=given.seller_id,
-                pace=given.pace,
+                app_id=options.app_id,
+                seller_id=options.seller_id,
+                pace=options.pace,
             )
         )
-        if given.write_public_key:
-            given.write_public_key.write_text(own.public)
+        if options.write_public_key:
+            options.write_public_key.write_text(own.public)
     except (ConfigError, OSError) as error:
         parser.error(str(error))
     uvicorn.run(
-        app, host=given.host, port=given.port, log_level="warning", access_log=False, timeout_graceful_shutdown=2
+        app, host=options.host, port=options.port, log_level="warning", access_log=False, timeout_graceful_shutdown=2
     )
 
 

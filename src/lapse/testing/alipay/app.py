@@ -22,7 +22,7 @@ from lapse.testing.alipay.faults import Answers, Faults
 from lapse.testing.alipay.keys import new_key_pair
 from lapse.testing.alipay.notifying import Notifier
 from lapse.testing.alipay.requests import CLOSE, PAGE_PAY, QUERY, REFUND, Call
-from lapse.testing.alipay.service import Desk
+from lapse.testing.alipay.service import CashierService
 from lapse.testing.alipay.trades import Book, Refused, SimulatedTrade
 
 LONGEST_BODY = 1 << 20
@@ -34,10 +34,10 @@ SELLER_ID = "2088100000000001"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorSettings:
-    """What the simulator is: Alipay for one app of one seller.
+    """The settings of the simulator: Alipay for one app of one seller.
 
-    `app_public_key` is the shop's, `private_key` Alipay's own, both PEM or bare base64. `pace` is what the pauses
-    between a notify's tries are multiplied by: 1 is 25 hours for the eight of them, 0.001 is a minute and a half.
+    `app_public_key` is the shop's, `private_key` Alipay's own, both PEM or bare base64. `pace` is a factor on the
+    pauses between the eight sendings of a notify: 1 is 25 hours in all, 0.001 is a minute and a half.
     """
 
     app_public_key: str
@@ -48,7 +48,7 @@ class SimulatorSettings:
 
 
 class Alipay:
-    """The gateway's address: checks each call, does what it asks, signs the answer."""
+    """The gateway's address: checks each call, carries it out, signs the answer."""
 
     def __init__(self, settings: SimulatorSettings, clock: Clock) -> None:
         self.settings = settings
@@ -59,14 +59,16 @@ class Alipay:
         self.notifier = Notifier(
             self.key, self.book, app_id=settings.app_id, seller_id=settings.seller_id, pace=settings.pace
         )
-        self.desk = Desk(self.book, self._paid, self.key, app_id=settings.app_id, seller_id=settings.seller_id)
+        self.cashier = CashierService(
+            self.book, self._notify, self.key, app_id=settings.app_id, seller_id=settings.seller_id
+        )
 
     @cached_property
     def _forger(self) -> PrivateKey:
         return read_private_key(new_key_pair().private, "the forger's key")
 
     async def gateway(self, request: Request) -> Response:
-        """Answer one call, or open the cashier for a page-pay link."""
+        """Return the answer to one call, or a redirect to the cashier for a page-pay link."""
         parameters = await _parameters(request)
         method = parameters.get("method", "")
         try:
@@ -77,7 +79,7 @@ class Alipay:
             body = self._broken(call) or {"code": "10000", "msg": "Success", **self._do(call)}
         except Refused as refused:
             if method == PAGE_PAY:
-                return self.desk.refusal(request, refused)
+                return self.cashier.refusal(request, refused)
             body = requests.refusal(refused)
         # Signed before the delay: the answer reports the state at the time of the call's effect.
         text = requests.answer(method, body, self._forger if self.faults.forge else self.key)
@@ -102,28 +104,28 @@ class Alipay:
             trade, moved = self.book.refund(number, amount, requests.read_number(call, "out_request_no"))
             if moved:
                 self.notifier.notify(trade, self.faults)
-            told = {"fund_change": "Y" if moved else "N", "refund_fee": f"{trade.refunded:.2f}"}
-            return {"out_trade_no": number, "trade_no": trade.trade_no, **told}
+            refund = {"fund_change": "Y" if moved else "N", "refund_fee": f"{trade.refunded:.2f}"}
+            return {"out_trade_no": number, "trade_no": trade.trade_no, **refund}
         if call.method != QUERY:
             raise Refused("isv.invalid-method", "不存在的方法名", requests.INVALID)
         trade = self.book.get(number)
         amount = trade.cashier.total_amount if self.faults.notify_amount is None else self.faults.notify_amount
-        told = {"trade_status": trade.status.value, "total_amount": f"{amount:.2f}"}
+        state = {"trade_status": trade.status.value, "total_amount": f"{amount:.2f}"}
         paid = {"send_pay_date": requests.write_time(trade.paid_at)} if trade.paid_at else {}
-        return {"out_trade_no": number, "trade_no": trade.trade_no, **told, **paid, "subject": trade.cashier.subject}
+        return {"out_trade_no": number, "trade_no": trade.trade_no, **state, **paid, "subject": trade.cashier.subject}
 
-    def _paid(self, trade: SimulatedTrade) -> None:
+    def _notify(self, trade: SimulatedTrade) -> None:
         self.notifier.notify(trade, self.faults)
 
     # The control, for tests.
 
     async def trades(self, _request: Request) -> Response:
-        """List the trades and the notifies on them."""
+        """Return the trades with their notifies, as JSON."""
         sent = [asdict(one) for one in self.notifier.sent]
         return JSONResponse([_document(trade, sent) for trade in self.book.all()])
 
     async def change_faults(self, request: Request) -> Response:
-        """Change some faults."""
+        """Change some faults; return all of them, as JSON."""
         try:
             self.faults = self.faults.changed(await _json(request))
         except ValueError as error:
@@ -131,18 +133,18 @@ class Alipay:
         return JSONResponse(asdict(self.faults) | {"notify_amount": str(self.faults.notify_amount)})
 
     async def notify(self, request: Request) -> Response:
-        """Send a notify now: `out_trade_no`, and in `changes` the fields that it is to tell otherwise."""
-        wanted = await _json(request)
-        trade = self.book.find(str(wanted.get("out_trade_no")))
+        """Send a notify of `out_trade_no` now, with the fields of `changes` replaced; return 202."""
+        body = await _json(request)
+        trade = self.book.find(str(body.get("out_trade_no")))
         if trade is None:
             raise HTTPException(404, "there is no such trade")
-        changes = {str(name): str(value) for name, value in dict(wanted.get("changes") or {}).items()}
+        changes = {str(name): str(value) for name, value in dict(body.get("changes") or {}).items()}
         self.notifier.notify(trade, self.faults, changes)
         return JSONResponse({}, 202)
 
 
 def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> Starlette:
-    """Make the application. Raises ConfigError for a key that is none."""
+    """Return the application. Raises ConfigError for a text that is no key."""
     alipay = Alipay(settings, clock)
 
     @asynccontextmanager
@@ -154,9 +156,9 @@ def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> S
         lifespan=life,
         routes=[
             Route("/gateway.do", alipay.gateway, methods=["GET", "POST"]),
-            Route("/", alipay.desk.home),
-            Route("/cashier/{token}", alipay.desk.show),
-            Route("/cashier/{token}/{action}", alipay.desk.press, methods=["POST"]),
+            Route("/", alipay.cashier.home),
+            Route("/cashier/{token}", alipay.cashier.show),
+            Route("/cashier/{token}/{action}", alipay.cashier.press, methods=["POST"]),
             Route("/control/trades", alipay.trades),
             Route("/control/faults", alipay.change_faults, methods=["PUT"]),
             Route("/control/notify", alipay.notify, methods=["POST"]),
@@ -179,7 +181,7 @@ async def _blanks() -> AsyncIterator[bytes]:
 
 
 async def _parameters(request: Request) -> dict[str, str]:
-    """Read the query and the form's fields; the form wins."""
+    """Return the fields of the query and of the form; the form's replace the query's."""
     body = await request.body()
     if len(body) > LONGEST_BODY:
         raise HTTPException(413)
@@ -188,13 +190,13 @@ async def _parameters(request: Request) -> dict[str, str]:
 
 
 async def _json(request: Request) -> Mapping[str, Any]:
-    # A foreign page cannot send this type without asking first, and is refused then.
+    # A foreign web page cannot send this type without a preflight request, which is refused.
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise HTTPException(415, "send application/json")
     try:
         body = await request.json()
     except ValueError as error:
-        raise HTTPException(400, "that is no JSON") from error
+        raise HTTPException(400, "the body is not JSON") from error
     if not isinstance(body, dict):
         raise HTTPException(400, "send an object")
     return body

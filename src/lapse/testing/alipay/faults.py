@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Notifying(StrEnum):
-    """What happens to a notify."""
+    """How a notify is sent."""
 
     SEND = "send"
     DROP = "drop"

@@ -22,9 +22,10 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class AlipaySimulator:
-    """A running simulator on a free port of 127.0.0.1, for the app whose public key is given.
+    """A running simulator on a free port of 127.0.0.1, for the app that has this public key. Use it in `with`.
 
-    `app_id`, `seller_id`, `gateway_url` and `public_key` are what the shop's settings need. It ends with the context.
+    The shop's settings need `app_id`, `seller_id`, `gateway_url` and `public_key`. `private_key` is Alipay's, PEM; by
+    default a new one. `pace` is a factor on the pauses between the sendings of a notify; 1 is Alipay's own pace.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class AlipaySimulator:
         give_up_at = SYSTEM_CLOCK.monotonic() + STARTS_WITHIN
         while not self._server.started:
             if not self._thread.is_alive() or SYSTEM_CLOCK.monotonic() > give_up_at:
-                raise LapseError("the simulator did not start; its log says why")
+                raise LapseError("the simulator did not start; its log has the reason")
             self._thread.join(0.01)
         return self
 
@@ -59,23 +60,23 @@ class AlipaySimulator:
         self._socket.close()
 
     def faults(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Faults
-        """Change some faults; see `Faults`. Raises LapseError for what is unknown."""
-        self._asked("PUT", "/control/faults", changes)
+        """Change some faults; see `Faults`. Raises LapseError for an unknown fault or value."""
+        self._request("PUT", "/control/faults", changes)
 
     def trades(self) -> list[dict[str, Any]]:
-        """List the trades as the control tells them, oldest first."""
-        listed: list[dict[str, Any]] = self._asked("GET", "/control/trades")
+        """Return the trades with their notifies, oldest first."""
+        listed: list[dict[str, Any]] = self._request("GET", "/control/trades")
         return listed
 
     def trade(self, out_trade_no: str) -> dict[str, Any] | None:
-        """Find one trade, or None."""
+        """Return one trade, or None."""
         return next((trade for trade in self.trades() if trade["out_trade_no"] == out_trade_no), None)
 
     def notify(self, out_trade_no: str, **changes: str) -> None:
-        """Send a notify on the trade now, with some fields changed and signed so. Raises LapseError for no trade."""
-        self._asked("POST", "/control/notify", {"out_trade_no": out_trade_no, "changes": changes})
+        """Send a notify of the trade now, with `changes` replaced and signed. Raises LapseError if there is none."""
+        self._request("POST", "/control/notify", {"out_trade_no": out_trade_no, "changes": changes})
 
-    def _asked(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - JSON
+    def _request(self, method: str, path: str, body: Any = None) -> Any:  # noqa: ANN401 - JSON
         answer = self._http.request(method, path, json=body)
         if answer.is_error:
             raise LapseError(f"the simulator refused: {answer.text}")
@@ -86,7 +87,7 @@ class AlipaySimulator:
 
 
 class Buyer:
-    """Somebody with a browser who follows a payment link. Raises LapseError where the link is refused."""
+    """A buyer whose browser follows a payment link. Raises LapseError if Alipay refuses the link."""
 
     def __init__(self, link: str) -> None:
         with httpx.Client(trust_env=False, timeout=30, verify=NO_TLS) as http:
@@ -97,16 +98,16 @@ class Buyer:
         self.page = urljoin(link, opened.headers["location"])
 
     def scan(self) -> bool:
-        """Scan the code: now there is a trade. False where it is too late."""
+        """Scan the code, which creates the trade; return False if the link has ended."""
         return self._press("scan").is_redirect
 
     def pay(self) -> str | None:
-        """Press the button that pays, once scanned. Returns where the buyer is sent, or None where it is refused."""
+        """Press the button that pays; return the address to which Alipay sends the buyer, or None if it refuses."""
         pressed = self._press("pay")
         return pressed.headers["location"] if pressed.is_redirect else None
 
     def leave(self) -> None:
-        """Go away without paying."""
+        """Leave without paying."""
         self._press("leave")
 
     def _press(self, action: str) -> httpx.Response:

@@ -1,11 +1,12 @@
-"""RSA key pairs, such as a shop and Alipay exchange the public halves of."""
+"""RSA key pairs, whose public halves a shop and Alipay exchange, and notifies signed with Alipay's half."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from lapse.gateways.alipay.signing import read_private_key
+from lapse.gateways.alipay.signing import PrivateKey, read_private_key, sign, signed_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class KeyPair:
 
 
 def new_key_pair() -> KeyPair:
-    """Make one of 2048 bits, as Alipay's are."""
+    """Return a new key pair of 2048 bits, as long as Alipay's."""
     return pair_of(
         generate_private_key(public_exponent=65537, key_size=2048)
         .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -26,6 +27,15 @@ def new_key_pair() -> KeyPair:
 
 
 def pair_of(private: str) -> KeyPair:
-    """Add the public half to a private key. Raises ConfigError where it is none."""
+    """Return a private key with its public half. Raises ConfigError for a text that is no private key."""
     public = read_private_key(private, "the private key").public_key()
     return KeyPair(private, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+def sign_notify(form: Mapping[str, str], key: str | PrivateKey) -> dict[str, str]:
+    """Return the fields of a notify, or of the return page, with Alipay's signature over them.
+
+    `key` is Alipay's private key, PEM or bare base64. A test signs a notify of its own with it.
+    """
+    private = read_private_key(key, "key") if isinstance(key, str) else key
+    return {**form, "sign": sign(private, signed_text(form, leave_out=("sign", "sign_type")))}

@@ -1,8 +1,8 @@
-"""What the cashier's page says, in English and in Simplified Chinese."""
+"""The texts of the cashier's page, in English and in Simplified Chinese."""
 
 from starlette.requests import Request
 
-WORDS = {
+MESSAGES = {
     "en": {
         "language": "English",
         "name": "Alipay simulator",
@@ -12,23 +12,23 @@ WORDS = {
         "refused": "The link was refused",
         "for": "For",
         "number": "Trade number",
-        "until": "To be paid before",
+        "until": "Pay before",
         "zone": "(China)",
         "seconds": "% s left",
         "open": "Pay the shop",
-        "open_more": "Scanning creates the trade. Until then the shop’s question is answered by “does not exist”.",
+        "open_more": "Scanning creates the trade. Until then Alipay answers the shop’s query with “does not exist”.",
         "waiting": "Confirm the payment",
-        "waiting_more": "Scanned. The trade waits for you to pay.",
+        "waiting_more": "The code is scanned. The trade waits for your payment.",
         "paid": "Paid",
-        "paid_more": "The payment is done, and the shop is being told.",
-        "over": "It cannot be paid any more",
-        "over_more": "The time is over, or the shop has closed it. No money was taken.",
+        "paid_more": "The payment is complete. The shop is being notified.",
+        "over": "This link cannot be paid any more",
+        "over_more": "The time to pay is over, or the shop has closed the trade. No money was taken.",
         "left": "You left",
-        "left_more": "You left without paying. The link is good until its time is over.",
+        "left_more": "You left without paying. You can use the link until its time is over.",
         "scan": "Scan the code",
         "pay": "Pay %",
         "leave": "Leave without paying",
-        "again": "Go on paying",
+        "again": "Continue to pay",
         "back": "Back to the shop",
     },
     "zh": {
@@ -44,15 +44,15 @@ WORDS = {
         "zone": "（北京时间）",
         "seconds": "剩余 % 秒",
         "open": "向商店付款",
-        "open_more": "扫码后才会创建交易；在此之前，商店查询的结果是“交易不存在”。",
+        "open_more": "扫码后才会创建交易；在此之前，支付宝对商店查询的回答是“交易不存在”。",
         "waiting": "确认付款",
         "waiting_more": "已扫码，交易等待您付款。",
         "paid": "付款成功",
         "paid_more": "付款已完成，正在通知商店。",
-        "over": "已无法付款",
+        "over": "此链接已无法付款",
         "over_more": "付款时间已过，或商店已关闭交易。没有扣款。",
         "left": "您已离开",
-        "left_more": "您已离开，没有付款。在时间结束前，链接仍然有效。",
+        "left_more": "您已离开，没有付款。付款时间结束前，您仍可使用此链接。",
         "scan": "扫码",
         "pay": "付款 %",
         "leave": "不付款，离开",
@@ -63,7 +63,6 @@ WORDS = {
 
 
 def language(request: Request) -> str:
-    """Choose by `?lang=`, or else by the first that the browser wants of those spoken here."""
+    """Return the language of `?lang=`, else the first one that the browser accepts and this page has, else English."""
     wanted = [request.query_params.get("lang", ""), *request.headers.get("accept-language", "").lower().split(",")]
-    spoken = (one.strip()[:2] for one in wanted)
-    return next((one for one in spoken if one in WORDS), "en")
+    return next((code for one in wanted if (code := one.strip()[:2]) in MESSAGES), "en")

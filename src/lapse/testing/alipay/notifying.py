@@ -1,4 +1,4 @@
-"""Notifies, signed, sent again until the shop answers exactly `success`, or for good."""
+"""Signed notifies, each sent until the shop answers exactly `success`, eight times at most."""
 
 import asyncio
 import logging
@@ -8,23 +8,24 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from lapse.gateways.alipay.signing import PrivateKey, sign, signed_text
+from lapse.gateways.alipay.signing import PrivateKey
 from lapse.testing.alipay.faults import Faults, Notifying
+from lapse.testing.alipay.keys import sign_notify
 from lapse.testing.alipay.requests import write_time
 from lapse.testing.alipay.trades import Book, SimulatedTrade
 
 log = logging.getLogger("lapse.testing.alipay")
 
 PAUSES = (240.0, 600.0, 600.0, 3600.0, 7200.0, 21_600.0, 54_000.0)
-"""Seconds between the eight times that a notify is sent, as Alipay does within 25 hours."""
+"""Seconds between the eight sendings of a notify, within 25 hours as at Alipay."""
 
 ANSWER_WITHIN = 15.0
-"""Seconds after which an answer counts as none."""
+"""Seconds after which the sending counts as unanswered."""
 
 
 @dataclass(slots=True)
 class Sent:
-    """One notify: what it says, and what the shop answered each time, or the kind of error."""
+    """One notify: its trade and status, and for each sending the shop's answer or the kind of error."""
 
     out_trade_no: str
     trade_status: str
@@ -33,28 +34,27 @@ class Sent:
 
 
 class Notifier:
-    """Sends notifies in the background of one event loop. `pace` is what the pauses are multiplied by."""
+    """Sends notifies in the background of one event loop. `pace` is a factor on the pauses."""
 
     def __init__(self, key: PrivateKey, book: Book, *, app_id: str, seller_id: str, pace: float) -> None:
         self._key = key
         self._book = book
-        self._own = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
+        self._identity = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
         self._pace = pace
         self._http = httpx.AsyncClient(timeout=ANSWER_WITHIN, trust_env=False)
         self._tasks: set[asyncio.Task[None]] = set()
         self.sent: list[Sent] = []
 
     def notify(self, trade: SimulatedTrade, faults: Faults, changes: Mapping[str, str] | None = None) -> None:
-        """Begin to send the shop how the trade stands. `changes` replace fields; what is signed are the changed ones.
+        """Begin to send the shop the trade's state. `changes` replace fields before the notify is signed.
 
         Only a change of `sign` makes the signature wrong.
         """
         if not trade.cashier.notify_url or faults.notify is Notifying.DROP:
             return
         form = self.form(trade, faults) | dict(changes or {})
-        form["sign"] = (changes or {}).get("sign") or sign(
-            self._key, signed_text(form, leave_out=("sign", "sign_type"))
-        )
+        if not form.get("sign"):
+            form = sign_notify(form, self._key)
         sent = Sent(form["out_trade_no"], form["trade_status"])
         self.sent.append(sent)
         delay = faults.notify_delay if faults.notify is Notifying.DELAY else 0.0
@@ -64,7 +64,7 @@ class Notifier:
             task.add_done_callback(self._tasks.discard)
 
     def form(self, trade: SimulatedTrade, faults: Faults) -> dict[str, str]:
-        """Write the fields of a notify, unsigned."""
+        """Return the fields of a notify, without a signature."""
         amount = trade.cashier.total_amount if faults.notify_amount is None else faults.notify_amount
         now = self._book.clock.now()
         return {
@@ -74,7 +74,7 @@ class Notifier:
             "charset": "utf-8",
             "version": "1.0",
             "sign_type": "RSA2",
-            **self._own,
+            **self._identity,
             "out_trade_no": trade.cashier.out_trade_no,
             "trade_no": trade.trade_no,
             "trade_status": trade.status.value,
@@ -95,18 +95,18 @@ class Notifier:
     async def _send(self, url: str, form: dict[str, str], sent: Sent, delay: float) -> None:
         await asyncio.sleep(delay)
         for pause in (*PAUSES, None):
-            said = await self._post(url, form)
-            sent.answers.append(said)
-            if said == "success":
+            answer = await self._post(url, form)
+            sent.answers.append(answer)
+            if answer == "success":
                 sent.done = True
                 return
-            log.warning("the shop answered %r to the notify on %s", said, sent.out_trade_no)
+            log.warning("the shop answered %r to the notify of %s", answer, sent.out_trade_no)
             if pause is not None:
                 await asyncio.sleep(pause * self._pace)
-        log.error("the notify on %s was given up", sent.out_trade_no)
+        log.error("the notify of %s is not sent any more", sent.out_trade_no)
 
     async def _post(self, url: str, form: dict[str, str]) -> str:
         try:
             return (await self._http.post(url, data=form)).text[:100]
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return f"{type(error).__name__}"
+            return type(error).__name__

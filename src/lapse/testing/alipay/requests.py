@@ -1,4 +1,4 @@
-"""Calls to the simulator, checked as Alipay checks them, and its signed answers."""
+"""Calls to the simulator, checked as Alipay checks calls, and the signed answers."""
 
 import json
 import re
@@ -30,7 +30,7 @@ class Call:
 
 
 def read_call(parameters: Mapping[str, str], *, app_id: str, key: PublicKey) -> Call:
-    """Check a call's public parameters and its signature, in Alipay's order. Raises Refused with Alipay's codes."""
+    """Return a call, its parameters and signature checked in Alipay's order. Raises Refused with Alipay's codes."""
     method = parameters.get("method", "")
     _need(parameters, "method", "isv.missing-method")
     if method not in METHODS:
@@ -49,18 +49,18 @@ def read_call(parameters: Mapping[str, str], *, app_id: str, key: PublicKey) -> 
     _need(parameters, "version", "isv.missing-version")
     for name, only in (("charset", "utf-8"), ("format", "json"), ("version", "1.0")):
         if parameters.get(name, only).lower() != only:
-            raise Refused(f"isv.invalid-{name}", f"only {only} is spoken here", INVALID)
+            raise Refused(f"isv.invalid-{name}", f"the simulator knows only {only}", INVALID)
     try:
         content = json.loads(parameters.get("biz_content", ""))
     except ValueError as error:
-        raise Refused("isv.invalid-parameter", "biz_content is no JSON", INVALID) from error
+        raise Refused("isv.invalid-parameter", "biz_content is not JSON", INVALID) from error
     if not isinstance(content, dict):
-        raise Refused("isv.invalid-parameter", "biz_content is no object", INVALID)
+        raise Refused("isv.invalid-parameter", "biz_content is not an object", INVALID)
     return Call(method, parameters, content)
 
 
 def read_cashier(call: Call) -> Cashier:
-    """Read what a page-pay link asks for. Raises Refused."""
+    """Return the cashier that a page-pay link describes. Raises Refused."""
     if call.content.get("product_code") != "FAST_INSTANT_TRADE_PAY":
         raise Refused("ACQ.INVALID_PARAMETER", "product_code must be FAST_INSTANT_TRADE_PAY")
     if "timeout_express" in call.content or "time_expire" not in call.content:
@@ -78,7 +78,7 @@ def read_cashier(call: Call) -> Cashier:
 
 
 def read_number(call: Call, name: str = "out_trade_no") -> str:
-    """Read one of the shop's numbers. Raises Refused."""
+    """Return one of the shop's numbers. Raises Refused."""
     number = _text(call, name)
     if not _NUMBER.fullmatch(number):
         raise Refused("ACQ.INVALID_PARAMETER", f"{name} must be 1 to 64 letters, digits or underscores")
@@ -86,15 +86,15 @@ def read_number(call: Call, name: str = "out_trade_no") -> str:
 
 
 def read_amount(call: Call, name: str) -> Decimal:
-    """Read an amount in yuan. Raises Refused."""
+    """Return an amount in yuan. Raises Refused."""
     text = _text(call, name)
     if not _AMOUNT.fullmatch(text) or not Decimal(text):
-        raise Refused("ACQ.INVALID_PARAMETER", f"{name} is no amount")
+        raise Refused("ACQ.INVALID_PARAMETER", f"{name} is not an amount")
     return Decimal(text)
 
 
 def read_time(text: str, refusal: str) -> datetime:
-    """Read China's time. Raises Refused."""
+    """Return a moment that is written in China's time. Raises Refused."""
     try:
         return datetime.strptime(text, TIME).replace(tzinfo=CHINA)
     except ValueError as error:
@@ -102,19 +102,19 @@ def read_time(text: str, refusal: str) -> datetime:
 
 
 def write_time(moment: datetime | None) -> str:
-    """Write China's time; nothing for None."""
+    """Return the moment in China's time, "" for None."""
     return moment.astimezone(CHINA).strftime(TIME) if moment else ""
 
 
 def answer(method: str, body: Mapping[str, Any], key: PrivateKey) -> str:
-    """Write an answer: the body under its name, and the signature over its exact text."""
+    """Return an answer: the body under its name, and the signature over its exact text."""
     exact = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     name = f"{method.replace('.', '_')}_response" if method in METHODS else "error_response"
     return f'{{"{name}":{exact},"sign":"{sign(key, exact)}"}}'
 
 
 def refusal(refused: Refused) -> dict[str, str]:
-    """Write the body of a refusal."""
+    """Return the body of a refusal."""
     names = {
         MISSING: "Missing Required Arguments",
         INVALID: "Invalid Arguments",

@@ -1,4 +1,4 @@
-"""The cashier's page: scan, pay, leave. It is marked as a simulator, and pays only when its button is pressed."""
+"""The cashier's page: scan, pay, leave. The page names itself a simulator; only its button pays."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,35 +12,39 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lapse.gateways.alipay.messages import TradeStatus
-from lapse.gateways.alipay.signing import PrivateKey, sign, signed_text
-from lapse.testing.alipay.messages import WORDS, language
+from lapse.gateways.alipay.signing import PrivateKey
+from lapse.testing.alipay.keys import sign_notify
+from lapse.testing.alipay.messages import MESSAGES, language
 from lapse.testing.alipay.requests import write_time
 from lapse.testing.alipay.trades import Book, Cashier, Refused, SimulatedTrade
 
 PAGE = Template(files("lapse.testing.alipay").joinpath("page.html").read_text(encoding="utf-8"))
 MODULES = 25
-"""Squares in one line of the drawn code, which is no real one."""
+"""Squares in one line of the drawn code, which only looks like a QR code."""
 EYE = 7
 
 
-class Desk:
-    """Shows the page of each link that was opened, and takes what the buyer presses."""
+class CashierService:
+    """Shows the page of each opened link, and carries out the button that the buyer presses.
+
+    `on_paid` is called with each trade that was paid.
+    """
 
     def __init__(
-        self, book: Book, paid: Callable[[SimulatedTrade], None], key: PrivateKey, *, app_id: str, seller_id: str
+        self, book: Book, on_paid: Callable[[SimulatedTrade], None], key: PrivateKey, *, app_id: str, seller_id: str
     ) -> None:
         self._book = book
-        self._paid = paid
+        self._on_paid = on_paid
         self._key = key
-        self._own = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
+        self._identity = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
 
     async def home(self, request: Request) -> Response:
-        """Say what this is."""
-        words = WORDS[language(request)]
-        return _page(request, words["home"], f"<p>{words['home_more']}</p>", state="home")
+        """Return the start page, which explains the simulator."""
+        texts = MESSAGES[language(request)]
+        return _page(request, texts["home"], f"<p>{texts['home_more']}</p>", state="home")
 
     async def show(self, request: Request) -> Response:
-        """Show how a link stands."""
+        """Return the page of a link in its present state."""
         cashier = self._cashier(request)
         trade = self._book.find(cashier.out_trade_no)
         if trade is None:
@@ -54,7 +58,7 @@ class Desk:
         return self._show(request, cashier, state)
 
     async def press(self, request: Request) -> Response:
-        """Take a press of scan, pay or leave."""
+        """Scan, pay or leave, as the pressed button says; return where the browser goes next."""
         cashier = self._cashier(request)
         here = f"/cashier/{cashier.token}?lang={language(request)}"
         try:
@@ -63,7 +67,7 @@ class Desk:
                     self._book.scan(cashier)
                 case "pay":
                     trade = self._book.pay(cashier)
-                    self._paid(trade)
+                    self._on_paid(trade)
                     return RedirectResponse(self._return_address(trade) or here, 303)
                 case "leave":
                     return RedirectResponse(f"{here}&left=1", 303)
@@ -76,57 +80,57 @@ class Desk:
         return RedirectResponse(here, 303)
 
     def refusal(self, request: Request, refused: Refused) -> Response:
-        """Show that a link is wrong, by Alipay's code."""
+        """Return the page of a refused link, with Alipay's code."""
         body = f'<p class="code">{escape(refused.sub_code)}</p><p>{escape(refused.message)}</p>'
-        return _page(request, WORDS[language(request)]["refused"], body, state="refused", status=400)
+        return _page(request, MESSAGES[language(request)]["refused"], body, state="refused", status=400)
 
     def _cashier(self, request: Request) -> Cashier:
         cashier = self._book.cashiers.get(request.path_params["token"])
         if cashier is None:
-            raise HTTPException(404, "this link is not known here; open it from the shop again")
+            raise HTTPException(404, "the simulator does not know this link; open the link from the shop again")
         return cashier
 
     def _show(self, request: Request, cashier: Cashier, state: str, *, status: int = 200) -> Response:
-        tongue = language(request)
-        words = WORDS[tongue]
+        lang = language(request)
+        texts = MESSAGES[lang]
         shop = _origin(cashier.return_url)
         left = max((cashier.time_expire - self._book.clock.now()).total_seconds(), 0.0)
         until = write_time(cashier.time_expire)
         body = [
             (
-                f"<dl><dt>{words['for']}</dt><dd>{escape(cashier.subject)}</dd>"
-                f'<dt>{words["number"]}</dt><dd class="code">{escape(cashier.out_trade_no)}</dd></dl>'
+                f"<dl><dt>{texts['for']}</dt><dd>{escape(cashier.subject)}</dd>"
+                f'<dt>{texts["number"]}</dt><dd class="code">{escape(cashier.out_trade_no)}</dd></dl>'
             ),
             f'<p class="amount"><small>¥</small>{cashier.total_amount:.2f}</p>',
         ]
         if state in ("open", "waiting"):
             body.append(
-                f'<p class="until">{words["until"]} <time>{until}</time> {words["zone"]} '
-                f'<span data-seconds="{left:.1f}" data-words="{words["seconds"]}"></span></p>'
+                f'<p class="until">{texts["until"]} <time>{until}</time> {texts["zone"]} '
+                f'<span data-seconds="{left:.1f}" data-words="{texts["seconds"]}"></span></p>'
             )
         if state == "open":
             body.append(_code(cashier.token))
-        body.append(f'<p class="say" role="status">{words[state + "_more"]}</p><div class="actions">')
+        body.append(f'<p class="say" role="status">{texts[state + "_more"]}</p><div class="actions">')
         actions = {"open": ("scan", "leave"), "waiting": ("pay", "leave")}.get(state, ())
         for action in actions:
-            where = f"/cashier/{cashier.token}/{action}?lang={tongue}"
-            label = words[action].replace("%", f"¥{cashier.total_amount:.2f}")
+            where = f"/cashier/{cashier.token}/{action}?lang={lang}"
+            label = texts[action].replace("%", f"¥{cashier.total_amount:.2f}")
             body.append(
                 f'<form method="post" action="{where}"><button class="{action}" data-{action}>{label}</button></form>'
             )
         if state == "left":
             body.append(
-                f'<a class="button" href="/cashier/{cashier.token}?lang={tongue}" data-again>{words["again"]}</a>'
+                f'<a class="button" href="/cashier/{cashier.token}?lang={lang}" data-again>{texts["again"]}</a>'
             )
         if state not in ("open", "waiting"):
             trade = self._book.find(cashier.out_trade_no)
             back = (self._return_address(trade) if state == "paid" and trade else "") or (shop and f"{shop}/")
-            body.append(f'<a class="button quiet" href="{escape(back)}" data-back>{words["back"]}</a>' if back else "")
+            body.append(f'<a class="button quiet" href="{escape(back)}" data-back>{texts["back"]}</a>' if back else "")
         body.append("</div>")
-        return _page(request, words[state], "".join(body), state=state, status=status, form_to=shop)
+        return _page(request, texts[state], "".join(body), state=state, status=status, form_to=shop)
 
     def _return_address(self, trade: SimulatedTrade) -> str:
-        """Write where the buyer goes after paying, with the signed parameters that Alipay adds; "" for nowhere."""
+        """Return the signed address to which Alipay sends the buyer after paying; "" if the link names none."""
         cashier = trade.cashier
         if not cashier.return_url:
             return ""
@@ -136,34 +140,35 @@ class Desk:
             "out_trade_no": cashier.out_trade_no,
             "trade_no": trade.trade_no,
             "total_amount": f"{cashier.total_amount:.2f}",
-            **self._own,
+            **self._identity,
             "sign_type": "RSA2",
             "timestamp": write_time(self._book.clock.now()),
             "version": "1.0",
         }
-        parameters["sign"] = sign(self._key, signed_text(parameters, leave_out=("sign", "sign_type")))
         separator = "&" if urlsplit(cashier.return_url).query else "?"
-        return f"{cashier.return_url}{separator}{urlencode(parameters)}"
+        return f"{cashier.return_url}{separator}{urlencode(sign_notify(parameters, self._key))}"
 
 
 def _page(request: Request, title: str, body: str, *, state: str, status: int = 200, form_to: str = "") -> Response:
-    tongue = language(request)
-    words = WORDS[tongue]
-    other = "en" if tongue == "zh" else "zh"
-    token = request.path_params.get("token")  # a page that a button led to is shown at the cashier's own address
+    lang = language(request)
+    texts = MESSAGES[lang]
+    other = "en" if lang == "zh" else "zh"
+    token = request.path_params.get(
+        "token"
+    )  # a button's address is not a page of its own, so the link names the cashier's page
     here = f"/cashier/{token}" if token else request.url.path
     text = PAGE.substitute(
-        tongue="zh-CN" if tongue == "zh" else "en",
+        lang="zh-CN" if lang == "zh" else "en",
         title=escape(title),
         body=body,
         state=state,
-        name=words["name"],
-        warning=words["warning"],
+        name=texts["name"],
+        warning=texts["warning"],
         other=escape(f"{here}?{urlencode({**request.query_params, 'lang': other})}"),
-        other_tongue="zh-CN" if other == "zh" else "en",
-        other_name=WORDS[other]["language"],
+        other_lang="zh-CN" if other == "zh" else "en",
+        other_name=MESSAGES[other]["language"],
     )
-    # A form's redirect counts as where the form goes, so the shop's own origin is allowed.
+    # A browser checks a form's redirect by form-action too, so the shop's own origin is allowed.
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; "
         f"frame-ancestors 'none'; form-action 'self' {form_to}".rstrip()
@@ -178,7 +183,7 @@ def _origin(url: str) -> str:
 
 
 def _code(token: str) -> str:
-    """Draw something that looks like a code to scan."""
+    """Return a picture that looks like a QR code."""
     bits = int.from_bytes(hashlib.shake_256(token.encode()).digest(MODULES * MODULES // 8 + 1), "big")
     far = MODULES - EYE
     squares = "".join(

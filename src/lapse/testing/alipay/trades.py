@@ -1,4 +1,4 @@
-"""The simulator's book of trades: what each status allows, and what it refuses with which of Alipay's codes."""
+"""The simulator's book of trades: what each status allows, and Alipay's code for each refusal."""
 
 import itertools
 import secrets
@@ -11,7 +11,7 @@ from lapse.gateways.alipay.messages import TradeStatus
 
 
 class Refused(Exception):
-    """Alipay's no: a code, a sub-code and a sentence."""
+    """A refusal by Alipay: a code, a sub-code and a sentence."""
 
     def __init__(self, sub_code: str, message: str, code: str = "40004") -> None:
         super().__init__(f"{sub_code}: {message}")
@@ -22,7 +22,7 @@ class Refused(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Cashier:
-    """A link that was opened: what is to be paid, until when, and who is to be told."""
+    """A link that was opened: what the buyer has to pay, until when, and where Alipay sends notify and buyer."""
 
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     out_trade_no: str
@@ -35,7 +35,7 @@ class Cashier:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedTrade:
-    """One trade, from the moment when the buyer has scanned the link."""
+    """One trade, which exists once the buyer has scanned the link."""
 
     trade_no: str
     cashier: Cashier
@@ -46,12 +46,12 @@ class SimulatedTrade:
 
     @property
     def refunded(self) -> Decimal:
-        """How much was given back in all."""
+        """The total refunded, in yuan."""
         return sum(self.refunds.values(), Decimal())
 
 
 class Book:
-    """All links and trades. Not for several threads: one event loop owns it."""
+    """All links and trades. One event loop owns the book; it is not for several threads."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -60,7 +60,7 @@ class Book:
         self._numbers = itertools.count(1)
 
     def open(self, cashier: Cashier) -> Cashier:
-        """Open a link, perhaps once more: that makes no trade. Raises Refused for other terms than before."""
+        """Return the cashier of a link, which makes no trade. Raises Refused if the number had other terms before."""
         known = next((one for one in self.cashiers.values() if one.out_trade_no == cashier.out_trade_no), None)
         if known is None:
             self.cashiers[cashier.token] = cashier
@@ -68,35 +68,35 @@ class Book:
         if (known.total_amount, known.subject) != (cashier.total_amount, cashier.subject):
             raise Refused("ACQ.CONTEXT_INCONSISTENT", "the trade has other terms")
         trade = self.find(cashier.out_trade_no)
-        if trade is None:  # as long as there is no trade, the newest link counts
+        if trade is None:  # until there is a trade, the newest link counts
             known.time_expire = cashier.time_expire
             known.notify_url, known.return_url = cashier.notify_url, cashier.return_url
         return known
 
     def find(self, out_trade_no: str) -> SimulatedTrade | None:
-        """Find a trade; one that was not paid by its time is closed by now."""
+        """Return the trade, or None. A trade that was not paid in time is closed."""
         trade = self._trades.get(out_trade_no)
         if trade and trade.status is TradeStatus.WAIT_BUYER_PAY and self.is_over(trade.cashier):
             trade.status = TradeStatus.TRADE_CLOSED
         return trade
 
     def get(self, out_trade_no: str) -> SimulatedTrade:
-        """Find a trade. Raises Refused."""
+        """Return the trade. Raises Refused if there is none."""
         trade = self.find(out_trade_no)
         if trade is None:
             raise Refused("ACQ.TRADE_NOT_EXIST", "交易不存在")
         return trade
 
     def all(self) -> list[SimulatedTrade]:
-        """Every trade, oldest first."""
+        """Return every trade, oldest first."""
         return [trade for number in list(self._trades) if (trade := self.find(number))]
 
     def is_over(self, cashier: Cashier) -> bool:
-        """Whether the link's time has passed."""
+        """Return whether the link has ended."""
         return self.clock.now() >= cashier.time_expire
 
     def scan(self, cashier: Cashier) -> SimulatedTrade:
-        """The buyer scans the link: now there is a trade. Raises Refused when it is too late."""
+        """Return the trade of the link that the buyer scans, created if needed. Raises Refused after its end."""
         trade = self.find(cashier.out_trade_no)
         if trade is not None:
             return trade
@@ -108,7 +108,7 @@ class Book:
         return trade
 
     def pay(self, cashier: Cashier) -> SimulatedTrade:
-        """The buyer pays. Raises Refused unless the trade waits for that."""
+        """Return the trade, which the buyer has paid now. Raises Refused unless the trade waits for the buyer."""
         trade = self.get(cashier.out_trade_no)
         if trade.status is TradeStatus.TRADE_CLOSED:
             raise Refused("ACQ.TRADE_HAS_CLOSE", "the trade is closed")
@@ -118,7 +118,7 @@ class Book:
         return trade
 
     def close(self, out_trade_no: str) -> SimulatedTrade:
-        """Close an unpaid trade. Raises Refused."""
+        """Close an unpaid trade and return it. Raises Refused."""
         trade = self.get(out_trade_no)
         if trade.status is not TradeStatus.WAIT_BUYER_PAY:
             raise Refused("ACQ.TRADE_STATUS_ERROR", "交易状态不合法")
@@ -126,7 +126,7 @@ class Book:
         return trade
 
     def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> tuple[SimulatedTrade, bool]:
-        """Give money back, once per `out_request_no`; say whether any moved now. Raises Refused."""
+        """Refund yuan once per `out_request_no`; return the trade, and whether money moved now. Raises Refused."""
         trade = self.get(out_trade_no)
         if out_request_no in trade.refunds:
             if trade.refunds[out_request_no] != amount:

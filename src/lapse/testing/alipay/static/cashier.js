@@ -1,4 +1,4 @@
-// Counts the seconds until the link is over, by a clock that does not step, then shows the page anew.
+// Counts the seconds until the link ends, by a clock that does not step, then loads the page again.
 const left = document.querySelector("[data-seconds]");
 if (left) {
   const over = performance.now() + Number(left.dataset.seconds) * 1000;
