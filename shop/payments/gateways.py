@@ -76,5 +76,5 @@ def chosen() -> tuple[str, PaymentGateway]:
     name = settings.SHOP_GATEWAY
     gateway = GATEWAYS.get(name)
     if gateway is None:
-        raise PaymentUnavailable("Paying is not possible at the moment. Your order stays held until its time is over.")
+        raise PaymentUnavailable("Payment is not possible at the moment. Your order stays held until its deadline.")
     return name, gateway

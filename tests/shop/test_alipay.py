@@ -298,7 +298,7 @@ def test_without_settings_the_shop_says_so(shop: Settings, buyer: User, cup: Pro
     assert (answer.status_code, answer.json()["code"]) == (503, "payment-unavailable")
     page = signed_in(buyer).post(f"/orders/{order.public_id}/pay/")
     assert page.status_code == 503
-    assert "Paying is not possible at the moment" in page.content.decode()
+    assert "Payment is not possible at the moment" in page.content.decode()
     assert PaymentAttempt.objects.count() == 0
     assert "payments.W001" in [one.id for one in run_checks()]
     assert Client().post("/payment/alipay/notify/", {}).content == b"failure"
