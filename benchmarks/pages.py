@@ -8,11 +8,9 @@ from benchmarks.table import (
     RATES,
     SERVER_KILLED,
     WORKER_KILLED,
-    Column,
     lateness_columns,
     lines,
     markdown,
-    most_pending,
 )
 
 WIDTH = 120
@@ -20,27 +18,11 @@ WIDTH = 120
 
 
 def readme() -> str:
-    """Return the chart, a short table, and where it was measured."""
+    """Return the chart, and where it was measured."""
     results = rows.read()
-    pending = most_pending(results)
-    columns = [
-        Column("late, p50", "lateness p50", {"pending": pending}),
-        Column("late, p99", "lateness p99", {"pending": pending}),
-        RATES[0],
-        RATES[1],
-        RATES[3],
-        Column("worker killed: never cancelled", "worker killed: never cancelled"),
-        Column("server killed: never cancelled", "server killed: never cancelled"),
-    ]
     path = chart.FILE.relative_to(rows.RESULTS.parents[2])
-    return "\n\n".join(
-        [
-            f"![Bars: how late each mechanism is, and how many orders per second it hands over]({path})",
-            markdown(lines(results, columns)),
-            fill(f"Late among {pending:,} pending orders. {_crash(results)}", WIDTH),
-            where(results),
-        ]
-    )
+    bars = f"![Bars: how late each mechanism is, and how many orders per second it hands over]({path})"
+    return f"{bars}\n\n{where(results)}"
 
 
 def figures() -> str:
@@ -96,14 +78,5 @@ def where(results: Results) -> str:
     )
 
 
-def _crash(results: Results) -> str:
-    worker, server = (_orders(results, f"{who} killed: longest delay") for who in ("worker", "server"))
-    return f"A worker was killed amid {worker} orders, the server amid {server}."
-
-
 def _most(results: Results, measurement: str) -> str:
     return f"{max(row.parameters['orders'] for row in results.rows_of(measurement)):,}"
-
-
-def _orders(results: Results, measurement: str) -> str:
-    return f"{results.rows_of(measurement)[0].parameters['orders']:,}"

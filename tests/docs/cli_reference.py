@@ -1,4 +1,4 @@
-"""Writes the reference of the command line: `python -m tests.docs.cli_reference` does it anew."""
+"""Write the reference of the command line: `python -m tests.docs.cli_reference`."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PAGE = CHECKOUT / "docs" / "reference" / "cli.md"
 def reference() -> str:
     """Describe every command, its arguments and its options, from what `--help` has to say."""
     lines = ["# Command line", ""]
-    lines += ["Made from the commands themselves; `python -m tests.docs.cli_reference` writes it anew.", ""]
+    lines += ["Made from the commands themselves by `python -m tests.docs.cli_reference`.", ""]
     for path, command in commands(typer.main.get_command(app), "lapse"):
         lines += [f"{'#' * min(len(path.split()) + 1, 3)} `{path}`", "", *_paragraphs(command.help or ""), ""]
         if rows := [_row(parameter) for parameter in command.params if parameter.name != "version"]:
@@ -27,7 +27,7 @@ def reference() -> str:
 
 
 def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Give a command and those below it, each with what has to be typed to reach it."""
+    """Yield a command and its subcommands, each with the words that a user types for it."""
     yield path, command
     for name, below in getattr(command, "commands", {}).items():
         yield from commands(below, f"{path} {name}")
@@ -45,7 +45,7 @@ def _row(parameter: Any) -> str:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """Give the help as Markdown: lines that are commands become code, bold words headings of their own."""
+    """Return the help as Markdown: lines that are commands become code, bold words become headings."""
     plain = re.sub(r"\[/?bold\]", "", text.replace("\f", "")).strip()
     lines: list[str] = []
     for paragraph in plain.split("\n\n"):

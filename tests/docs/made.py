@@ -1,4 +1,4 @@
-"""Parts of pages that are made from what they tell of: `python -m tests.docs.made` makes them anew.
+"""Parts of pages that a program writes: `python -m tests.docs.made` brings them up to date.
 
 Such a part stands between two comments, `<!-- made: name -->` and `<!-- made: end -->`.
 """
@@ -20,7 +20,7 @@ PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
 
 
 def page_with(text: str, name: str, part: str) -> str:
-    """Give the page's text with this part in its place. Raises AssertionError where it has no place or two."""
+    """Return the page's text with this part in its place. Raise AssertionError if it has no place or two."""
     begin = f"<!-- made: {name} -->\n"
     assert text.count(begin) == 1, f"a place for {name} is {begin.strip()} and {END}, once"
     before, _, rest = text.partition(begin)
@@ -30,7 +30,7 @@ def page_with(text: str, name: str, part: str) -> str:
 
 
 def made(page: Path) -> str:
-    """Give the page with all its parts made anew."""
+    """Return the page with all its parts up to date."""
     text = page.read_text(encoding="utf-8")
     for name, make in PARTS[page].items():
         text = page_with(text, name, make())
@@ -42,4 +42,4 @@ if __name__ == "__main__":
         text = made(page)
         if text != page.read_text(encoding="utf-8"):
             page.write_text(text, encoding="utf-8")
-            print(f"{name_of(page)} is made anew")  # noqa: T201 - it says what it did
+            print(f"{name_of(page)} is up to date")  # noqa: T201 - it says what it did

@@ -56,7 +56,7 @@ class Step:
 
 
 def steps(page: Path) -> Iterator[Step]:
-    """Give the steps of a page in its order. Raises AssertionError for a comment that nobody understands."""
+    """Yield the steps of a page in its order. Raise AssertionError for a comment that has no meaning here."""
     lines = iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
     order, detail = "", ""
     for number, line in lines:
@@ -64,7 +64,7 @@ def steps(page: Path) -> Iterator[Step]:
         if found := _COMMENT.fullmatch(line):
             assert not order, f"{where}: the comment above it stands over no block"
             order, detail = found["order"], found["detail"] or ""
-            assert order in ON_A_BLOCK | ALONE, f"{where}: nobody understands {line}"
+            assert order in ON_A_BLOCK | ALONE, f"{where}: no such comment is known: {line}"
             if order in ALONE:
                 if order != "made":
                     yield Step(number, order, detail)
@@ -82,7 +82,7 @@ def steps(page: Path) -> Iterator[Step]:
 
 
 def prose(page: Path) -> str:
-    """Give the page without its fenced blocks and comments."""
+    """Return the page without its fenced blocks and comments."""
     text = re.sub(r"^(```+)\w*\n.*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
 

@@ -27,7 +27,7 @@ def read(name: str) -> str:
 
 
 def rows(page: str, heading: str) -> list[list[str]]:
-    """Give the cells of every row of the tables below a heading, without the tables' own headings."""
+    """Return the cells of every row of the tables below a heading, without the tables' own headings."""
     below = read(page).split(f" {heading}\n", 1)[1].split("\n## ", 1)[0]
     found: list[list[str]] = []
     for line in below.splitlines():
@@ -97,9 +97,18 @@ def test_the_map_leads_somewhere() -> None:
         assert (CHECKOUT / path.strip("`")).exists(), path
 
 
+def test_every_question_opens_few_files_that_are_there() -> None:
+    """A newcomer's question is answered by six files at most."""
+    for question, files in rows("CONTRIBUTING.md", "Where to look"):
+        paths = CODE.findall(files)
+        assert 1 <= len(paths) <= 6, question
+        for path in paths:
+            assert (CHECKOUT / path).is_file(), path
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_target_of_make_is_there(page: Path) -> None:
-    """Whatever `make …` a page names can be made."""
+    """Every `make …` that a page names is a target."""
     makefile = read("Makefile")
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -121,7 +130,7 @@ def test_the_settings_of_make_run() -> None:
         for call in calls
         if isinstance(call.func, ast.Name) and call.func.id == "given" and isinstance(call.args[0], ast.Constant)
     }
-    table = {name.strip("`"): default.strip("`") for name, _, default in rows("README.md", "Settings of `make run`")}
+    table = {name.strip("`"): default.strip("`") for name, _, default in rows("docs/reference/make-run.md", "Settings")}
     assert set(table) == read_names
     defaults = choices.read({}, CHECKOUT)
     assert (table["PORT"], table["LAPSE_PAYMENT_WINDOW"]) == (str(defaults.port), defaults.window)
@@ -132,7 +141,7 @@ def test_the_extras() -> None:
     """The table of extras is the one in pyproject.toml."""
     section = read("pyproject.toml").split("[project.optional-dependencies]")[1].split("\n[")[0]
     extras = set(re.findall(r"^(\w+) =", section, re.MULTILINE))
-    assert {row[0].strip("`") for row in rows("README.md", "Installation")} == extras
+    assert {row[0].strip("`") for row in rows("docs/reference/installation.md", "Extras")} == extras
 
 
 def test_the_error_tree_is_the_one_in_the_code() -> None:
@@ -144,18 +153,18 @@ def test_the_error_tree_is_the_one_in_the_code() -> None:
 
 
 def test_the_reference_of_the_command_line_is_up_to_date() -> None:
-    """Where this fails, `python -m tests.docs.cli_reference` writes it anew."""
+    """Where this fails, `python -m tests.docs.cli_reference` writes it again."""
     assert cli_reference.PAGE.read_text(encoding="utf-8") == cli_reference.reference()
 
 
 @pytest.mark.parametrize("page", made.PARTS, ids=name_of)
 def test_what_is_made_is_up_to_date(page: Path) -> None:
-    """Where this fails, `python -m tests.docs.made` makes the page's parts anew."""
+    """Where this fails, `python -m tests.docs.made` writes the page's parts again."""
     assert page.read_text(encoding="utf-8") == made.made(page)
 
 
 def test_every_part_that_is_made_has_its_maker() -> None:
-    """A comment that nobody fills would go stale unseen."""
+    """A comment without a maker would go stale unseen."""
     for page in PAGES:
         names = re.findall(r"^<!-- made: (\w+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert sorted(name for name in names if name != "end") == sorted(made.PARTS.get(page, {})), page
