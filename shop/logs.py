@@ -35,5 +35,7 @@ def logging_settings(level: str) -> dict[str, Any]:
         "loggers": {
             "django": {"handlers": [], "propagate": True},
             "django.server": {"handlers": [], "propagate": True},
+            # httpx logs every URL that it calls, which may hold a gateway's signature.
+            "httpx": {"level": "WARNING"},
         },
     }

@@ -1,6 +1,6 @@
-"""Lapse cancels unpaid orders on time, once, and gives their stock back, whatever crashes."""
+"""Lapse cancels unpaid orders on time, once, and gives their stock back, even when processes crash."""
 
-from lapse.config import open_timer
+from lapse.config import MECHANISMS, open_timer, traits_of
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Buried, Claim, Deadline
 from lapse.engine.decision import Bury, Decision, Move, Release, Settle
@@ -15,12 +15,14 @@ from lapse.engine.errors import (
     TryLater,
 )
 from lapse.engine.events import Event, Hook, Kind
-from lapse.engine.timer import Finding, Stats, Timer, Traits, TransactionalTimer
+from lapse.engine.timer import LEASE, Finding, Stats, Timer, Traits, TransactionalTimer
 from lapse.engine.worker import ClaimHandler, ConcurrentWorker, Handler, Worker
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LEASE",
+    "MECHANISMS",
     "Backoff",
     "Buried",
     "Bury",
@@ -51,4 +53,5 @@ __all__ = [
     "TryLater",
     "Worker",
     "open_timer",
+    "traits_of",
 ]

@@ -1,13 +1,15 @@
-"""The command `lapse`. Exit codes: 0 done, 1 unavailable or unfit, 2 wrong input."""
+"""The command `lapse`. Exit codes: 0 done, 1 server unavailable or unfit, 2 wrong input."""
 
 import sys
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError, MissingLibrary
+from lapse.observability import quiet_libraries
 
 
 def main() -> None:
-    """Run one command. What can go wrong is one line on standard error, never a traceback."""
+    """Run one command. Every error of the package is one line on standard error, never a traceback."""
+    quiet_libraries()
     try:
         try:
             from lapse.cli.app import app  # noqa: PLC0415 - typer and rich are an extra
@@ -23,7 +25,7 @@ def main() -> None:
 
 
 def _fail(error: LapseError, code: int) -> None:
-    """Print the message without any password that stands in an address among the arguments."""
+    """Print the message and exit. A password of an address among the arguments is replaced by stars."""
     message = str(error)
     for word in (*sys.argv, *message.split()):
         if "://" in word and (password := _password(word)):

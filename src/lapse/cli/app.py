@@ -16,7 +16,7 @@ app = typer.Typer(
     name="lapse",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a traceback here is a fault of ours, and shows as Python shows it
+    pretty_exceptions_enable=False,  # a traceback is a bug of this package, and is shown as Python shows it
     rich_markup_mode="rich",
 )
 
@@ -34,7 +34,7 @@ def about(
         bool, typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
-    """Cancel unpaid orders on time, once, and give their stock back, whatever crashes.
+    """Cancel unpaid orders on time, once, and give their stock back, even when processes crash.
 
     [bold]Examples[/bold]
 
@@ -48,7 +48,7 @@ def about(
 
     lapse buried list redis://localhost:6379/0
     """
-    del version  # its callback has done all
+    del version  # its callback has done the work
 
 
 app.command()(worker)

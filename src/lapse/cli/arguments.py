@@ -1,4 +1,4 @@
-"""The arguments that every command has, and how times and answers are written."""
+"""The arguments that commands share, and how times and answers are written."""
 
 import json
 import logging
@@ -32,21 +32,21 @@ Json = Annotated[bool, typer.Option("--json", help="Write JSON, for a machine.")
 
 
 def timer_name(name: str, prefix: str) -> str:
-    """Name the timer that is meant."""
+    """Return the name of the timer: the one of a prefix, if there is a prefix, else `name`."""
     return ledger_name(prefix) if prefix else name
 
 
 def open_timer(url: str, *, name: str) -> Timer:
-    """Open the timer, after a warning where its password can be read by others."""
+    """Return the timer, after a warning where other users can read its password."""
     warn_of_password(url)
     return config.open_timer(url, name=name)
 
 
 def warn_of_password(url: str) -> None:
-    """Warn of a password on the command line, which every user of this machine can list. The variable is fine."""
+    """Warn of a password on the command line, which every user of this machine can list. The variable is safe."""
     try:
         shown = urlsplit(url).password and url in sys.argv
-    except ValueError:  # whoever opens it says what is wrong
+    except ValueError:  # opening the timer reports what is wrong
         return
     if shown:
         logging.getLogger("lapse").warning(
@@ -71,7 +71,7 @@ def _plain(value: object) -> str | float:
 
 
 def span(length: timedelta) -> str:
-    """Write a length of time for people: 350 ms, 12.4 s, 5 min 3 s, 2 h 0 min, 3 d 4 h."""
+    """Return a length of time for people: 350 ms, 12.4 s, 5 min 3 s, 2 h 0 min, 3 d 4 h."""
     seconds = length.total_seconds()
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"

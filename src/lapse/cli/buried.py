@@ -1,4 +1,4 @@
-"""`lapse buried`: what was given up on; try it again, or forget it."""
+"""`lapse buried`: lists buried deadlines, brings them back, or drops them."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -10,11 +10,11 @@ from rich.table import Table
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, timer_name, write_json
 from lapse.engine.timer import Timer
 
-app = typer.Typer(no_args_is_help=True, help="Deadlines that were given up on: list, retry or drop them.")
+app = typer.Typer(no_args_is_help=True, help="Buried deadlines, which are not tried again: list, retry or drop them.")
 
 MOST = 100_000
 
-Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this one; may be given several times.")]
+Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this key; may be given several times.")]
 
 
 @app.command("list")
@@ -23,10 +23,10 @@ def show(
     *,
     name: Name = "orders",
     prefix: OfPrefix = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="List so many, at most.")] = 100,
     json: Json = False,
 ) -> None:
-    """List them, the longest buried first, each with the reason.
+    """List buried deadlines, the longest buried first, each with the reason.
 
     [bold]Example[/bold]
 
@@ -35,20 +35,21 @@ def show(
     with open_timer(url, name=timer_name(name, prefix)) as timer:
         found = timer.buried(limit)
     if json:
-        write_json([asdict(one) for one in found])
+        write_json([asdict(buried) for buried in found])
         return
     if not found:
         typer.echo("Nothing is buried.")
         return
     table = Table("key", "was due", "attempts", "buried", "reason")
-    for one in found:
-        table.add_row(one.key, f"{one.due_at:%F %T}", str(one.attempt), f"{one.buried_at:%F %T}", one.reason)
+    for buried in found:
+        due, since = f"{buried.due_at:%F %T}", f"{buried.buried_at:%F %T}"
+        table.add_row(buried.key, due, str(buried.attempt), since, buried.reason)
     Console().print(table)
 
 
 @app.command()
 def retry(url: Url, *, name: Name = "orders", prefix: OfPrefix = "", key: Keys = None, json: Json = False) -> None:
-    """Bring all of them back, or those named by --key: due at once, attempts counted from nought.
+    """Bring back all buried deadlines, or those named by --key: due at once, with attempts reset to 0.
 
     [bold]Example[/bold]
 
@@ -68,27 +69,29 @@ def drop(
     name: Name = "orders",
     prefix: OfPrefix = "",
     key: Keys = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All buried deadlines.")] = False,
     json: Json = False,
 ) -> None:
-    """Forget those named by --key, or --all. The orders themselves stay as they are; the sweep still sees them.
+    """Drop the buried deadlines named by --key, or all with --all. The orders stay as they are.
+
+    The sweep still sees these orders.
 
     [bold]Example[/bold]
 
     lapse buried drop redis://localhost:6379/0 --key 1001
     """
     if bool(key) == every:
-        raise typer.BadParameter("name them with --key, or choose --all")
+        raise typer.BadParameter("name keys with --key, or choose --all")
     with open_timer(url, name=timer_name(name, prefix)) as timer:
-        # Only what is buried: a key that is pending stays, unless it was armed again this very moment, and then the
-        # sweep still finds its order.
+        # Only buried keys: a pending key stays, unless it was armed again this very moment. Then the sweep still finds
+        # its order.
         chosen = _chosen(timer, key)
         timer.disarm(chosen)
     _report("dropped", len(chosen), json=json)
 
 
 def _chosen(timer: Timer, keys: list[str] | None) -> list[str]:
-    buried = [one.key for one in timer.buried(MOST)]
+    buried = [entry.key for entry in timer.buried(MOST)]
     return buried if not keys else [key for key in buried if key in set(keys)]
 
 

@@ -1,4 +1,4 @@
-"""`lapse check`: whether a timer's server is there, and fit."""
+"""`lapse check`: checks that a timer's server answers, and is fit for the timer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +21,12 @@ def check(
     fix: Annotated[bool, typer.Option("--fix", help="Set on the server what may be set, and say what.")] = False,
     json: Json = False,
 ) -> None:
-    """Connect, and say whether the server is fit for this timer. Exit code 1 where it is not, or not there.
+    """Connect, and report whether the server is fit for this timer. Exit code 1 where it is unfit or does not answer.
 
-    Of a Redis: its version, what this user may do, notify-keyspace-events with the line to add, what is evicted when
-    memory is short, what a crash would lose, and how far its clock is from this host's. With --prefix, whether
-    `lapse watch` can watch such keys. Without --fix nothing is changed, except that a timer in SQL makes its table.
+    Of a Redis, the report has its version, this user's rights, notify-keyspace-events with the line to add, and what is
+    evicted when memory is short. It also says what a crash would lose, and how far the clock is from this host's. With
+    --prefix, it says whether `lapse watch` can watch such keys. Without --fix nothing is changed, except that a timer
+    in SQL makes its table.
 
     [bold]Examples[/bold]
 
@@ -35,10 +36,10 @@ def check(
 
     lapse check redis://localhost:6379/0 --prefix nick_ --fix
     """
-    with open_timer(url, name=timer_name(name, prefix)) as timer, _looking(timer, url, prefix) as look:
-        findings = look()
+    with open_timer(url, name=timer_name(name, prefix)) as timer, _checker(timer, url, prefix) as check_server:
+        findings = check_server()
         if fix and (done := _fix(findings)):
-            findings = [*done, *look()]
+            findings = [*done, *check_server()]
         figures: Stats | None = None
         if all(finding.fit for finding in findings):
             try:
@@ -46,14 +47,14 @@ def check(
             except TimerRefused as error:
                 findings = [*findings, Finding(fit=False, text=str(error))]
         fit = all(finding.fit for finding in findings)
-        _say([Finding(fit=True, text=_promise(timer)), *findings], timer, figures, fit=fit, json=json)
+        _report([Finding(fit=True, text=_promise(timer)), *findings], timer, figures, fit=fit, json=json)
     if not fit:
         raise typer.Exit(1)
 
 
 @contextmanager
-def _looking(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[Finding]]]:
-    """Give what looks at the server: the timer itself, or a watcher of keys with the prefix."""
+def _checker(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[Finding]]]:
+    """Yield the check of the server: the timer's own, or the one of a watcher of keys with the prefix."""
     if not prefix:
         yield timer.check
         return
@@ -64,7 +65,7 @@ def _looking(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[
 
 
 def _fix(findings: Sequence[Finding]) -> list[Finding]:
-    """Mend what can be mended from here, and say what was done; what may not be done is said, too."""
+    """Fix what can be fixed from here. Return what was done, and what this user may not do."""
     done = []
     for finding in findings:
         if finding.fix is not None and not finding.fit:
@@ -75,7 +76,7 @@ def _fix(findings: Sequence[Finding]) -> list[Finding]:
     return done
 
 
-def _say(findings: Sequence[Finding], timer: Timer, figures: Stats | None, *, fit: bool, json: bool) -> None:
+def _report(findings: Sequence[Finding], timer: Timer, figures: Stats | None, *, fit: bool, json: bool) -> None:
     if not json:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {finding.text}")

@@ -1,4 +1,4 @@
-"""Where the commands that go on and on write what happens."""
+"""The log of the commands that run until they are stopped."""
 
 import logging
 
@@ -7,7 +7,7 @@ from lapse.engine.events import Hook, log_event
 
 
 def log_hook(*, json: bool) -> Hook:
-    """Log by structlog where it is installed; JSON needs it."""
+    """Return a hook that logs by structlog where it is installed. Raises MissingLibrary for JSON without structlog."""
     try:
         from lapse.observability import logs  # noqa: PLC0415 - an extra of its own
     except MissingLibrary:

@@ -1,4 +1,4 @@
-"""`lapse schema`: the table of a timer in SQL, to be read, or made."""
+"""`lapse schema`: shows the statements that make the table of a timer in SQL, or runs them."""
 
 from typing import Annotated, cast
 
@@ -12,12 +12,12 @@ from lapse.engine.timer import Timer, TransactionalTimer
 def schema(
     url: Url,
     *,
-    apply: Annotated[bool, typer.Option("--apply", help="Make the table, instead of showing how.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Make the table, instead of showing the statements.")] = False,
 ) -> None:
-    """Show the SQL that makes a timer's table, for whoever may create tables; no server is asked.
+    """Show the SQL that makes a timer's table, for a role that may create tables. No server is contacted.
 
     A timer makes its table by itself on first use. Where its role may not, run this SQL in one transaction as a role
-    that may, or give --apply a URL with such a role. Both do no harm where the table is there.
+    that may, or give --apply a URL with such a role. Both do no harm where the table exists.
 
     [bold]Examples[/bold]
 

@@ -1,4 +1,4 @@
-"""`lapse stats`: the figures of one timer, once or again and again."""
+"""`lapse stats`: the counts of one timer, once or repeatedly."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ def stats(
     name: Name = "orders",
     prefix: OfPrefix = "",
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks, with --watch.")] = 1.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two counts, with --watch.")] = 1.0,
     json: Json = False,
 ) -> None:
     """Show how many deadlines are pending, due, claimed and buried, and how late the oldest is.
@@ -47,8 +47,8 @@ def _watch(timer: Timer, every: float, *, json: bool) -> None:
             _show(timer, timer.stats(), json=json)
             away = False
         except TimerUnavailable as error:
-            if not away:  # said once, not once a second
-                typer.echo(f"lapse: {error}; it goes on being asked", err=True)
+            if not away:  # reported once, not once a second
+                typer.echo(f"lapse: {error}; it is asked again until it answers", err=True)
             away = True
         SYSTEM_CLOCK.sleep(every)
 
@@ -72,7 +72,7 @@ def _show(timer: Timer, found: Stats, *, json: bool) -> None:
 
 
 def as_document(timer: Timer, found: Stats) -> dict[str, Any]:
-    """Give the figures as JSON has them; `late_seconds` is the age of the oldest that is due, null where unknown."""
+    """Return the counts for JSON. `late_seconds` is how long the oldest has been due; null where that is unknown."""
     nothing_late = 0.0 if timer.traits.exact_stats or not found.due else None
     late = (found.now - found.oldest_due).total_seconds() if found.oldest_due else nothing_late
     return {"name": timer.name, "mechanism": timer.traits.mechanism, **asdict(found), "late_seconds": late}

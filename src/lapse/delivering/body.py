@@ -10,7 +10,7 @@ EXAMPLE = '{"order_id": "{key}"}'
 
 
 class Body:
-    """A JSON document. The key replaces each `{key}` inside one of its strings, whatever characters the key has.
+    """A JSON document. The key replaces each `{key}` inside one of its strings, and is quoted as JSON needs.
 
     Raises ConfigError for a template that is no JSON, or has no place for the key.
     """

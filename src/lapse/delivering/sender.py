@@ -104,7 +104,7 @@ class Sender:
         self._clients: list[httpx.Client] = []
 
     def send(self, message: Message) -> Outcome:
-        """Send one message once. Raises nothing for anything that the network can do."""
+        """Send one message once, and return the outcome. Raises nothing for anything that the network can do."""
         headers = {"user-agent": "lapse", **message.headers}
         if self._signer is not None:
             headers |= self._signer.headers(message.id, SYSTEM_CLOCK.now(), message.body)

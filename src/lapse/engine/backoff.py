@@ -7,13 +7,13 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Doubles from `first` up to `most`; half of each wait is chance, so that many do not come back at once."""
+    """Waits that double from `first` up to `most`. Half of each wait is random, so that retries spread."""
 
     first: timedelta = timedelta(seconds=1)
     most: timedelta = timedelta(minutes=5)
 
     def delay(self, attempt: int) -> timedelta:
-        """How long to wait after the given attempt, which counts from 1."""
-        doublings = min(attempt - 1, 32)  # beyond that `most` decides, and 2**n would overflow a timedelta
-        whole = min(self.first * (1 << doublings), self.most)
-        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+        """Return how long to wait after the given attempt, which counts from 1."""
+        doublings = min(attempt - 1, 32)  # beyond that `most` is shorter, and 2**n would overflow a timedelta
+        longest = min(self.first * (1 << doublings), self.most)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret

@@ -28,18 +28,18 @@ class BatchExecutor:
         self._stopping = False
 
     def start(self) -> None:
-        """Need nothing: the loop's thread does the work."""
+        """Do nothing: the claim loop's thread executes the batches."""
 
     def room(self) -> int:
         """Return how many claims one batch takes."""
         return self._limit
 
     def execute(self, claims: list[Claim]) -> None:
-        """Handle every claim, whatever some of them do. Raises TryLater, with all given back, if the handler does.
+        """Handle every claim, also where some of them fail. Raises TryLater, with all given back, if the handler does.
 
-        A claim that was handed out several times and never answered may be what kills the process that handles it. Of
-        such suspects one is tried, alone and after the others; the rest are given back, so that a death counts for
-        that one only. It is buried when it was tried too often.
+        A claim that was handed out several times without an answer may be what kills the process that handles it. One
+        of these suspects is tried, alone and after the others. The others are given back, so that a death counts
+        for the suspect that was tried only. A suspect that was tried too often is buried.
         """
         fresh = [claim for claim in claims if claim.attempt < ALONE_FROM]
         again = [claim for claim in claims if claim.attempt >= ALONE_FROM]
@@ -56,14 +56,14 @@ class BatchExecutor:
             self._leases.let_go_all()
 
     def stop(self) -> None:
-        """Halve no further; give back what has not been tried."""
+        """Halve no further; give back the claims that have not been tried."""
         self._stopping = True
 
     def finish(self) -> None:
-        """Need nothing: what `execute` was given is done when it returns."""
+        """Do nothing: `execute` returns when its batch is done."""
 
     def _try(self, parts: list[list[Claim]]) -> None:
-        """Handle these parts, the last one first, in halves if need be. What is in `parts` has not been tried."""
+        """Handle these parts, the last one first, in halves where one fails. None of `parts` has been tried."""
         while parts:
             part = self._leases.still_held(parts.pop())
             if not part:
@@ -87,7 +87,7 @@ class BatchExecutor:
         self._settlement.report(Kind.RELEASED, claims, reason=str(error) or "try later")
 
     def _after_failure(self, part: list[Claim], error: Exception) -> list[list[Claim]]:
-        """Halve the part; or, if it is one claim, let it wait or bury it. Returns what to try next, last first."""
+        """Return the halves of the part, to be tried next, last first. A single claim is released or buried instead."""
         self._settlement.report(Kind.FAILED, part, error=error)
         if len(part) == 1:
             reason = f"{type(error).__name__}: {error}"

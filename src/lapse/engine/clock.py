@@ -8,14 +8,14 @@ from lapse.engine.waker import Waker
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """The source of the time."""
 
     def now(self) -> datetime:
         """Return the time of day, aware, in UTC. It may step; deadlines are compared with it."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds from some fixed point; never steps. Waits are measured with it."""
+        """Return the seconds since some fixed point. It never steps; waits are measured with it."""
         ...
 
     def wait(self, waker: Waker, seconds: float) -> bool:
@@ -35,11 +35,11 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since some moment before the process began."""
+        """Return the seconds since some moment before the process began."""
         return time.monotonic()
 
     def wait(self, waker: Waker, seconds: float) -> bool:
-        """Wait in real time."""
+        """Wait in real time. Return True if interrupted."""
         return waker.wait(seconds)
 
     def sleep(self, seconds: float) -> None:

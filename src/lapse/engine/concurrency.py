@@ -12,7 +12,7 @@ from lapse.engine.events import Kind
 from lapse.engine.settlement import EXHAUSTED, SETTLE, Settlement, checked
 
 ClaimHandler = Callable[[Claim], Decision | None]
-"""Does the work for one claim, in one of many threads, and may wait. Returns what becomes of it; None settles it."""
+"""Does the work for one claim, in one of many threads, and may wait. Returns the decision on it; None settles it."""
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks at whether to stop while all threads are busy: a signal's handler can take no lock."""
@@ -58,7 +58,7 @@ class ConcurrentExecutor:
             self._claims.put(claim)
 
     def stop(self) -> None:
-        """Need nothing: what has begun may end."""
+        """Do nothing: the claims that have begun may end."""
 
     def finish(self) -> None:
         """Wait until all that has begun has ended, and end the threads. Raises what ended the work."""

@@ -14,7 +14,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When something is due. The timer's name says of what kind it is.
+    """A time at which an order is due. The timer's name says which kind of deadline it is.
 
     `key` names the order: 1 to 512 bytes of UTF-8, without NUL. `due_at` is an aware datetime, in any zone.
 
@@ -37,9 +37,9 @@ class Deadline:
 class Claim:
     """A lease on one due deadline.
 
-    `due_at` is the time that was armed, in UTC, to the millisecond. `attempt` counts from 1 the times that this
-    deadline was handed out. `token` rises with every claim of the timer: whoever holds an older one is late, so it
-    can fence a handler's own update. `leased_until` is by the timer's clock, and so is `claimed_at`.
+    `due_at` is the time that was armed, in UTC, to the millisecond. `attempt` counts from 1 how often this deadline was
+    handed out. `token` rises with every claim of the timer. The holder of a smaller token is late, so the token can
+    fence a handler's own update. `leased_until` and `claimed_at` are by the timer's clock.
     """
 
     key: str
@@ -51,13 +51,13 @@ class Claim:
 
     @property
     def late_by(self) -> timedelta:
-        """How long after its time the deadline was handed out, by the timer's own clock."""
+        """How long after its time the deadline was handed out, by the timer's clock."""
         return self.claimed_at - self.due_at
 
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """A deadline that was given up on: nothing fires it until it is revived, armed again or disarmed."""
+    """A deadline that is not tried any more, until it is revived or armed again."""
 
     key: str
     due_at: datetime
@@ -82,10 +82,10 @@ def check_key(key: str) -> str:
 
 
 def to_milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970 in UTC, rounded up: rounding down would fire early."""
+    """Return the milliseconds since 1970 in UTC, rounded up: rounding down would fire early."""
     return -((EPOCH - moment) // MILLISECOND)
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """Turn milliseconds since 1970 into a datetime in UTC."""
+    """Return the datetime in UTC for milliseconds since 1970."""
     return EPOCH + milliseconds * MILLISECOND

@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Done, now or before. A `reason` says why nothing was to be done, where somebody should know."""
+    """Done, now or before. A `reason` says why there was nothing to do, where an operator should know."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Not yet: hand it out again after `delay`, or after the worker's back-off where that is None.
+    """Not yet: hand the claim out again after `delay`, or after the worker's back-off where that is None.
 
-    With `forgive` the attempt is not counted, so that it is never buried for this.
+    With `forgive` the attempt is not counted, so that the deadline is never buried for this.
     """
 
     delay: timedelta | None = None
@@ -25,14 +25,14 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The stored deadline is another one: arm it for then."""
+    """The order has another deadline: arm it for that time."""
 
     due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Give up on it until somebody looks."""
+    """Do not try it any more, until an operator revives it."""
 
     reason: str
 

@@ -1,12 +1,12 @@
 """What can go wrong, and what to do about it.
 
     LapseError
-    ├── ConfigError            a setting is wrong: mend it and start again
-    │   └── MissingLibrary     an optional library is not installed: the message is the command
+    ├── ConfigError            a setting is wrong: fix it and start again
+    │   └── MissingLibrary     an optional library is missing; the message says how to install it
     ├── InvalidDeadline        a key or a time that no timer can take (also a ValueError)
     ├── TimerError
     │   ├── TimerUnavailable   no answer from the timer's server: try again, it may come back
-    │   └── TimerRefused       the server answered no: wrong version, rights or settings
+    │   └── TimerRefused       the server refused: wrong version, rights or settings
     └── TryLater               raised by a handler: not these orders' fault, so no attempt is counted
 
 A driver's own exceptions are translated into these in one place per timer.
@@ -39,23 +39,23 @@ class InvalidDeadline(LapseError, ValueError):
 
 
 class TimerError(LapseError):
-    """The timer could not do what it was asked."""
+    """The timer could not carry out a call."""
 
 
 class TimerUnavailable(TimerError):
-    """The timer's server gave no answer. Whether the call took effect is unknown; every call may be repeated."""
+    """The timer's server gave no answer. Whether the call took effect is unknown. Every call may be repeated."""
 
 
 class TimerRefused(TimerError):
-    """The timer's server answered, and the answer was no. The message says what to change."""
+    """The timer's server refused. The message says what to change."""
 
 
 class TryLater(LapseError):
     """Raised by a handler when something that all orders need is away, such as the database.
 
-    The whole batch is given back, no attempt is counted and nothing is buried, however long it lasts.
+    The whole batch is given back, no attempt is counted and nothing is buried, however long the outage lasts.
 
-    `after` is how long to wait, at the least; the worker's own back-off decides where it is None.
+    `after` is the shortest wait; where it is None, the worker's own back-off decides.
     """
 
     def __init__(self, reason: str = "", *, after: timedelta | None = None) -> None:

@@ -15,7 +15,7 @@ RETRY_AFTER = 5.0
 
 
 class Rearming:
-    """Compares the timer's generation with the one that was last armed for, and arms in a thread of its own.
+    """Compares the timer's generation with that of the last arming, and arms in a thread of its own.
 
     Due orders go on being lapsed meanwhile. A failure is logged and tried again, as long as the worker lives.
     """
@@ -30,7 +30,7 @@ class Rearming:
         self._not_before = float("-inf")
 
     def look(self) -> None:
-        """Start to arm again if there is reason to and no other run is under way. Returns at once."""
+        """Start to arm again where the generation has changed and no other run is under way. Returns at once."""
         if self._rearm is None or self._thread.alive:
             return
         generation = self._timer.generation()

@@ -1,4 +1,4 @@
-"""What becomes of claims: the rules that all ways to execute share, and the calls that carry them out."""
+"""What becomes of claims: the rules that all executors share, and the calls that carry decisions out."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,10 @@ EXHAUSTED = Bury("attempt limit exceeded: workers died or hung each time")
 
 
 class Settlement:
-    """Completes the handler's decisions, tells the timer, and reports. It may be called from many threads.
+    """Completes the handler's decisions, carries them out in the timer, and reports. For many threads at once.
 
     A release without a delay gets one from `backoff`. A release after `max_attempts` becomes a burial, unless the
-    attempt is forgiven. `leases` ends its care for a claim before the timer is told.
+    attempt is forgiven. `leases` stops renewing a claim before the decision is carried out.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Settlement:
     def exhausted(self, claim: Claim) -> bool:
         """Return whether the claim is to be buried untried.
 
-        A few attempts are free, whatever `max_attempts` is: another order may have killed the workers that held both.
+        The first attempts never count as too many: another order may have killed the workers that held both.
         """
         return claim.attempt > max(self.max_attempts, ALONE_FROM - 1)
 
@@ -64,9 +64,9 @@ class Settlement:
                 return decision
 
     def carry_out(self, claims: Sequence[Claim], decisions: Mapping[str, Decision]) -> bool:
-        """Tell the timer what becomes of the claims, by key; a key without a decision is settled.
+        """Carry out the decisions, by key, in the timer; a claim without a decision is settled.
 
-        Returns False where the timer gave no answer. That does no harm: the leases end, and the orders are handed out
+        Return False where the timer gave no answer. That does no harm: the leases end, and the orders are handed out
         again.
         """
         alike: dict[Decision, list[Claim]] = defaultdict(list)
@@ -78,13 +78,13 @@ class Settlement:
         self.leases.let_go(claims)  # before the timer forgets them, or a renewal in between would call them lost
         try:
             for decision, part in alike.items():
-                self._tell(decision, part)
+                self._carry_out(decision, part)
         except TimerUnavailable as error:
             self.report(Kind.FAILED, claims, reason=f"not settled, so these will be handed out again: {error}")
             return False
         return True
 
-    def _tell(self, decision: Decision, claims: list[Claim]) -> None:
+    def _carry_out(self, decision: Decision, claims: list[Claim]) -> None:
         match decision:
             case Settle():
                 self.timer.settle(claims)

@@ -9,7 +9,7 @@ from types import FrameType
 from lapse.engine.clock import SYSTEM_CLOCK
 
 SAME_SIGNAL = 1.0
-"""Seconds within which a second signal is the first one again: a supervisor and a terminal may both send it."""
+"""Seconds within which a second signal counts as the first: a supervisor and a terminal may both send it."""
 
 
 @contextmanager

@@ -17,7 +17,7 @@ FRESH_SHARE = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a mechanism can and cannot promise: read by the worker, the tests and the docs alike."""
+    """What a mechanism can and cannot promise. The worker, the tests and the docs read it."""
 
     mechanism: str
     durable: bool
@@ -25,8 +25,9 @@ class Traits:
     shared: bool
     """Several processes may claim from it at once."""
     can_disarm: bool
-    """False where what was armed is not found again by its key: disarmed it fires all the same, moved or armed twice it
-    fires each time (once, if due together), `only_unknown` may double it, and of claims only this handle's own end."""
+    """False where an armed deadline cannot be found by its key. Then a disarmed deadline fires all the same. A deadline
+    that was moved, or armed twice, fires each time, or once if both are due together. `only_unknown` may double a
+    deadline, and arming ends only the claims of this handle."""
     transactional: bool
     """Can be armed in the order's own transaction."""
     ordered: bool
@@ -36,13 +37,13 @@ class Traits:
     clock: str = "server"
     """Whose clock says what is due: the server's, or that of the host that claims."""
     exact_stats: bool = True
-    """False where the server can only count: `claimed` is of this handle alone, figures may trail by a moment, and
-    neither the oldest nor the next deadline is known, so both are None."""
+    """False where the server can only count. Then `claimed` is of this handle alone, and counts may trail by a moment.
+    The oldest and the next deadline are unknown, so both are None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Figures of one timer at one moment of its own clock.
+    """Counts of one timer at one moment of its own clock.
 
     `pending` counts every armed deadline that is not claimed, of which `due` are due now. `oldest_due` is the
     earliest of the due ones, `next_due` the earliest that is not yet due.
@@ -59,9 +60,9 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found about a timer's server, in a sentence; `fit` is False where it should be mended.
+    """One thing that was found about a timer's server, in a sentence; `fit` is False where it should be fixed.
 
-    `fix` mends it, where that can be done from here, and says what it did; it raises TimerError where it may not.
+    `fix` fixes it, where that can be done from here, and returns what it did. It raises TimerError where it may not.
     """
 
     fit: bool
@@ -77,11 +78,11 @@ class Timer(Protocol):
     * pending → claimed by `claim`, once its time has come, never before;
     * claimed → pending again when its lease ends, at once, still as old as it was;
     * claimed → unknown by `settle`, → pending by `release`, → buried by `bury`: only by the holder of its token;
-    * any → pending by `arm`, which moves it, ends any claim on it and counts attempts from nought;
+    * any → pending by `arm`, which moves it, ends any claim on it and resets attempts to 0;
     * any → unknown by `disarm`; buried → pending, due at once, by `revive`.
 
-    All methods may be called from several threads. Each may be repeated after TimerUnavailable, which every one
-    of them may raise; TimerRefused is final.
+    All methods may be called from several threads. Every method may raise TimerUnavailable, and may be repeated then.
+    TimerRefused is final.
     """
 
     name: str
@@ -102,51 +103,55 @@ class Timer(Protocol):
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
         """Take up to `limit` due deadlines under a lease, oldest first; block until some are due or `wait` is over.
 
-        No deadline is handed to two claimants while a lease on it lasts. When more are due than `limit`, up to a
-        fifth of those returned (none where `limit` is below five) may be the ones that became due last, so that a
-        backlog does not starve those due now; the others are the oldest. A claim that waits is woken when an
-        earlier deadline is armed, by this process or another. Where the server has lost its memory meanwhile, it may
-        return with nothing before `wait` is over, so that a worker looks at the generation at once.
+        No deadline is handed to two claimants while a lease on it lasts. The claims are on the oldest deadlines. Where
+        more are due than `limit`, which is five or more, a fifth at most may be on the newest. So a backlog does not
+        starve the newest.
+
+        A claim that waits is woken when an earlier deadline is armed, by this process or another. It may return nothing
+        before `wait` is over where the server has lost its deadlines, so that a worker reads the generation at once.
         """
         ...
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again. Returns, renewed, those that were still held."""
+        """Let the leases begin again now. Return the renewed claims; those whose lease had ended are missing."""
         ...
 
     def settle(self, claims: Sequence[Claim]) -> int:
-        """Done: forget these. Returns how many were still held; the others are somebody else's by now."""
+        """Forget these: they are done. Return how many were still held; other claimants may hold the rest by now."""
         ...
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
-        """Give back, to be handed out again after `delay`. With `forgive`, this attempt is not counted."""
+        """Release the claims, to be handed out again after `delay`. With `forgive`, this attempt is not counted.
+
+        Return how many were still held.
+        """
         ...
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Give up on these until somebody looks. Returns how many were still held."""
+        """Set these aside, not to be tried until an operator revives them. Return how many were still held."""
         ...
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """List what was given up on, the longest buried first."""
+        """Return what is buried, the longest buried first."""
         ...
 
     def revive(self, keys: Iterable[str]) -> int:
-        """Bring buried ones back, due at once, attempts counted from nought. Returns how many there were."""
+        """Bring buried deadlines back, due at once, with attempts reset to 0. Return how many were buried."""
         ...
 
     def stats(self) -> Stats:
-        """Count. Cheap enough to be asked every second."""
+        """Return the counts. Cheap enough to be called every second."""
         ...
 
     def generation(self) -> str:
-        """Name the server's memory: it changes whenever the server may have lost deadlines.
+        """Return the generation: a name that changes whenever the server may have lost deadlines.
 
-        A worker that sees it change arms the unpaid orders again.
+        A worker that sees the generation change arms the unpaid orders again.
         """
         ...
 
     def check(self) -> list[Finding]:
-        """Look at whether the server is fit for this timer, beyond what every call finds out by itself."""
+        """Return what is found about the server's fitness for this timer, beyond what every call checks itself."""
         ...
 
     def wake(self) -> None:
@@ -154,7 +159,7 @@ class Timer(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up connections and threads. Claims that are held run out."""
+        """Close connections and end threads. The leases that are held run out."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -165,16 +170,16 @@ class Timer(Protocol):
 
 
 class TransactionalTimer(Timer, Protocol):
-    """What a timer has besides whose traits say `transactional`: its deadlines are rows beside the orders.
+    """The further methods of a timer whose traits say `transactional`: its deadlines are rows beside the orders.
 
     `connection` is the driver's own, or Django's or SQLAlchemy's around it, in the transaction of an order.
     """
 
     def arms_in(self, connection: Any) -> bool:  # noqa: ANN401 - of any driver
-        """Whether `connection` writes to the very table that this timer claims from. Worth remembering.
+        """Return whether `connection` writes to the very table that this timer claims from. Worth remembering.
 
-        False means that the deadline has to be armed after the commit. May make the table, in a transaction of its
-        own where the database does not take that back with the order's.
+        False means that the deadline has to be armed after the commit. This may make the table; where the database
+        does not roll that back with the order's transaction, the table is made in a transaction of its own.
         """
         ...
 
@@ -187,9 +192,9 @@ class TransactionalTimer(Timer, Protocol):
         ...
 
     def is_beside(self, connection: Any) -> bool:  # noqa: ANN401 - as above
-        """Whether `connection` is to the database that this timer's table is in, or would be. Makes nothing."""
+        """Return whether `connection` is to the database that has this timer's table, or would have. Makes nothing."""
         ...
 
     def schema(self, *, drop: bool = False) -> tuple[str, ...]:
-        """Give the statements that make the table and harm none that is there, or those that remove it."""
+        """Return the statements that make the table unless it exists, or with `drop` those that remove it."""
         ...

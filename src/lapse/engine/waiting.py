@@ -16,10 +16,10 @@ def claim_when_due(
     seconds: float,
     clock: Clock = SYSTEM_CLOCK,
 ) -> list[Claim]:
-    """Call `take` until it yields claims, `seconds` are over, or the waker is interrupted.
+    """Call `take` until it returns claims, `seconds` are over, or the waker is interrupted. Return the claims.
 
-    `take` answers the claims and in how many seconds the next deadline is due (None: none is armed). The sleep
-    lasts exactly until then by the monotonic clock.
+    `take` returns claims, and in how many seconds the next deadline is due (None: none is armed). The wait lasts
+    exactly until then by the monotonic clock.
     """
     end = clock.monotonic() + seconds
     while True:
@@ -29,4 +29,4 @@ def claim_when_due(
             return claims
         pause = min(left, LOOK_AGAIN, LOOK_AGAIN if due_in is None else due_in)
         if clock.wait(waker, pause):
-            return []  # who interrupts wants no more work to be taken
+            return []  # an interrupt means that no more work is to be taken

@@ -18,12 +18,13 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 class LogHook:
-    """A hook that logs each event under its kind: `timer`, and those of these fields that it has.
+    """A hook that logs each event as one record, whose event is the kind.
 
-    `count` of orders, `keys` of the first few, `latest_ms` and `earliest_ms` (how late they were handed out, in
-    milliseconds), `seconds` that it took, `reason`, and the error with its traceback.
+    The fields are `timer`, and these where the event has them: `count` of orders, `keys` of the first few, `seconds`
+    that the work took, `reason`, and the error with its traceback. `earliest_ms` and `latest_ms` are the smallest and
+    the greatest lateness of its claims, in milliseconds.
 
-    It logs by structlog as the process has configured it; `configure` is one way to.
+    The hook logs by structlog as the process has configured it; `configure` is one way to do so.
     """
 
     def __init__(self) -> None:
@@ -51,8 +52,8 @@ class LogHook:
 def configure(*, json: bool | None = None, level: int | str = logging.INFO, stream: TextIO | None = None) -> None:
     """Send all logs of this process, structlog's and the standard library's alike, to one stream.
 
-    One line of JSON per record with `json`, lines for people without it; where it is None the stream decides: a
-    terminal is for people. `stream` is standard error unless given. For programs, not for libraries.
+    With `json` each record is one line of JSON; with False it is a line for people. With None it is JSON unless the
+    stream is a terminal. `stream` is standard error unless given. For programs, not for libraries.
     """
     stream = stream or sys.stderr
     as_json = not stream.isatty() if json is None else json

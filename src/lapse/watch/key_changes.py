@@ -45,7 +45,7 @@ class KeyChanges:
             self._changed.notify_all()
 
     def take(self, most: int, wait: float) -> dict[str, str]:
-        """Take out at most so many keys, each with its hint; wait so many seconds for the first."""
+        """Take out and return at most so many keys, each with its hint; wait so many seconds for the first."""
         with self._changed:
             if not self._hints and not self._closed:
                 self._changed.wait(wait)

@@ -54,8 +54,8 @@ class WatchedKeys(RedisQueue):
     A claim's key is the name of the shop's key without the prefix. The first claim that waits begins to track the keys;
     `hooks` are called with events about that.
 
-    Raises ConfigError for a cluster or for an empty prefix. Raises TimerRefused later, with the line to add, where the
-    server does not announce changes of keys and does not permit this timer to change that.
+    Raises ConfigError for a cluster or for an empty prefix. Raises TimerRefused later where the server does not
+    announce changes of keys, and does not permit this timer to change that; the message has the line to add.
     """
 
     traits = replace(RedisQueue.traits, mechanism="redis_watch")

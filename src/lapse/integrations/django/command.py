@@ -8,6 +8,7 @@ from django.db import Error
 
 from lapse.engine.errors import LapseError
 from lapse.integrations.django.db_errors import one_line
+from lapse.observability import quiet_libraries
 
 
 class LapseCommand(BaseCommand):
@@ -19,6 +20,7 @@ class LapseCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:  # noqa: ANN401 - Django's signature
         """Check the set-up, as Django does, and run the command; return its output, if any."""
+        quiet_libraries()
         try:
             return super().execute(*args, **options)
         except LapseError as error:

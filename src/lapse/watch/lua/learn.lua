@@ -6,7 +6,7 @@
 -- The shop's keys that are read are `prefix` .. key. KEYS does not have these names, so this runs on no cluster.
 -- A hint says what is known of a key that is gone: 'x' the key expired, 'd' it was deleted, 'w' it is in the ledger and
 -- went while no watcher ran, '?' nothing. The state of a key that exists counts more than any hint.
-local pending, leased, lease, retry, graves, buried, fired = unpack(KEYS)
+local pending, leased, lease, retry, buried_at, buried, fired = unpack(KEYS)
 local prefix, remembered = ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
 local before = head(pending)
@@ -41,7 +41,7 @@ for i, key in ipairs(keys) do
   elseif hint == 'x' then
     -- The key expired before the ledger had it; unless the deadline has fired, or is about to.
     local at = tonumber(redis.call('ZSCORE', fired, key) or nil)
-    local known_otherwise = redis.call('ZSCORE', leased, key) or redis.call('ZSCORE', graves, key)
+    local known_otherwise = redis.call('ZSCORE', leased, key) or redis.call('ZSCORE', buried_at, key)
     if not known_otherwise and not (at and at > now - remembered) then
       arm(key, whole(now))
     end
@@ -57,7 +57,7 @@ if #stale > 0 then
   redis.call('ZREM', leased, unpack(stale))
   redis.call('HDEL', lease, unpack(stale))
   redis.call('HDEL', retry, unpack(stale))
-  redis.call('ZREM', graves, unpack(stale))
+  redis.call('ZREM', buried_at, unpack(stale))
   redis.call('HDEL', buried, unpack(stale))
   redis.call('ZREM', fired, unpack(stale))
 end
