@@ -280,8 +280,8 @@ def test_every_key_has_its_outcome(market: Market) -> None:
 def test_the_verdict_decides(
     market: Market, verdict: Verdict, outcome: Outcome, state: str, cause: Cause | None
 ) -> None:
-    """For the timer as for a person: closed cancels, money wins, silence keeps the order held."""
-    market.place("a", attempts=2)
+    """For the timer as for a person, who does not wait for the deadline: closed cancels, money wins, silence holds."""
+    market.place("a", due=FUTURE if cause else PAST, attempts=2)
     market.till.verdicts = {"a-1": verdict}
     assert market.lapse("a", cause=cause) == {"a": outcome}
     assert market.state("a")[0] == state

@@ -84,6 +84,10 @@ def test_a_gateway_without_an_answer_leaves_it_closing(
     assert unpaid_orders().lapse([order.public_id])[order.public_id].outcome == Outcome.LAPSED
     order.refresh_from_db()
     assert (order.status, order.cancel_reason) == (Status.CANCELLED, Reason.BUYER)
+    assert list(order.audit_trail.values_list("what", "who"))[-2:] == [
+        ("closing: buyer", "buyer"),
+        ("cancelled: buyer", "timer"),
+    ]
     assert_no_drift()
 
 
