@@ -59,6 +59,36 @@ class NoSuchField(AdopterOrders):
     lapsed: ClassVar[dict[str, object]] = {"state": "cancelled"}
 
 
+class NoReasonField(AdopterOrders):
+    """Keeps the reason in a field that is not there."""
+
+    reason_field = "why"
+
+
+class ByReason(AdopterOrders):
+    """Not wrong: what is written depends on the reason and the actor."""
+
+    def closing(self, reason: str, actor: str) -> dict[str, object]:  # type: ignore[override] # the base has a dict
+        """Return what is written while attempts are being closed."""
+        return {"status": "closing" if reason and actor else ""}
+
+
+class ClosingForgottenByReason(ByReason):
+    """Closes an expired order in a state that `unpaid` does not cover."""
+
+    def closing(self, reason: str, actor: str) -> dict[str, object]:  # type: ignore[override] # as above
+        """Return what is written while attempts are being closed."""
+        return {"status": f"{reason} by {actor}"}
+
+
+class FunctionFails(ByReason):
+    """Cannot be asked what it writes."""
+
+    def closing(self, reason: str, actor: str) -> dict[str, object]:  # type: ignore[override] # as above
+        """Fail for the timer."""
+        raise LookupError(f"{reason} by {actor}")
+
+
 class LapsedNothing(AdopterOrders):
     """Writes nothing."""
 
