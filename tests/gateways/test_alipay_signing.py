@@ -1,4 +1,4 @@
-"""RSA2: a known answer, and texts that are no signature."""
+"""RSA2: a known answer, texts that are no signature, and answers verified over their exact text."""
 
 import base64
 
@@ -8,7 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from lapse.engine.errors import ConfigError
+from lapse.gateways.alipay import AlipayUnavailable
+from lapse.gateways.alipay.messages import read_answer
 from lapse.gateways.alipay.signing import is_signed, read_private_key, read_public_key, sign, signed_text
+from lapse.testing.alipay import KeyPair
 
 FIRST = int(
     "ef7147093cbc3f50a952a5fc80b249deb10d2c07a88a59ed8e96e0b1729e71f99bad4ded22d79cccb87473942c8ccd623e3d7b61c71017e8"
@@ -109,3 +112,35 @@ def test_keys_that_are_too_weak() -> None:
             read_private_key(private, "key")
         with pytest.raises(ConfigError, match="2048"):
             read_public_key(public, "key")
+
+
+def test_answers_are_verified_over_their_exact_text(alipays_keys: KeyPair) -> None:
+    """Braces and quotes inside of values, odd spaces and the order of members make no difference."""
+    private, public = read_private_key(alipays_keys.private, "key"), read_public_key(alipays_keys.public, "key")
+    exact = '{ "code":"10000" , "subject":"a }\\" ,\\"sign\\":\\"{ 茶" }'
+    signature = sign(private, exact)
+    name = "alipay_trade_query_response"
+    for text in (
+        f'{{"{name}":{exact},"sign":"{signature}"}}',
+        f' {{ "sign" : "{signature}",\n"{name}" :\t{exact} }} ',
+        f'{{"{name}":{exact},"alipay_cert_sn":"x","sign":"{signature}"}}',
+    ):
+        assert read_answer(text, "alipay.trade.query", public)["subject"] == 'a }" ,"sign":"{ 茶'
+    for text in (
+        "",
+        "null",
+        "[]",
+        "{",
+        "{}",
+        "{]",
+        "[" * 100_000,
+        f'{{"{name}":{exact}}}',
+        f'{{"{name}":{exact},"sign":7}}',
+        f'{{"{name}":{exact},"sign":"{signature}"',
+        f'{{"{name}":{exact},"sign":"{signature}"}}x',
+        f'{{"{name}":{exact.replace("a }", "a  }")},"sign":"{signature}"}}',
+        f'{{"{name}":"x","{name}":{exact},"sign":"{signature}"}}',
+        f'{{"alipay_trade_close_response":{exact},"sign":"{signature}"}}',
+    ):
+        with pytest.raises(AlipayUnavailable):
+            read_answer(text, "alipay.trade.query", public)

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from standardwebhooks.webhooks import Webhook
 
 from lapse.delivering import Body, Signer
-from lapse.orders.gateway import Attempt, Ruling
+from lapse.orders import Attempt, Ruling
 from lapse.watch.options import DEFAULTS
 from shop.catalogue.models import Product
 from shop.orders.models import Order
