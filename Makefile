@@ -21,7 +21,7 @@ run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and
 
 # Several processes at once: tests mostly wait. Tests of one group share a process, and with it what is slow to start.
 # What ARGS says comes later, so it counts: -n 0 is one process.
-PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 test: $(VENV)/dev.stamp ## Run every test but the long ones; `make test ARGS="-k name"` runs some, ARGS="-n 0" in one process
 	@$(PYTEST) -m "not long" $(ARGS)

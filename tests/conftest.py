@@ -1,27 +1,30 @@
 """What all tests share: how many processes run them, which tests run in one process, and the servers of a process."""
 
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management.commands import flush
 from django.db import connections
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from lapse.testing.ports import free_port
 from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer
 from tests.certificate import Certificate, sign_for_localhost
 from tests.rabbit_here import skip_without_rabbit
 
-ROOT = Path(__file__).resolve().parents[1]
-
 MOST_PROCESSES = 8
 """Each has servers and a browser of its own: half a gigabyte."""
 
-SLOW_TO_START = {"amqp": "rabbit", "rabbit": "rabbit", "mysql": "mariadb", "mariadb": "mariadb", "sql_url": "mariadb"}
-"""A parameter or a fixture with a server that takes long to start → the group of all tests that use this server."""
+SLOW_TO_START = {"rabbitmq": "rabbit", "amqp": "rabbit", "mysql": "mariadb", "mariadb": "mariadb"}
+"""A word in a test's name or parameters → the group of all tests of this server, which takes long to start."""
+
+SERVERS_OF_THEIR_OWN = {"tests/timers/test_rabbitmq_faults.py", "tests/timers/test_mysql_refusals.py"}
+"""Files whose tests kill or configure their servers, so that they share none."""
 
 LONGEST_FIRST = (
     "tests/shop/test_every_timer.py",
@@ -48,33 +51,29 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Run the tests of a file in one process, and all tests of a server that takes long to start.
+class ByGroup(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist ships no types
+    """Sends all tests of a group to one process."""
 
-    A test with an `xdist_group` of its own keeps this group.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    yield  # pytest brings tests with the same fixture together, and pytest-xdist notes the groups
-    items.sort(key=_turn)
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
 
 
-def _group_of(item: pytest.Item) -> str:
-    called_with = getattr(item, "callspec", None)
-    parameters = called_with.params.values() if called_with else ()
-    for name in (*map(str, parameters), *getattr(item, "fixturenames", ())):
-        if name in SLOW_TO_START:
-            return SLOW_TO_START[name]
-    return item.path.relative_to(ROOT).as_posix()
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup | None:
+    """Return what `--dist=loadfile` means here: a group is a file, or all tests of one server."""
+    return ByGroup(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-def _turn(item: pytest.Item) -> int:
-    """Return the place of the item's group in LONGEST_FIRST; other groups keep their order behind these."""
-    marker = item.get_closest_marker("xdist_group")
-    group = marker.args[0] if marker else ""
-    return LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the groups that take longest first; the others keep their order."""
+    turns = {group: turn for turn, group in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: turns.get(group_of(item.nodeid), len(turns)))
+
+
+def group_of(nodeid: str) -> str:
+    """Return the group of a test: its file, or the server that it uses where that takes long to start."""
+    file = nodeid.partition("::")[0]
+    words = [] if file in SERVERS_OF_THEIR_OWN else re.findall("[a-z]+", nodeid.lower())
+    return next((SLOW_TO_START[word] for word in words if word in SLOW_TO_START), file)
 
 
 def pytest_configure() -> None:
