@@ -1,15 +1,15 @@
 """`make run`: the shop with a private PostgreSQL and Redis, its web server and its worker, in one terminal.
 
-PORT                    the web server's port on 127.0.0.1 (8000)
-DATABASE_URL            a PostgreSQL of yours; without it a private one is started
-REDIS_URL               a Redis of yours; without it a private one is started
-LAPSE_TIMER             redis:// unless set: a bare scheme means that mechanism on a server of this run, in the shop's
-                        database (postgresql://) or in a file (sqlite://); a URL; or none
-LAPSE_PAYMENT_WINDOW    seconds in which an order must be paid (60)
-LAPSE_RUN_DIR           where all data is kept (.run in the checkout)
-ALIPAY_SIMULATOR_PORT   the port of the simulator of Alipay at which orders are paid (a free one)
-ALIPAY_APP_ID           with the other ALIPAY_… of shop/settings.py: no simulator, but the Alipay that they describe
-SHOP_GATEWAY            development: no simulator either, but a button that pays at once
+PORT                    The web server's port on 127.0.0.1 (8000).
+DATABASE_URL            An existing PostgreSQL. Without it a private one is started.
+REDIS_URL               An existing Redis. Without it a private one is started.
+LAPSE_TIMER             A URL, a bare scheme, or none (redis://). A bare scheme means that mechanism on a server of this
+                        run, in the shop's database (postgresql://) or in a file (sqlite://).
+LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (60).
+LAPSE_RUN_DIR           The folder of all data (.run in the checkout).
+ALIPAY_SIMULATOR_PORT   The port of the Alipay simulator at which orders are paid (a free one).
+ALIPAY_APP_ID           With the other ALIPAY_… of shop/settings.py: no simulator, but the Alipay that they describe.
+SHOP_GATEWAY            development: no simulator either, but a button that pays at once.
 """
 
 import http.client
@@ -20,8 +20,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from lapse.config import open_timer
-from lapse.engine.errors import LapseError
+from lapse import LapseError, open_timer
 from lapse.testing import supervise
 from lapse.testing.servers import PrivateServer
 from shop.running import cashier, choices, secrets_file
@@ -37,7 +36,10 @@ WORKER_GRACE, WEB_GRACE, SETUP_GRACE = 15.0, 10.0, 5.0
 OPEN_WITHIN = 120.0
 LAST_RUN_ENDS_WITHIN = 60.0
 SERVER_ERROR = 500
-STOPPING = "\nStopping: the worker finishes its batch, then the web server and the databases end. Ctrl-C hurries."
+STOPPING = (
+    "\nStopping: the worker finishes its batch, then the web server and the databases stop. "
+    "Press Ctrl-C again to stop faster."
+)
 
 
 class Failed(Exception):
@@ -45,7 +47,7 @@ class Failed(Exception):
 
 
 def main() -> int:
-    """Run the shop until it is told to stop. Returns the exit code: 0 stopped, 2 a wrong setting, else what failed."""
+    """Run the shop until a signal stops it, and return the exit code: 0 stopped, 2 wrong setting, else failed."""
     signals = Signals()
     lock = None
     try:
@@ -78,13 +80,13 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
             _finish(_program("setup", step, environment, lock, SETUP_GRACE), running, signals)
         if paying is not None:
             at_the_cashier = partial(paying.start, CHECKOUT, environment, lock)
-            lost = "The payments that it knew of are lost."
+            lost = "Its payments are lost."
             kept.append(KeptProgram("cashier", at_the_cashier, lost=lost))
             running.callback(kept[-1].end, signals)
         address = ["--host=127.0.0.1", f"--port={chosen.port}"]
         quiet = ["--no-access-log", "--log-level=warning", "--lifespan=off", "--timeout-graceful-shutdown=5"]
-        quiet += ["--no-proxy-headers"]  # whoever asks is who connects
-        # Longer than clients keep an idle connection (httpx: 5 s), or one that they use again may just be closed.
+        quiet += ["--no-proxy-headers"]  # no proxy stands before this server
+        # Longer than clients keep an idle connection (httpx: 5 s), else they may use a connection that is being closed.
         quiet += ["--timeout-keep-alive=30"]
         web = Program(
             "web",
@@ -105,17 +107,17 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
 
 
 def _only_one(folder: Path) -> int:
-    """Lock this checkout's data. Raises WrongChoice where another run has it."""
+    """Lock this checkout's data and return the lock's file descriptor. Raises WrongChoice if another run has it."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "pid"
     try:
         lock = supervise.lock(file, 0)
     except BlockingIOError:
         process = file.read_text().strip()
-        taken = WrongChoice(f"make run is already going here (process {process or 'unknown'}). Stop it first.")
+        taken = WrongChoice(f"make run is already running here (process {process or 'unknown'}). Stop it first.")
         if not process or _lives(int(process)):
             raise taken from None
-        say("The last run was killed; waiting for what it started to end.")
+        say("The last run was killed. Waiting until the programs that it started have ended.")
         try:
             lock = supervise.lock(file, LAST_RUN_ENDS_WITHIN)
         except BlockingIOError:
@@ -131,14 +133,14 @@ def _lives(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's, but there
+        pass  # the process of another user, but it lives
     return True
 
 
 def _prepare(
     chosen: Choices, paying: Cashier | None, running: ExitStack
 ) -> tuple[dict[str, str], dict[str, PrivateServer]]:
-    """Start the servers that are wanted, and put together what the shop's processes are to know."""
+    """Start the servers, and return the environment of the shop's processes and the servers by name."""
     servers: dict[str, PrivateServer] = {}
     urls = chosen.given
     for own in chosen.to_start:
@@ -151,7 +153,7 @@ def _prepare(
         (chosen.folder / "timer").mkdir(exist_ok=True)
     if timer != "none":
         with open_timer(timer, name="orders") as opened:
-            opened.generation()  # an unfit or absent server is said now, not by the worker's logs
+            opened.generation()  # an unsuitable or absent server is reported now, not by the worker's logs
     secrets = secrets_file.load_or_make(chosen.folder / "secrets.json")
     environment = {
         **os.environ,
@@ -181,7 +183,7 @@ def _program(name: str, command: str, environment: dict[str, str], lock: int, gr
 
 
 def _finish(step: Program, running: ExitStack, signals: Signals) -> None:
-    """Wait for a step of the set-up. Raises Failed."""
+    """Wait until a step of the set-up has ended. Raises Failed."""
     running.callback(end, step, signals)
     code = step.supervised.wait()
     step.collect()
@@ -190,10 +192,10 @@ def _finish(step: Program, running: ExitStack, signals: Signals) -> None:
 
 
 def _opens(web: Program, port: int) -> bool:
-    """Wait until the shop answers. False where the web server ended instead. Raises Failed."""
+    """Wait until the shop answers and return True; return False if the web server ended. Raises Failed."""
     give_up_at = time.monotonic() + OPEN_WITHIN
     while web.exit_code is None:
-        status = _ask(port)
+        status = _first_page(port)
         if status is not None and status < SERVER_ERROR:
             return True
         if status is not None:
@@ -204,8 +206,8 @@ def _opens(web: Program, port: int) -> bool:
     return False
 
 
-def _ask(port: int) -> int | None:
-    """Fetch the first page. Returns the HTTP status, or None where nobody answers yet."""
+def _first_page(port: int) -> int | None:
+    """Fetch the first page and return its HTTP status, or None if no server answers yet."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/")

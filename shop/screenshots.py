@@ -1,7 +1,7 @@
 """`make screenshots`: the pictures of the README, taken from a shop that runs.
 
-A shop of its own is opened, given a past, visited by buyers and by the merchant, and closed. It wants a Chromium on the
-path.
+A separate shop is opened, filled with past orders, visited by buyers and by the merchant, and closed. Chromium must be
+on the path.
 """
 
 import secrets
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 WINDOW = "75"
-"""Seconds to pay in this shop: enough to get to the first picture, and short enough to wait for the second."""
+"""Seconds to pay in this shop: long enough for the first picture, and short enough to wait for the second."""
 PATIENCE_MS = 120_000
 WIDE: "ViewportSize" = {"width": 1200, "height": 800}
 PHONE: "ViewportSize" = {"width": 390, "height": 844}
@@ -30,7 +30,7 @@ PAST_ORDERS = 900
 
 
 def main() -> int:
-    """Take them all. Returns the exit code."""
+    """Take all pictures and return the exit code."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
         with trial_shop(LAPSE_PAYMENT_WINDOW=WINDOW) as shop, _chromium() as browser:
@@ -51,7 +51,7 @@ def _invent_past(shop: TrialShop) -> None:
 
 
 def _others(shop: TrialShop, orders: int) -> None:
-    """Let another buyer place so many orders, and pay none of them."""
+    """Let another buyer place so many orders without paying them."""
     with httpx.Client(base_url=f"{shop.url}/api", timeout=30) as api:
         password = secrets.token_urlsafe(12)
         signed_up = api.post("/buyers", json={"email": f"{secrets.token_hex(4)}@example.com", "password": password})
@@ -65,13 +65,13 @@ def _others(shop: TrialShop, orders: int) -> None:
 
 @contextmanager
 def _chromium() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  # the shop itself does without
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  # the shop itself does not need it
 
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         raise TrialFailed("There is no Chromium on the path (Debian: apt-get install chromium).")
     with sync_playwright() as playwright:
-        # Its sandbox wants rights that a container seldom gives; it only sees this shop's own pages.
+        # Its sandbox needs rights that a container seldom has. Chromium sees only this shop's own pages.
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
             yield browser
@@ -80,7 +80,7 @@ def _chromium() -> Iterator["Browser"]:
 
 
 def _buyer(browser: "Browser", shop: TrialShop) -> None:
-    """The storefront, an order that counts down, and the same after it has lapsed."""
+    """Take the storefront, an order that counts down, and the same order after it has lapsed."""
     page = _window(browser, shop)
     page.goto("/sign-up/")
     page.fill("main input[name=email]", "buyer@example.com")
@@ -103,7 +103,7 @@ def _buyer(browser: "Browser", shop: TrialShop) -> None:
     page.wait_for_timeout(500)
     _shoot(page, "order-counting-down-phone")
     page.set_viewport_size(WIDE)
-    # Nothing is pressed and nothing reloaded: the page turns by itself.
+    # No button is pressed and nothing is reloaded: the page updates itself.
     page.locator("[data-order][data-status=cancelled]").wait_for()
     page.wait_for_timeout(800)
     _shoot(page, "order-lapsed")
@@ -111,7 +111,7 @@ def _buyer(browser: "Browser", shop: TrialShop) -> None:
 
 
 def _merchant(browser: "Browser", shop: TrialShop) -> None:
-    """The console's overview."""
+    """Take the console's overview."""
     _others(shop, 7)
     page = _window(browser, shop)
     page.goto("/sign-in/?next=/console/")

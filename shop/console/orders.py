@@ -56,7 +56,7 @@ def show(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 @staff_with(VIEW_ORDERS, CANCEL_ORDERS)
 def cancel_by_hand(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Cancel an unpaid order and report what happened. The first transition of an order wins."""
+    """Cancel an unpaid order and return to its page with what happened. The first transition of an order wins."""
     order = get_object_or_404(Order, public_id=public_id)
     who = f"merchant {request.user.pk}"
     try:

@@ -94,7 +94,7 @@ class ShopAdminSite(AdminSite):
     index_title = gettext_lazy("Records")
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Redirect to the shop's sign-in. Raises PermissionDenied for signed-in users who may not enter."""
+        """Return a redirect to the shop's sign-in. Raises PermissionDenied for signed-in users who may not enter."""
         del extra_context
         if request.user.is_authenticated and not self.has_permission(request):
             raise PermissionDenied("The administration is for the shop's staff.")

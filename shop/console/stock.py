@@ -52,7 +52,7 @@ def check(request: HttpRequest) -> HttpResponse:
 @require_POST
 @staff_with(VIEW_STOCK, RESTOCK)
 def restock(request: HttpRequest, sku: str) -> HttpResponse:
-    """Add pieces, or take away pieces that no order holds. The same form sent twice changes the stock once."""
+    """Add pieces, or take away pieces that no order holds, and return to the page. The same form counts once."""
     product = get_object_or_404(Product, sku=sku)
     pieces = _pieces(request.POST.get("pieces", ""))
     key = request.POST.get("form-key", "")

@@ -1,16 +1,4 @@
-"""What the shop refuses, and why. `message` is for the buyer, `code` is for programs, `details` has the values.
-
-Refused
-├── BadOrder            the order is not valid: empty, a SKU twice, an unknown SKU
-├── PriceChanged        the buyer saw other prices
-├── SoldOut             fewer are available than wanted
-├── TooManyOpen         this buyer has too many unpaid orders
-├── KeyReused           the idempotency key belongs to another order
-├── AlreadyPaid         the order is paid
-├── AlreadyCancelled    the order is cancelled
-├── TooLate             the payment deadline is over, or too little time is left
-└── PaymentUnavailable  the shop cannot take payments at the moment
-"""
+"""What the shop refuses, a class per reason. `message` is for the buyer, `code` for programs, `details` has values."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

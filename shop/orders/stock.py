@@ -1,6 +1,6 @@
 """Stock: what is on sale, and pieces that are held for an order, then released or sold.
 
-Each change is one statement, whatever the number of lines or orders.
+Each change is one statement for any number of lines or orders.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """The transitions of an unpaid order: to paid, and to cancelled by its buyer or by the shop.
 
-An order whose deadline is over is cancelled by `shop.lapsing`, whatever calls it: a worker, the sweep or a reader.
+An order whose deadline is over is cancelled by `shop.lapsing`, for a worker, the sweep and a reader alike.
 """
 
 from django.db.models.functions import Now

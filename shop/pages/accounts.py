@@ -52,7 +52,7 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Sign the user out and redirect to the products."""
+    """Sign the user out and return a redirect to the products."""
     logout(request)
     return redirect("products")
 

@@ -32,7 +32,7 @@ PAGE = 50
 @login_required
 @require_POST
 def place_order(request: HttpRequest) -> HttpResponse:
-    """Place an order for every product with a quantity and redirect to it; or return a page that says why not.
+    """Place an order for every product with a quantity and return a redirect to it, or the page that says why not.
 
     The ordered products are removed from the cart.
     """
@@ -78,7 +78,7 @@ def status(request: HttpRequest, public_id: str) -> JsonResponse:
 @login_required
 @require_POST
 def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Cancel the order and redirect to its page."""
+    """Cancel the order and return a redirect to its page."""
     order = _reading(request, public_id).order
     try:
         order = cancel(order.pk, reason=Reason.BUYER, who=f"buyer {order.buyer_id}")
@@ -93,7 +93,7 @@ def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
 @login_required
 @require_POST
 def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Redirect the buyer to the address where the order is paid."""
+    """Return a redirect to the address where the order is paid."""
     try:
         return redirect(payment_link(_reading(request, public_id).order.pk))
     except PaymentUnavailable as refusal:
@@ -108,7 +108,7 @@ def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
 @login_required
 @require_POST
 def order_again(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Put the order's products into the cart again, at current prices and as far as they are available."""
+    """Put the order's products into the cart again, as far as they are available, and return a redirect to it."""
     cart = Cart(request)
     missing = []
     for line in _reading(request, public_id).order.lines.all():

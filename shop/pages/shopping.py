@@ -37,7 +37,7 @@ def product_page(request: HttpRequest, sku: str) -> HttpResponse:
 
 @require_POST
 def add(request: HttpRequest) -> HttpResponse:
-    """Add a quantity of a product, as far as it is available. A script gets JSON, a browser is redirected."""
+    """Add a quantity of a product, as far as it is available. Return JSON to a script, and a redirect to a browser."""
     sku = request.POST.get("sku", "")
     if not sku.isprintable():  # PostgreSQL refuses a zero character, for example
         raise Http404

@@ -1,1 +1,1 @@
-"""The parts of `make run`: what it is told, what it makes once, and the programs that it keeps going."""
+"""The parts of `make run`: its settings, what it creates once, and the programs that it keeps running."""

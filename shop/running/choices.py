@@ -1,4 +1,4 @@
-"""What `make run` is told by its environment, checked before anything is started."""
+"""The settings of `make run`, read from the environment and checked before anything is started."""
 
 import socket
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from lapse.config import MECHANISMS
+from lapse import MECHANISMS
 from shop.running.own_servers import FILE, OWN_SERVERS, OwnServer, address, file_in, store_of
 
 DEFAULT_PORT = 8000
@@ -16,16 +16,16 @@ HIGHEST_PORT = 65_535
 
 
 class WrongChoice(Exception):
-    """A setting that cannot be. The message says what to write instead."""
+    """A setting that is not possible. The message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
     """The settings of one run.
 
-    `folder` keeps all data; `port` is the web server's; `window` is in seconds, as it was written; `timer` is a URL,
-    a bare scheme such as "redis+expiry://", or "none"; `database` and `redis` are URLs of others' servers, or "".
-    `simulator` says whether orders are paid at a simulator of Alipay; its port is `simulator_port`, or any for None.
+    `folder` keeps all data. `port` is the web server's. `window` is a text: a number of seconds. `timer` is a URL, a
+    bare scheme such as "redis+expiry://", or "none". `database` and `redis` are URLs of existing servers, or "".
+    `simulator` says whether orders are paid at a simulator of Alipay; None as `simulator_port` means any free port.
     """
 
     folder: Path
@@ -39,22 +39,22 @@ class Choices:
 
     @property
     def given(self) -> dict[str, str]:
-        """The servers of others, by store: those that need not be started."""
+        """The URLs of existing servers by store: these servers are not started."""
         return {store: url for store, url in {"postgresql": self.database, "redis": self.redis}.items() if url}
 
     @property
     def to_start(self) -> list[OwnServer]:
-        """Which servers this run must have of its own, the shop's database first."""
+        """The servers that this run must start, the shop's database first."""
         wanted = dict.fromkeys(("postgresql", self.store or FILE))
         return [OWN_SERVERS[store] for store in wanted if store in OWN_SERVERS and store not in self.given]
 
     @property
     def store(self) -> str | None:
-        """Which store of this run the timer wants; None where it has an address of its own, or there is no timer."""
+        """The store of this run that the timer needs; None if its URL has an address, or if there is no timer."""
         return store_of(_scheme(self.timer)) if is_bare(self.timer) else None
 
     def timer_url(self, servers: Mapping[str, str]) -> str:
-        """Give the timer's full URL, or "none"; `servers` are the addresses by store. Raises WrongChoice."""
+        """Return the timer's full URL, or "none". `servers` has the addresses by store. Raises WrongChoice."""
         if self.store is None:
             return self.timer
         server = file_in(self.folder) if self.store == FILE else servers[self.store]
@@ -65,7 +65,7 @@ class Choices:
 
 
 def read(environment: Mapping[str, str], checkout: Path) -> Choices:
-    """Read and check them. Raises WrongChoice."""
+    """Return the checked settings. Raises WrongChoice."""
 
     def given(name: str, default: str = "") -> str:
         return environment.get(name, "").strip() or default
@@ -90,30 +90,28 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
 
 
 def is_bare(url: str) -> bool:
-    """Whether this is a scheme and nothing else; an empty path of a file counts as nothing."""
+    """Return True if the URL is only a scheme. An empty path of a file counts as no path."""
     return url.endswith(("://", f"{FILE}:///"))
 
 
 def without_password(url: str) -> str:
-    """Show the address only."""
+    """Return the URL without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def check_port(port: int, name: str = "PORT") -> None:
-    """Raise WrongChoice where somebody listens there already, or where we may not; `name` is the setting's."""
+    """Raise WrongChoice if another process uses the port, or if it is not permitted. `name` is the setting's name."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web server does
         try:
             probe.bind(("127.0.0.1", port))
             probe.listen()
         except PermissionError as error:
-            raise WrongChoice(
-                f"Port {port} is not ours to take. Choose one above 1023: make run {name}=8001"
-            ) from error
+            raise WrongChoice(f"Port {port} is not permitted. Choose one above 1023: make run {name}=8001") from error
         except OSError as error:
             raise WrongChoice(
-                f"Port {port} is taken. Choose another one: make run {name}={_neighbour(port)}"
+                f"Port {port} is in use. Choose another one: make run {name}={_neighbour(port)}"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""One terminal for several programs: each line says whose it is, and structured ones are made readable."""
+"""One terminal for several programs: each line names its program, and JSON lines are made readable."""
 
 import json
 import os
@@ -13,15 +13,15 @@ _writing = threading.Lock()
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print at once. A terminal that is gone is no reason to stop: its SIGHUP is."""
+    """Print at once. A closed terminal is no reason to stop, because its SIGHUP stops the run."""
     stream = sys.stderr if error else sys.stdout
     with _writing:
         try:
             print(text, file=stream, flush=True)
         except OSError:  # a broken pipe, or a terminal that was closed
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+            os.close(devnull)
 
 
 def relay(name: str, line: str) -> None:
@@ -30,7 +30,7 @@ def relay(name: str, line: str) -> None:
 
 
 def readable(line: str) -> str:
-    """Turn a line of JSON, as the shop logs where there is no terminal, into one for people."""
+    """Return a line of JSON, which the shop logs if there is no terminal, as a line for people."""
     if not line.startswith("{"):
         return line
     try:

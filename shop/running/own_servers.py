@@ -1,4 +1,4 @@
-"""The servers that a run can have of its own, and which of them a timer's bare scheme means."""
+"""The servers that a run can start, and which of them a timer's bare scheme means."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from lapse.testing.servers import MariaDbServer, PostgresServer, PrivateServer, 
 
 @dataclass(frozen=True, slots=True)
 class OwnServer:
-    """One that is started where no address is given: its store, name and folder in the run's, and how it is made."""
+    """A server that is started if no address is given: its store, its name, its folder within the run's, its maker."""
 
     store: str
     name: str
@@ -40,11 +40,11 @@ STORES: Mapping[str, str] = {
     "rediss": "redis",
     "sqlite": FILE,
 }
-"""A word of a URL's scheme → where such a timer keeps its deadlines: a key of OWN_SERVERS, or FILE."""
+"""A word of a URL's scheme → the store of such a timer's deadlines: a key of OWN_SERVERS, or FILE."""
 
 
 def store_of(scheme: str) -> str | None:
-    """Say where a bare scheme keeps its deadlines in this run; None where it needs an address.
+    """Return the store in which a bare scheme keeps its deadlines in this run; None if the scheme needs an address.
 
     >>> store_of("redis+expiry"), store_of("sqlite"), store_of("memory")
     ('redis', 'sqlite', None)
@@ -53,7 +53,7 @@ def store_of(scheme: str) -> str | None:
 
 
 def address(scheme: str, url: str) -> str:
-    """Give the mechanism of a bare scheme the address of its server: with password, TLS and database.
+    """Return the URL of a bare scheme at the address of its server: with password, TLS and database.
 
     >>> address("redis+expiry", "rediss://:secret@example.org:6379/0")
     'rediss+expiry://:secret@example.org:6379/0'
@@ -62,10 +62,10 @@ def address(scheme: str, url: str) -> str:
     protocol, *topology = given.split("+")
     words = scheme.split("+")
     at = next(index for index, word in enumerate(words) if word in STORES)
-    # What stands before the protocol and what stands behind it stay where they are: the mechanism's own.
+    # The words before and after the protocol belong to the mechanism and keep their places.
     return "+".join([*words[:at], protocol, *words[at + 1 :], *topology]) + "://" + rest
 
 
 def file_in(folder: Path) -> str:
-    """Address the file of a timer in SQLite."""
+    """Return the URL of the file of a timer in SQLite."""
     return f"sqlite:///{folder / 'timer' / 'deadlines.sqlite3'}"

@@ -1,4 +1,4 @@
-"""The secrets of one checkout: made on the first run, kept in a file that only its owner can read."""
+"""The secrets of one checkout: created by the first run, in a file that only its owner can read."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ MERCHANT = "merchant@shop.example"
 def load_or_make(file: Path) -> dict[str, str]:
     """Return the secrets by the names of their environment variables.
 
-    A file that is missing some is completed. It appears whole or not at all. Raises OSError.
+    Missing secrets are added to the file, which is written completely or not at all. Raises OSError.
     """
     known: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
     wanted = {
@@ -29,7 +29,7 @@ def load_or_make(file: Path) -> dict[str, str]:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all. Raises OSError."""
+    """Write a file that only its owner can read, completely or not at all. Raises OSError."""
     draft = file.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:

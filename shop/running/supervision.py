@@ -1,59 +1,58 @@
-"""Keeping the programs and servers going: who died, who is started again and when, and the end in good order."""
+"""Keeps the programs and servers running: what died is started again after a pause, and everything stops in order."""
 
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from lapse.engine.errors import LapseError
+from lapse import LapseError
 from lapse.testing.servers import PrivateServer
 from shop.running.output import say
 from shop.running.program import Program
 
 LOOK_EVERY = 0.1
-"""Seconds between two looks at the children."""
+"""Seconds between two checks of the child processes."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds until a program that died is started again: doubled each time, from the first to the longest."""
+"""Seconds until a program that died is started again: doubled after each death, from the first to the longest."""
 
 HEALTHY_AFTER = 60.0
-"""Seconds that a program must have lived for its next death to count as the first."""
+"""Seconds after which a program's pause is reset to the first."""
 
 SHOWN_LINES = 5
-"""Lines of a server's log that are shown when it ended by itself."""
+"""The number of lines of a server's log that are shown when the server died."""
 
 HURRIED = 1.0
-"""Seconds that are left to a program once a second signal came."""
-
+"""Seconds that a program still has after a second signal."""
 
 SAME_SIGNAL = 1.0
-"""Seconds within which a second signal is the first one once more: both make and its process group pass it on."""
+"""Seconds within which a second signal is the same one: make and its process group both pass it on."""
 
 
 class Signals:
-    """Ctrl-C, SIGTERM and SIGHUP: the first raises KeyboardInterrupt, later ones only say that it is urgent."""
+    """Ctrl-C, SIGTERM and SIGHUP: the first signal raises KeyboardInterrupt, later ones only set `hurry`."""
 
     def __init__(self) -> None:
         self.stopping = False
-        self._came_at = 0.0
+        self._received_at = 0.0
         self.hurry = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # started by nohup: meant to outlive its terminal
-            signal.signal(number, lambda *_: self._came())
+                continue  # started by nohup, to outlive its terminal
+            signal.signal(number, lambda *_: self._receive())
 
-    def _came(self) -> None:
+    def _receive(self) -> None:
         if self.stopping:
-            self.hurry = self.hurry or time.monotonic() - self._came_at > SAME_SIGNAL
+            self.hurry = self.hurry or time.monotonic() - self._received_at > SAME_SIGNAL
             return
         self.stopping = True
-        self._came_at = time.monotonic()
+        self._received_at = time.monotonic()
         raise KeyboardInterrupt
 
 
 class KeptProgram:
-    """A program: whenever it dies it is started again, after a pause that grows while it keeps dying.
+    """A program that is started again whenever it dies, after a pause that grows while it keeps dying.
 
-    `what` is what it is called when it died, and `lost` a sentence on what is lost then.
+    `what` names the program in messages. `lost` is a sentence about what is lost when it dies.
     """
 
     def __init__(self, what: str, start: Callable[[], Program], *, lost: str = "") -> None:
@@ -66,7 +65,7 @@ class KeptProgram:
         self.look()
 
     def look(self) -> None:
-        """Start it where it is time, say so where it died."""
+        """Start the program if its pause is over, and print a message if it died."""
         now = time.monotonic()
         if self.program is None:
             if now >= self._again_at:
@@ -84,27 +83,27 @@ class KeptProgram:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def end(self, signals: Signals) -> None:
-        """End it in good order, where it runs."""
+        """Stop the program in order, if it runs."""
         if self.program is not None:
             end(self.program, signals)
 
 
 class KeptServers:
-    """The database and the Redis of this run: whichever dies is started again on its data, at the same address."""
+    """The servers of this run. A server that dies is started again on its data, at the same address."""
 
     def __init__(self, servers: Mapping[str, PrivateServer]) -> None:
         self._servers = servers
         self._again_at = 0.0
 
     def look(self) -> None:
-        """Start again what died; where that fails, say so and try once more a little later."""
+        """Start servers that died again. If that fails, print the error and try again later."""
         if time.monotonic() < self._again_at:
             return
         for name, server in self._servers.items():
             if server.running:
                 continue
             last_lines = server.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-            say("\n  ".join([f"{name} ended by itself. It is started again on its data.", *last_lines]), error=True)
+            say("\n  ".join([f"{name} died. It is started again on its data.", *last_lines]), error=True)
             try:
                 server.restart()
             except (LapseError, OSError) as error:
@@ -113,7 +112,7 @@ class KeptServers:
 
 
 def watch(web: Program, programs: Sequence[KeptProgram], servers: KeptServers) -> int:
-    """Keep the programs and the servers going until the web server dies; return its exit code, never 0."""
+    """Keep the programs and the servers running until the web server dies, and return its exit code, never 0."""
     while web.exit_code is None:
         servers.look()
         for program in programs:
@@ -127,7 +126,7 @@ def watch(web: Program, programs: Sequence[KeptProgram], servers: KeptServers) -
 
 
 def end(program: Program, signals: Signals) -> None:
-    """Ask it to end; kill it when its grace, or our patience, is over."""
+    """Stop the program by SIGTERM, and kill it when its grace is over or a second signal came."""
     if program.exit_code is None:
         program.supervised.send_signal(signal.SIGTERM)
     kill_at = time.monotonic() + program.grace
@@ -141,7 +140,7 @@ def end(program: Program, signals: Signals) -> None:
 
 
 def ending(code: int) -> str:
-    """Say how a program ended."""
+    """Return in words how a program ended."""
     first_signal = 128
     if code > first_signal:
         return f"killed by {signal.Signals(code - first_signal).name}"

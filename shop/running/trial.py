@@ -1,4 +1,4 @@
-"""A shop for a trial: `python -m shop.run` on a free port, its data in a folder that is removed afterwards."""
+"""A shop for a trial: `python -m shop.run` on a free port, with its data in a folder that is removed afterwards."""
 
 import json
 import os
@@ -21,12 +21,12 @@ ENDS_WITHIN = 60.0
 
 
 class TrialFailed(Exception):
-    """The shop did not open, or did not end well. The message has what it said."""
+    """The shop did not open. The message has the shop's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialShop:
-    """A running shop: where it is, its database, and the merchant's account."""
+    """A running shop: its address, its database, and the merchant's account."""
 
     url: str
     database: str
@@ -35,14 +35,14 @@ class TrialShop:
     environment: dict[str, str]
 
     def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `manage.py` on its database; what it printed and its exit code are in the answer."""
+        """Run `manage.py` on the shop's database and return the finished process, with its output and exit code."""
         command = [sys.executable, "-m", "shop.manage", *words]
         return subprocess.run(command, cwd=CHECKOUT, env=self.environment, capture_output=True, text=True, check=False)  # noqa: S603  # our own program
 
 
 @contextmanager
 def trial_shop(**settings: str) -> Iterator[TrialShop]:
-    """Open a shop with these settings of `make run` and of the shop, and close it. Raises TrialFailed."""
+    """Open a shop with these settings of `make run` and of the shop, yield it, and close it. Raises TrialFailed."""
     with tempfile.TemporaryDirectory(prefix="lapse-shop-") as name:
         folder = Path(name)
         environment = {**os.environ, "RATE_LIMITS": "off", **settings}

@@ -214,9 +214,9 @@ def test_what_dies_is_started_again_but_not_the_web_server(start: Callable[..., 
     os.kill(run.child("lapse_worker"), signal.SIGKILL)
     assert eventually(lambda: "The worker ended (killed by SIGKILL)" in run.output)
     os.kill(run.child("redis-server"), signal.SIGKILL)
-    assert eventually(lambda: "Redis ended by itself" in run.output)
+    assert eventually(lambda: "Redis died" in run.output)
     os.kill(run.child("bin/postgres -D"), signal.SIGKILL)
-    assert eventually(lambda: "PostgreSQL ended by itself" in run.output)
+    assert eventually(lambda: "PostgreSQL died" in run.output)
 
     def works() -> bool:
         try:
@@ -247,7 +247,7 @@ def test_taken_port_is_an_error_before_anything_is_started(start: Callable[..., 
     with socket.create_server(("127.0.0.1", 0)) as other:
         run = start(PORT=str(other.getsockname()[1]))
         assert run.process.wait(PATIENCE) == 2
-    assert f"Port {run.port} is taken" in run.output
+    assert f"Port {run.port} is in use" in run.output
     assert not (run.folder / "postgres").exists()
 
 

@@ -1,4 +1,4 @@
-"""Products with a stock, and orders that hold some of it."""
+"""Products with a stock, and orders that hold a part of it."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from django.db.models import Q
 
 
 class Product(models.Model):
-    """Something for sale; `stock` is the number of pieces that no order holds."""
+    """A product for sale. `stock` is the number of pieces that no order holds."""
 
     name = models.CharField(max_length=100, unique=True)
     stock = models.PositiveIntegerField()
@@ -17,7 +17,7 @@ class Product(models.Model):
 
 
 class Order(models.Model):
-    """So many of one product, to be paid by `pay_by`. Status: awaiting_payment, paid or cancelled."""
+    """A quantity of one product, to be paid by `pay_by`. Status: awaiting_payment, paid or cancelled."""
 
     product = models.ForeignKey(Product, models.PROTECT)
     quantity = models.PositiveIntegerField()

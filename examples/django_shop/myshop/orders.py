@@ -12,7 +12,7 @@ from myshop.stock import take_stock
 
 
 class SoldOut(Exception):
-    """There are fewer than wanted."""
+    """Fewer pieces are in stock than wanted."""
 
 
 class TooLate(Exception):
@@ -31,7 +31,7 @@ def place(product: Product, quantity: int, window: timedelta) -> Order:
 
 @transaction.atomic
 def pay(order: Order) -> None:
-    """Make the order paid if it still waits. Raises TooLate."""
+    """Make the order paid if it still awaits payment. Raises TooLate."""
     if not Order.objects.filter(pk=order.pk, status="awaiting_payment").update(status="paid"):
         raise TooLate(f"order {order.pk}")
     unpaid_orders().disarm(order)

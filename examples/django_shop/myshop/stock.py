@@ -1,4 +1,4 @@
-"""Stock is taken and given back by conditional, set-based statements."""
+"""Stock is taken and given back by conditional statements for any number of rows."""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
 // Follows a stream of events from the shop, and polls while no stream can be opened.
-// Hidden pages hold no stream: a browser opens at most six connections to one shop, whatever the number of its tabs.
+// Hidden pages hold no stream: a browser opens at most six connections to one shop, for all its tabs.
 
 const POLL_EVERY = 3000;
 const OPEN_AGAIN_AFTER = 60000;
