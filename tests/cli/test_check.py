@@ -1,4 +1,4 @@
-"""`lapse check` on real servers of each version: what it finds, what it says, what it mends."""
+"""`lapse check` on real servers of each version: what it finds, reports and fixes."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def check(url: str, *words: str) -> tuple[int, dict[str, Any]]:
 
 
 def bad(found: dict[str, Any]) -> list[str]:
-    """What is to be mended."""
+    """The findings that are to be fixed."""
     return [finding["text"] for finding in found["findings"] if not finding["fit"]]
 
 
@@ -118,7 +118,7 @@ def test_a_check_leaves_nothing_behind(
 
 
 def test_events_that_may_not_be_set(server: RedisServer, client: redis.Redis) -> None:
-    """Who may not set them is told what somebody else must do."""
+    """A user who may not set the flags is shown what an operator must do."""
     rights = ["+@all", "-config", "+config|get"] if server.version.startswith("6") else ["+@all", "-config|set"]
     client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", *rights)  # type: ignore[no-untyped-call] # no types
     code, found = check(server.url.replace("://", "://reader:pw@"), *WATCH, "--fix")
@@ -207,7 +207,7 @@ def test_clocks_that_differ(server: RedisServer, client: redis.Redis) -> None:
 
 
 def test_a_provider_that_has_no_config() -> None:
-    """Where nobody may ask for the setting the events are tried out."""
+    """Where no user may read the setting, the events are tried out."""
     settings = {"rename-command": 'CONFIG ""'}
     with RedisServer(config={**settings, SETTING: "AK"}) as server:
         code, found = check(server.url, *WATCH)

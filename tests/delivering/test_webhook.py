@@ -102,7 +102,7 @@ def test_answers_that_settle(receiver: Receiver, status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 400, 401, 403, 405, 408, 422, 429, 500, 502, 503])
 def test_answers_that_are_tried_again(receiver: Receiver, status: int) -> None:
-    """Whatever somebody may mend is tried again after the back-off, and no redirect is followed."""
+    """Any answer that the shop may fix is tried again after the back-off, and no redirect is followed."""
     decision = deliver(receiver, (status, {"Location": receiver.url}), attempt=2)
     assert isinstance(decision, Release)
     assert decision.reason.startswith(str(status))
@@ -153,7 +153,7 @@ def _asked(status: int, headers: dict[str, str]) -> timedelta:
 
 
 def test_a_network_that_fails_is_tried_again() -> None:
-    """Nobody listens; somebody listens and never answers; somebody talks nonsense; an answer never ends."""
+    """A server that never answers, and a port without a server: the claim is released with the reason."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with webhook_to(f"http://127.0.0.1:{port}/", timeout=0.2) as webhook:
@@ -199,7 +199,7 @@ def test_a_body_without_end_is_not_read_for_ever(receiver: Receiver) -> None:
 )
 @pytest.mark.parametrize("stalls", [True, False], ids=["stalls", "is cut"])
 def test_only_the_status_decides(rest: bytes, *, stalls: bool) -> None:
-    """A shop that has answered 200 is not called again, whatever becomes of the answer's body."""
+    """A shop that has answered 200 is not called again, however the answer's body ends."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         decided = threading.Event()
 
@@ -242,7 +242,7 @@ def test_addresses_that_are_refused(url: str, said: str) -> None:
 
 
 def test_addresses_that_are_fine() -> None:
-    """Https to anybody, http to this machine; and to others when told so."""
+    """Https to any host, http to this machine; and to other machines where that is permitted."""
     for url in ("https://shop.example/x", "http://localhost:8000/", "http://127.8.8.8/", "http://[::1]:80/"):
         Sender(url, signer=None).close()
     Sender("http://10.0.0.7/", signer=None, insecure_http=True).close()
@@ -251,7 +251,7 @@ def test_addresses_that_are_fine() -> None:
 def test_the_proxy_of_the_environment_is_not_the_way_to_this_machine(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call to loopback goes there, whatever HTTP_PROXY says."""
+    """A call to loopback goes there, also where HTTP_PROXY names a proxy."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert deliver(receiver, OK) == Settle()

@@ -13,7 +13,7 @@ from tests.engine.running import Recorder, Running, Start
 
 
 @pytest.fixture
-def heard() -> Recorder:
+def recorder() -> Recorder:
     """Record a worker's events."""
     return Recorder()
 
@@ -25,12 +25,12 @@ def timer() -> Timer:
 
 
 @pytest.fixture
-def start(heard: Recorder) -> Iterator[Start]:
+def start(recorder: Recorder) -> Iterator[Start]:
     """Start workers that end with the test."""
     with ExitStack() as stack:
 
         def begin(timer: Timer, handler: Any, **settings: Any) -> Running:
-            settings.setdefault("hooks", [heard])
+            settings.setdefault("hooks", [recorder])
             running = Running(Worker(timer, handler, **settings))
             stack.callback(running.join)
             stack.callback(running.worker.stop)

@@ -21,7 +21,7 @@ create table if not exists stock (units integer);
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Work until a signal comes."""
     options = argparse.ArgumentParser()
     options.add_argument("url")
     options.add_argument("database")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def say(line: str) -> None:
-    """Print at once: whoever reads it acts on it."""
+    """Print at once: the test that reads the line acts on it."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

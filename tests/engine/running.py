@@ -12,7 +12,7 @@ PATIENCE = 60.0
 
 
 class Recorder:
-    """A hook that keeps what it hears."""
+    """A hook that keeps every event."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

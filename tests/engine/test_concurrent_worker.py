@@ -57,7 +57,7 @@ def delivering(
     timer: Timer, deliver: ClaimHandler, *, concurrency: int = 4, max_attempts: int = 3, drain: float = 30
 ) -> Iterator[Recorder]:
     """Deliver beside the test, and stop after it."""
-    heard = Recorder()
+    recorder = Recorder()
     deliveries = ConcurrentWorker(
         timer,
         deliver,
@@ -65,12 +65,12 @@ def delivering(
         max_attempts=max_attempts,
         lease=timedelta(milliseconds=600),
         drain=timedelta(seconds=drain),
-        hooks=(heard,),
+        hooks=(recorder,),
     )
     thread = threading.Thread(target=deliveries.run)
     thread.start()
     try:
-        yield heard
+        yield recorder
     finally:
         deliveries.stop()
         thread.join(60)
@@ -78,7 +78,7 @@ def delivering(
 
 
 def test_a_slow_one_delays_no_other_and_is_delivered_once(timer: Timer) -> None:
-    """While one delivery takes several leases the others go through, and nobody gets that one meanwhile."""
+    """While one delivery takes several leases the others go through, and no other thread gets that order."""
     calls: list[str] = []
     slow = threading.Event()
 
@@ -89,14 +89,14 @@ def test_a_slow_one_delays_no_other_and_is_delivered_once(timer: Timer) -> None:
         return Settle()
 
     arm(timer, "slow", *map(str, range(50)))
-    with delivering(timer, deliver) as heard:
+    with delivering(timer, deliver) as recorder:
         wait_until(lambda: len(calls) == 51)
         threading.Event().wait(1.5)  # two leases and a half
         slow.set()
         wait_until(lambda: not unfinished(timer))
     assert sorted(calls) == sorted(["slow", *map(str, range(50))])
-    assert len(heard.of(Kind.HANDLED)) == 51
-    assert not heard.of(Kind.LEASE_LOST)
+    assert len(recorder.of(Kind.HANDLED)) == 51
+    assert not recorder.of(Kind.LEASE_LOST)
 
 
 def test_no_more_at_once_than_are_allowed(timer: Timer) -> None:
@@ -115,10 +115,10 @@ def test_no_more_at_once_than_are_allowed(timer: Timer) -> None:
         return Settle()
 
     arm(timer, *map(str, range(60)))
-    with delivering(timer, deliver, concurrency=3) as heard:
+    with delivering(timer, deliver, concurrency=3) as recorder:
         wait_until(lambda: not unfinished(timer))
     assert most == 3
-    assert len(heard.of(Kind.HANDLED)) == 60
+    assert len(recorder.of(Kind.HANDLED)) == 60
 
 
 def test_what_fails_is_tried_again_and_buried_in_the_end(timer: Timer) -> None:
@@ -139,7 +139,7 @@ def test_what_fails_is_tried_again_and_buried_in_the_end(timer: Timer) -> None:
         return Settle("404" if claim.key == "unknown" else "")
 
     arm(timer, "away", "broken", "hopeless", "late", "fine", "unknown")
-    with delivering(timer, deliver) as heard:
+    with delivering(timer, deliver) as recorder:
         wait_until(lambda: not unfinished(timer))
         reasons = {one.key: one.reason for one in timer.buried()}
     assert reasons == {"away": "503", "broken": "RuntimeError: no such thing", "hopeless": "never"}
@@ -151,8 +151,8 @@ def test_what_fails_is_tried_again_and_buried_in_the_end(timer: Timer) -> None:
         "fine": 1,
         "unknown": 1,
     }
-    assert [event.keys for event in heard.of(Kind.DECLINED)] == [("unknown",)]
-    assert "attempt 1 of 3, again in" in next(event.reason for event in heard.of(Kind.FAILED) if not event.error)
+    assert [event.keys for event in recorder.of(Kind.DECLINED)] == [("unknown",)]
+    assert "attempt 1 of 3, again in" in next(event.reason for event in recorder.of(Kind.FAILED) if not event.error)
 
 
 def test_what_was_handed_out_too_often_is_buried_untried(timer: Timer) -> None:
@@ -196,9 +196,9 @@ def test_what_outlasts_the_drain_comes_again(timer: Timer) -> None:
         return Settle()
 
     arm(timer, "1")
-    with delivering(timer, deliver, drain=0.1) as heard:
+    with delivering(timer, deliver, drain=0.1) as recorder:
         wait_until(lambda: timer.stats().claimed == 1)
-    assert "due again" in heard.of(Kind.STOPPED)[0].reason
+    assert "due again" in recorder.of(Kind.STOPPED)[0].reason
     claims: list[Claim] = []
 
     def claim() -> list[Claim]:
@@ -208,7 +208,7 @@ def test_what_outlasts_the_drain_comes_again(timer: Timer) -> None:
     wait_until(claim)
     assert [claim.attempt for claim in claims] == [2]
     hang.set()
-    wait_until(lambda: heard.of(Kind.HANDLED))  # its thread is through, and needs the timer no more
+    wait_until(lambda: recorder.of(Kind.HANDLED))  # its thread is through, and needs the timer no more
     assert timer.stats().claimed == 1  # and it took nothing from the other
 
 
@@ -223,17 +223,17 @@ def test_a_server_that_is_away_is_waited_for(redis: RedisServer, timer: Timer) -
     with (
         Proxy(redis.port) as proxy,
         open_timer(f"redis://127.0.0.1:{proxy.port}/0", name="orders") as through,
-        delivering(through, deliver) as heard,
+        delivering(through, deliver) as recorder,
     ):
-        wait_until(lambda: heard.events)
+        wait_until(lambda: recorder.events)
         proxy.cut()
-        wait_until(lambda: heard.of(Kind.TIMER_LOST))
+        wait_until(lambda: recorder.of(Kind.TIMER_LOST))
         arm(timer, "1")
         proxy.restore()
         wait_until(lambda: calls == ["1"])
         wait_until(lambda: not unfinished(timer))
-    assert (len(heard.of(Kind.TIMER_LOST)), len(heard.of(Kind.TIMER_BACK))) == (1, 1)
-    assert "the timer is away" in {event.reason for event in heard.of(Kind.IDLE)}  # a sign of life with each try
+    assert (len(recorder.of(Kind.TIMER_LOST)), len(recorder.of(Kind.TIMER_BACK))) == (1, 1)
+    assert "the timer is away" in {event.reason for event in recorder.of(Kind.IDLE)}  # a sign of life with each try
 
 
 def test_try_later_gives_the_claim_back_uncounted(timer: Timer) -> None:
@@ -247,12 +247,12 @@ def test_try_later_gives_the_claim_back_uncounted(timer: Timer) -> None:
         return Settle()
 
     arm(timer, "1")
-    with delivering(timer, deliver, max_attempts=2) as heard:
+    with delivering(timer, deliver, max_attempts=2) as recorder:
         wait_until(lambda: not unfinished(timer))
     assert attempts == [1] * 6
-    assert [event.reason for event in heard.of(Kind.RELEASED)] == ["the shop is away"] * 5
-    assert not heard.of(Kind.FAILED)
-    assert not heard.of(Kind.BURIED)
+    assert [event.reason for event in recorder.of(Kind.RELEASED)] == ["the shop is away"] * 5
+    assert not recorder.of(Kind.FAILED)
+    assert not recorder.of(Kind.BURIED)
 
 
 def test_a_decision_that_cannot_be_carried_out_fails_its_own_claim(timer: Timer) -> None:
@@ -268,13 +268,13 @@ def test_a_decision_that_cannot_be_carried_out_fails_its_own_claim(timer: Timer)
         return None
 
     arm(timer, "moved", "wrong", "left out")
-    with delivering(timer, deliver, max_attempts=1) as heard:
+    with delivering(timer, deliver, max_attempts=1) as recorder:
         wait_until(lambda: timer.stats().pending == 1 and timer.stats().buried == 1)
         next_due = timer.stats().next_due
     assert next_due is not None
     assert abs(next_due - later) < timedelta(seconds=1)
-    assert [type(event.error) for event in heard.of(Kind.FAILED)] == [TypeError]
-    assert {key for event in heard.of(Kind.HANDLED) for key in event.keys} == {"left out"}
+    assert [type(event.error) for event in recorder.of(Kind.FAILED)] == [TypeError]
+    assert {key for event in recorder.of(Kind.HANDLED) for key in event.keys} == {"left out"}
 
 
 def test_a_lost_lease_is_reported_once() -> None:
@@ -289,20 +289,20 @@ def test_a_lost_lease_is_reported_once() -> None:
         assert hang.wait(60)
         return Settle()
 
-    with delivering(timer, deliver, concurrency=2) as heard:
+    with delivering(timer, deliver, concurrency=2) as recorder:
         wait_until(lambda: attempts == [1])
         clock.advance(timedelta(seconds=1))  # more than a lease, before any renewal
         wait_until(lambda: attempts == [1, 2])
         threading.Event().wait(0.6)  # three renewals
         hang.set()
         wait_until(lambda: not unfinished(timer))
-    assert [event.keys for event in heard.of(Kind.LEASE_LOST)] == [("1",)]
+    assert [event.keys for event in recorder.of(Kind.LEASE_LOST)] == [("1",)]
 
 
 def test_no_thread_outlives_the_worker(timer: Timer) -> None:
     """The threads that deliver end with the worker."""
-    with delivering(timer, lambda _: Settle()) as heard:
-        wait_until(lambda: heard.of(Kind.IDLE))
+    with delivering(timer, lambda _: Settle()) as recorder:
+        wait_until(lambda: recorder.of(Kind.IDLE))
     wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("lapse-orders")])
 
 

@@ -36,7 +36,7 @@ def queue(shared_redis: RedisServer) -> Iterator[Timer]:
 def test_the_batch_in_hand_is_finished(
     queue: Timer, floor: Floor, shared_redis: RedisServer, number: signal.Signals
 ) -> None:
-    """Told to stop while a handler runs, the worker finishes that batch, takes no other, and exits with 0."""
+    """Stopped while a handler runs, the worker finishes that batch, takes no other, and exits with 0."""
     queue.arm([Deadline(str(number), ago(5)) for number in range(20)])
     with floor.worker(shared_redis.url, name=queue.name, seconds=0.5, batch=10) as worker:
         wait_until(lambda: "handling 10" in worker.output)
@@ -76,7 +76,7 @@ def test_a_handler_that_takes_too_long_is_left(queue: Timer, floor: Floor, share
 
 
 def test_a_second_signal_hurries(queue: Timer, floor: Floor, shared_redis: RedisServer) -> None:
-    """Told twice, the worker does not wait for its handler, however long the drain."""
+    """Stopped twice, the worker does not wait for its handler, however long the drain."""
     queue.arm([Deadline("1", ago(5))])
     with floor.worker(shared_redis.url, name=queue.name, seconds=3600, drain=3600, lease=0.5) as worker:
         wait_until(lambda: "handling 1" in worker.output)

@@ -21,17 +21,17 @@ def histogram(events: list[Event]) -> Counter[timedelta]:
     return Counter(min(bound for bound in BOUNDS if lateness <= bound) for lateness in late)
 
 
-def test_a_histogram_of_lateness_from_events_alone(timer: Timer, start: Start, heard: Recorder) -> None:
+def test_a_histogram_of_lateness_from_events_alone(timer: Timer, start: Start, recorder: Recorder) -> None:
     """Each claim of a batch is counted in its bucket, whichever claims shared its batch."""
     late = {"1": 5, "2": 6, "3": 50, "4": 51, "5": 52, "6": 500}
     timer.arm([Deadline(key, ago(seconds)) for key, seconds in late.items()])
     start(timer, lambda _: None, batch=4)
-    wait_until(lambda: len(heard.of(Kind.HANDLED)) == 2)
-    assert [histogram(heard.events)[bound] for bound in BOUNDS] == [2, 3, 1]
-    assert [len(event.lateness) for event in heard.of(Kind.HANDLED)] == [4, 2]
+    wait_until(lambda: len(recorder.of(Kind.HANDLED)) == 2)
+    assert [histogram(recorder.events)[bound] for bound in BOUNDS] == [2, 3, 1]
+    assert [len(event.lateness) for event in recorder.of(Kind.HANDLED)] == [4, 2]
 
 
-def test_the_same_histogram_from_claims_that_are_executed_at_once(heard: Recorder) -> None:
+def test_the_same_histogram_from_claims_that_are_executed_at_once(recorder: Recorder) -> None:
     """One event for each claim gives the same buckets as one event for each batch."""
     timer = MemoryTimer("orders")
     timer.arm([Deadline("1", ago(5)), Deadline("2", ago(50)), Deadline("3", ago(51))])
@@ -39,10 +39,10 @@ def test_the_same_histogram_from_claims_that_are_executed_at_once(heard: Recorde
     def handle(_: Claim) -> None:
         return None
 
-    running = Running(ConcurrentWorker(timer, handle, concurrency=3, hooks=[heard]))
+    running = Running(ConcurrentWorker(timer, handle, concurrency=3, hooks=[recorder]))
     wait_until(lambda: not unfinished(timer))
     running.stop()
-    assert [histogram(heard.events)[bound] for bound in BOUNDS] == [1, 2, 0]
+    assert [histogram(recorder.events)[bound] for bound in BOUNDS] == [1, 2, 0]
 
 
 def test_the_extremes_are_derived() -> None:

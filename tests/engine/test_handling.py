@@ -33,7 +33,7 @@ def test_sleeps_until_the_deadline(timer: Timer, start: Start) -> None:
         assert claim.claimed_at >= deadline.due_at
 
 
-def test_handles_in_batches_and_settles(timer: Timer, start: Start, heard: Recorder) -> None:
+def test_handles_in_batches_and_settles(timer: Timer, start: Start, recorder: Recorder) -> None:
     """No batch is larger than asked for; everything comes once; what the handler leaves out is settled."""
     timer.arm([Deadline(str(number), ago(10)) for number in range(95)])
     handled = Handled()
@@ -41,8 +41,8 @@ def test_handles_in_batches_and_settles(timer: Timer, start: Start, heard: Recor
     wait_until(lambda: empty(timer))
     assert [len(batch) for batch in handled.batches] == [20, 20, 20, 20, 15]
     assert sorted(handled.keys, key=int) == [str(number) for number in range(95)]
-    assert [event.count for event in heard.of(Kind.HANDLED)] == [20, 20, 20, 20, 15]
-    assert all(event.latest is not None and event.latest >= timedelta(0) for event in heard.of(Kind.HANDLED))
+    assert [event.count for event in recorder.of(Kind.HANDLED)] == [20, 20, 20, 20, 15]
+    assert all(event.latest is not None and event.latest >= timedelta(0) for event in recorder.of(Kind.HANDLED))
 
 
 def test_decisions(timer: Timer, start: Start) -> None:
@@ -55,7 +55,7 @@ def test_decisions(timer: Timer, start: Start) -> None:
         "moved": Move(moved_to),
         "bad": Bury("no such order"),
         "done": Settle(),
-        "a key of nobody's": Settle(),
+        "an unknown key": Settle(),
     }
     seen: list[Claim] = []
 
@@ -112,30 +112,30 @@ def test_a_decision_that_cannot_be_is_that_orders_fault(timer: Timer, start: Sta
     assert running.thread.is_alive()
 
 
-def test_a_hook_that_raises_costs_nothing(timer: Timer, start: Start, heard: Recorder) -> None:
-    """The work goes on and the other hooks hear of it."""
+def test_a_hook_that_raises_costs_nothing(timer: Timer, start: Start, recorder: Recorder) -> None:
+    """The work goes on, and the other hooks are called."""
 
     def broken(_event: Event, /) -> None:
         raise RuntimeError("no more room on the dashboard")
 
     timer.arm([Deadline("1", ago(5))])
-    start(timer, Handled(), hooks=[broken, heard])
-    wait_until(lambda: heard.of(Kind.HANDLED))
+    start(timer, Handled(), hooks=[broken, recorder])
+    wait_until(lambda: recorder.of(Kind.HANDLED))
     assert empty(timer)
 
 
 @pytest.mark.parametrize("error", [TimerRefused("wrong password"), ZeroDivisionError("a bug")], ids=["refused", "bug"])
-def test_what_ends_the_loop_surfaces(heard: Recorder, error: Exception) -> None:
-    """An error that no waiting mends comes out of run()."""
+def test_what_ends_the_loop_surfaces(recorder: Recorder, error: Exception) -> None:
+    """An error that does not pass by itself comes out of run()."""
 
     class Broken(MemoryTimer):
         def claim(self, *_args: object, **_settings: object) -> list[Claim]:
             raise error
 
-    worker = Worker(Broken("orders"), Handled(), hooks=[heard])
+    worker = Worker(Broken("orders"), Handled(), hooks=[recorder])
     with pytest.raises(type(error), match=str(error)):
         worker.run()
-    assert [event.kind for event in heard.events] == [Kind.STARTED, Kind.STOPPED]
+    assert [event.kind for event in recorder.events] == [Kind.STARTED, Kind.STOPPED]
 
 
 def test_a_handler_that_exits_ends_the_worker(timer: Timer) -> None:
@@ -159,30 +159,30 @@ def test_impossible_settings(timer: Timer, settings: dict[str, int]) -> None:
         Worker(timer, Handled(), **settings)  # type: ignore[arg-type] # the very thing that is refused
 
 
-def test_stop_from_another_thread(timer: Timer, start: Start, heard: Recorder) -> None:
+def test_stop_from_another_thread(timer: Timer, start: Start, recorder: Recorder) -> None:
     """An idle worker returns from run() although its claim could have waited on."""
     timer.arm([Deadline("far", ago(-3600))])
     running = start(timer, Handled())
-    wait_until(lambda: heard.of(Kind.STARTED))
+    wait_until(lambda: recorder.of(Kind.STARTED))
     running.stop()
-    assert [event.kind for event in heard.events] == [Kind.STARTED, Kind.STOPPED]
-    assert heard.events[-1].reason == ""
+    assert [event.kind for event in recorder.events] == [Kind.STARTED, Kind.STOPPED]
+    assert recorder.events[-1].reason == ""
 
 
 def test_two_workers_on_one_timer_both_stop(
-    timer: Timer, start: Start, heard: Recorder, monkeypatch: pytest.MonkeyPatch
+    timer: Timer, start: Start, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One wake-up ends one wait, perhaps the other worker's: whoever stops calls until its own has ended."""
+    """One wake-up ends one wait, perhaps the other worker's: a worker repeats it until its own claim has ended."""
     monkeypatch.setattr("lapse.engine.claim_loop.CLAIM_WAIT", timedelta(hours=1))
     workers: list[Running] = [start(timer, Handled(), drain=timedelta(hours=1)) for _ in range(3)]
-    wait_until(lambda: len(heard.of(Kind.STARTED)) == 3)
+    wait_until(lambda: len(recorder.of(Kind.STARTED)) == 3)
     for running in workers:
         running.stop()
     assert not any(running.thread.is_alive() for running in workers)
 
 
 def test_no_work_is_taken_after_stop() -> None:
-    """A claim whose wait is interrupted looks no more: whoever interrupts wants to end."""
+    """A claim whose wait is interrupted looks no more: an interrupt means the end."""
     looks: list[int] = []
 
     def take() -> tuple[list[Claim], float | None]:

@@ -1,4 +1,4 @@
-"""Whatever happens to a worker's process, no order is lost and none is cancelled twice."""
+"""Kill or freeze a worker's process: no order is lost, and none is cancelled twice."""
 
 from datetime import timedelta
 from pathlib import Path

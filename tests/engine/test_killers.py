@@ -13,7 +13,7 @@ MAX_ATTEMPTS = 6
 
 
 class Killed(BaseException):
-    """What a handler's process hears of its own death: the worker ends, and nothing is settled."""
+    """A stand-in for the death of a handler's process: the worker ends, and nothing is settled."""
 
 
 def test_a_killer_is_tried_alone_and_buried_in_the_end() -> None:

@@ -1,4 +1,4 @@
-"""A lease lasts as long as its handler; whoever lost one leaves the order alone.
+"""A lease lasts as long as its handler; a worker that lost a lease leaves the order alone.
 
 The timers' clocks stand still, or are put forward: a busy machine ends no lease here.
 """
@@ -30,12 +30,12 @@ def timer(clock: ManualClock) -> Timer:
 
 
 def due(clock: ManualClock, *keys: str) -> list[Deadline]:
-    """Give deadlines that have passed, in this order."""
+    """Return deadlines that have passed, in this order."""
     return [Deadline(key, clock.now() - timedelta(seconds=9 - number)) for number, key in enumerate(keys)]
 
 
-def test_a_long_handler_keeps_its_lease(start: Start, heard: Recorder, clock: ManualClock) -> None:
-    """While it runs, for four leases, nobody else gets the order, and it is settled in the end."""
+def test_a_long_handler_keeps_its_lease(start: Start, recorder: Recorder, clock: ManualClock) -> None:
+    """While it runs, for four leases, no other worker gets the order, and it is settled in the end."""
     renewals: list[int] = []
 
     class Counting(MemoryTimer):
@@ -63,16 +63,16 @@ def test_a_long_handler_keeps_its_lease(start: Start, heard: Recorder, clock: Ma
         clock.advance(timedelta(milliseconds=120))
         others.append(timer.claim())
     ready.set()
-    wait_until(lambda: heard.of(Kind.HANDLED))
+    wait_until(lambda: recorder.of(Kind.HANDLED))
     assert others == [[]] * 10
     assert len(claimed) == 1
-    assert not heard.of(Kind.LEASE_LOST)
+    assert not recorder.of(Kind.LEASE_LOST)
     stats = timer.stats()
     assert (stats.pending, stats.claimed) == (0, 0)
 
 
 def test_what_was_lost_while_halving_is_left_alone(
-    timer: Timer, start: Start, heard: Recorder, clock: ManualClock
+    timer: Timer, start: Start, recorder: Recorder, clock: ManualClock
 ) -> None:
     """Claims that turn out to be in other hands are not handled again by the half that comes later."""
     timer.arm(due(clock, *"0123"))
@@ -83,13 +83,13 @@ def test_what_was_lost_while_halving_is_left_alone(
         if len(calls) == 1:
             raise LookupError
         if len(calls) == 2:
-            timer.disarm(["2"])  # as somebody does who pays it
-            wait_until(lambda: heard.of(Kind.LEASE_LOST))
+            timer.disarm(["2"])  # as a payment does
+            wait_until(lambda: recorder.of(Kind.LEASE_LOST))
 
     start(timer, handler, lease=timedelta(milliseconds=300))
     wait_until(lambda: len(calls) == 3)
     assert calls == [list("0123"), list("01"), ["3"]]
-    (lost,) = heard.of(Kind.LEASE_LOST)
+    (lost,) = recorder.of(Kind.LEASE_LOST)
     assert (lost.count, lost.keys) == (1, ("2",))
 
 
@@ -98,8 +98,10 @@ def test_what_was_lost_while_halving_is_left_alone(
     [TimerUnavailable("away"), TimerRefused("no right to renew"), ZeroDivisionError("a bug")],
     ids=["away", "refused", "bug"],
 )
-def test_renewing_goes_on_after_an_error(start: Start, heard: Recorder, clock: ManualClock, error: Exception) -> None:
-    """One renewal that fails, for whatever reason, does not end the thread that the next ones need."""
+def test_renewing_goes_on_after_an_error(
+    start: Start, recorder: Recorder, clock: ManualClock, error: Exception
+) -> None:
+    """One renewal that fails, for any reason, does not end the thread that the next ones need."""
     renewals: list[int] = []
 
     class Failing(MemoryTimer):
@@ -112,12 +114,12 @@ def test_renewing_goes_on_after_an_error(start: Start, heard: Recorder, clock: M
     timer = Failing("orders", clock=clock)
     timer.arm(due(clock, "1"))
     start(timer, lambda _: wait_until(lambda: len(renewals) > 4), lease=timedelta(milliseconds=300))
-    wait_until(lambda: heard.of(Kind.HANDLED))
-    assert not heard.of(Kind.LEASE_LOST)
+    wait_until(lambda: recorder.of(Kind.HANDLED))
+    assert not recorder.of(Kind.LEASE_LOST)
 
 
-def test_what_is_settled_is_not_called_lost(start: Start, heard: Recorder, clock: ManualClock) -> None:
-    """A renewal that comes between the settlement and the next batch tells nobody of a loss."""
+def test_what_is_settled_is_not_called_lost(start: Start, recorder: Recorder, clock: ManualClock) -> None:
+    """A renewal that comes between the settlement and the next batch reports no loss."""
 
     class Slow(MemoryTimer):
         def settle(self, claims: Sequence[Claim]) -> int:
@@ -128,11 +130,11 @@ def test_what_is_settled_is_not_called_lost(start: Start, heard: Recorder, clock
     timer = Slow("orders", clock=clock)
     timer.arm(due(clock, "1"))
     start(timer, Handled(), lease=timedelta(milliseconds=300))
-    wait_until(lambda: heard.of(Kind.HANDLED))
-    assert not heard.of(Kind.LEASE_LOST)
+    wait_until(lambda: recorder.of(Kind.HANDLED))
+    assert not recorder.of(Kind.LEASE_LOST)
 
 
-def test_a_settlement_that_is_not_heard_hands_out_again(start: Start, heard: Recorder) -> None:
+def test_a_settlement_that_is_not_heard_hands_out_again(start: Start, recorder: Recorder) -> None:
     """If the timer is away when the batch is done, its leases end, and the orders come once more."""
 
     class Forward(SystemClock):
@@ -155,10 +157,10 @@ def test_a_settlement_that_is_not_heard_hands_out_again(start: Start, heard: Rec
     timer.arm([Deadline("1", ago(5)), Deadline("2", ago(5))])
     handled = Handled()
     start(timer, handled, lease=timedelta(hours=1))
-    wait_until(lambda: heard.of(Kind.FAILED))
+    wait_until(lambda: recorder.of(Kind.FAILED))
     clock.by = timedelta(hours=2)
     wait_until(lambda: len(handled.keys) == 4)
     wait_until(lambda: timer.stats().claimed == 0)
     assert [claim.attempt for claim in handled.claims] == [1, 1, 2, 2]
     assert timer.stats().pending == 0
-    assert "handed out again" in heard.of(Kind.FAILED)[0].reason
+    assert "handed out again" in recorder.of(Kind.FAILED)[0].reason

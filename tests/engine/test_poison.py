@@ -1,4 +1,4 @@
-"""One bad order does not stop the others; a cause that all share is nobody's fault."""
+"""One bad order does not stop the others; a cause that all share is counted against none."""
 
 import math
 import operator
@@ -49,19 +49,19 @@ def test_the_others_are_settled(timer: Timer, start: Start, bad: set[str]) -> No
     assert len(calls) <= 1 + 2 * len(bad) * math.ceil(math.log2(100))
 
 
-def test_the_bad_is_buried_in_the_end(timer: Timer, start: Start, heard: Recorder) -> None:
-    """After its last attempt it is buried, its reason is the exception, and everybody hears of it once."""
+def test_the_bad_is_buried_in_the_end(timer: Timer, start: Start, recorder: Recorder) -> None:
+    """After its last attempt it is buried, its reason is the exception, and one event reports it."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(100)])
     calls: list[list[str]] = []
     start(timer, bad_for({"37"}, calls, set()), batch=100, backoff=AT_ONCE, max_attempts=4)
-    wait_until(lambda: heard.of(Kind.BURIED))
+    wait_until(lambda: recorder.of(Kind.BURIED))
     (buried,) = timer.buried()
     assert (buried.key, buried.attempt) == ("37", 4)
     assert buried.reason == "LookupError: order 37 has no buyer"
     assert calls.count(["37"]) == 4
-    (event,) = heard.of(Kind.BURIED)
+    (event,) = recorder.of(Kind.BURIED)
     assert (event.count, event.keys, event.reason) == (1, ("37",), buried.reason)
-    assert all(isinstance(event.error, LookupError) for event in heard.of(Kind.FAILED))
+    assert all(isinstance(event.error, LookupError) for event in recorder.of(Kind.FAILED))
     stats = timer.stats()
     assert (stats.pending, stats.claimed, stats.buried) == (0, 0, 1)
 
@@ -92,7 +92,7 @@ def test_backoff_is_bounded() -> None:
             assert timedelta(seconds=whole / 2) <= backoff.delay(attempt) <= timedelta(seconds=whole)
 
 
-def test_try_later_blames_nobody(timer: Timer, start: Start, heard: Recorder) -> None:
+def test_try_later_blames_nobody(timer: Timer, start: Start, recorder: Recorder) -> None:
     """While the database is away all are given back, no attempt is counted and nothing is buried; then all are done."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(50)])
     handled = Handled()
@@ -109,8 +109,8 @@ def test_try_later_blames_nobody(timer: Timer, start: Start, heard: Recorder) ->
     assert outages == [{1}] * 8
     assert sorted(handled.keys, key=int) == [str(number) for number in range(50)]
     assert {claim.attempt for claim in handled.claims} == {1}
-    assert not heard.of(Kind.BURIED)
-    assert [event.reason for event in heard.of(Kind.RELEASED)] == ["the database is away"] * 8
+    assert not recorder.of(Kind.BURIED)
+    assert [event.reason for event in recorder.of(Kind.RELEASED)] == ["the database is away"] * 8
 
 
 def test_try_later_while_halving_keeps_what_was_done(timer: Timer, start: Start) -> None:
@@ -123,7 +123,7 @@ def test_try_later_while_halving_keeps_what_was_done(timer: Timer, start: Start)
         calls.append([claim.key for claim in claims])
         match len(calls):
             case 1:
-                raise LookupError("somebody in here")
+                raise LookupError("a bad order in here")
             case 3:
                 raise TryLater(after=timedelta(milliseconds=10))
         handled(claims)

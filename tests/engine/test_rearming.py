@@ -58,20 +58,20 @@ def stays(condition: Callable[[], bool], seconds: float = 1.0) -> bool:
     return condition()
 
 
-def noted(heard: Recorder) -> bool:
+def noted(recorder: Recorder) -> bool:
     """Whether the worker has noted for which memory it armed: a loss from now on is one more, and is the first."""
-    return bool(heard.of(Kind.REARMED))
+    return bool(recorder.of(Kind.REARMED))
 
 
 def take_over(first: RedisServer, second: RedisServer) -> None:
-    """Make the second a replica that was promoted before it had heard of any deadline."""
+    """Make the second a replica that was promoted before it had received any deadline."""
     for key in ("epoch", "shards"):
         second.ask("SET", f"lapse:{{orders:0}}:{key}", str(first.ask("GET", f"lapse:{{orders:0}}:{key}")))
 
 
 @pytest.mark.parametrize("shards", [1, 3])
 def test_at_the_start_and_never_without_cause(
-    own_redis: RedisServer, start: Start, heard: Recorder, shards: int
+    own_redis: RedisServer, start: Start, recorder: Recorder, shards: int
 ) -> None:
     """Each worker arms once when it starts; while nothing is lost it does not do so again, backlog or not."""
     with open_timer(f"{own_redis.url}?shards={shards}", name="orders") as timer:
@@ -79,40 +79,40 @@ def test_at_the_start_and_never_without_cause(
         orders = Orders(timer, "a", "b")
         handled = Handled()
         start(timer, handled, rearm=orders.rearm, batch=10)
-        wait_until(lambda: len(handled.keys) == 100 and heard.of(Kind.REARMED))
+        wait_until(lambda: len(handled.keys) == 100 and recorder.of(Kind.REARMED))
         assert stays(lambda: orders.calls == 1)
-        assert [event.count for event in heard.of(Kind.REARMED)] == [2]
+        assert [event.count for event in recorder.of(Kind.REARMED)] == [2]
 
 
-def test_after_a_flush(own_redis: RedisServer, queue: Timer, start: Start, heard: Recorder) -> None:
-    """Somebody empties the server, which goes on running."""
+def test_after_a_flush(own_redis: RedisServer, queue: Timer, start: Start, recorder: Recorder) -> None:
+    """An operator empties the server, which goes on running."""
     orders = Orders(queue, "a", "b", "c")
     start(queue, Handled(), rearm=orders.rearm)
-    wait_until(lambda: noted(heard) and orders.armed)
+    wait_until(lambda: noted(recorder) and orders.armed)
     own_redis.ask("FLUSHALL")
     wait_until(lambda: orders.calls == 2 and orders.armed)
     assert stays(lambda: orders.calls == 2)
 
 
-def test_after_a_restart_without_data(own_redis: RedisServer, queue: Timer, start: Start, heard: Recorder) -> None:
+def test_after_a_restart_without_data(own_redis: RedisServer, queue: Timer, start: Start, recorder: Recorder) -> None:
     """The server is another process and remembers nothing."""
     orders = Orders(queue, "a", "b", "c")
     handled = Handled()
     start(queue, handled, rearm=orders.rearm)
-    wait_until(lambda: noted(heard) and orders.armed)
+    wait_until(lambda: noted(recorder) and orders.armed)
     own_redis.kill()
     own_redis.start()
     wait_until(lambda: orders.calls == 2 and orders.armed)
     assert stays(lambda: orders.calls == 2)
-    assert len(heard.of(Kind.REARMED)) == 2
+    assert len(recorder.of(Kind.REARMED)) == 2
 
 
-def test_after_a_restart_with_an_older_copy(tmp_path: Path, start: Start, heard: Recorder) -> None:
+def test_after_a_restart_with_an_older_copy(tmp_path: Path, start: Start, recorder: Recorder) -> None:
     """The server remembers an earlier state, epoch and all; what was armed since is armed again."""
     with RedisServer(tmp_path / "redis") as server, open_timer(server.url, name="orders") as timer:
         orders = Orders(timer, "old")
         start(timer, Handled(), rearm=orders.rearm)
-        wait_until(lambda: noted(heard) and orders.armed)
+        wait_until(lambda: noted(recorder) and orders.armed)
         server.ask("SAVE")
         shutil.copy(server.directory / "dump.rdb", tmp_path / "old.rdb")
         orders.unpaid.add("young")
@@ -123,8 +123,8 @@ def test_after_a_restart_with_an_older_copy(tmp_path: Path, start: Start, heard:
         wait_until(lambda: orders.calls == 2 and orders.armed)
 
 
-def test_a_failover_that_only_the_commands_notice(own_redis: RedisServer, start: Start, heard: Recorder) -> None:
-    """The listener's connection is half open and hears nothing; what is behind the address is another server by now."""
+def test_a_failover_that_only_the_commands_notice(own_redis: RedisServer, start: Start, recorder: Recorder) -> None:
+    """The listener's connection is half open and receives nothing; the address leads to another server by now."""
     with (
         RedisServer() as second,
         Proxy(own_redis.port) as proxy,
@@ -132,13 +132,13 @@ def test_a_failover_that_only_the_commands_notice(own_redis: RedisServer, start:
     ):
         orders = Orders(timer, "a", "b")
         start(timer, Handled(), rearm=orders.rearm)
-        wait_until(lambda: noted(heard) and orders.armed)
+        wait_until(lambda: noted(recorder) and orders.armed)
         take_over(own_redis, second)
         proxy.move(second.port)
         wait_until(lambda: orders.calls == 2 and orders.armed)
 
 
-def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start, heard: Recorder) -> None:
+def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start, recorder: Recorder) -> None:
     """Connections that are lost and made again within one command, to another server, do not go unnoticed."""
     with (
         RedisServer() as second,
@@ -147,7 +147,7 @@ def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start, he
     ):
         orders = Orders(timer, "a", "b")
         start(timer, Handled(), rearm=orders.rearm)
-        wait_until(lambda: noted(heard) and orders.armed)
+        wait_until(lambda: noted(recorder) and orders.armed)
         threading.Event().wait(0.5)  # until the listener stands, so that it is not its first connection that tells
         before = orders.calls
         take_over(own_redis, second)
@@ -156,7 +156,7 @@ def test_a_restart_that_is_over_at_once(own_redis: RedisServer, start: Start, he
         wait_until(lambda: orders.calls == before + 1 and orders.armed)
 
 
-def test_a_failure_is_tried_again(queue: Timer, start: Start, heard: Recorder) -> None:
+def test_a_failure_is_tried_again(queue: Timer, start: Start, recorder: Recorder) -> None:
     """The database is away while the orders are to be armed: it is tried until it works, then no more."""
     orders = Orders(queue, "a")
     failures = [ConnectionError("no database")] * 3
@@ -169,11 +169,11 @@ def test_a_failure_is_tried_again(queue: Timer, start: Start, heard: Recorder) -
     start(queue, Handled(), rearm=rearm)
     wait_until(lambda: orders.calls == 1)
     assert stays(lambda: orders.calls == 1)
-    assert len(heard.of(Kind.REARMED)) == 1
+    assert len(recorder.of(Kind.REARMED)) == 1
 
 
-def test_lapsing_goes_on_meanwhile(queue: Timer, start: Start, heard: Recorder) -> None:
-    """A re-arming that takes long holds up nobody, and is not started a second time."""
+def test_lapsing_goes_on_meanwhile(queue: Timer, start: Start, recorder: Recorder) -> None:
+    """A re-arming that takes long holds up no claim, and is not started a second time."""
     going_on, begun = threading.Event(), []
 
     def rearm() -> int:
@@ -188,9 +188,9 @@ def test_lapsing_goes_on_meanwhile(queue: Timer, start: Start, heard: Recorder) 
         queue.arm([Deadline(key, ago(5))])
         wait_until(lambda key=key: key in handled.keys)  # type: ignore[misc] # a default binds it
     assert begun == [1]
-    assert not heard.of(Kind.REARMED)
+    assert not recorder.of(Kind.REARMED)
     going_on.set()
-    wait_until(lambda: heard.of(Kind.REARMED))
+    wait_until(lambda: recorder.of(Kind.REARMED))
 
 
 def test_a_loss_while_arming_arms_again(own_redis: RedisServer, queue: Timer, start: Start) -> None:

@@ -16,7 +16,7 @@ from lapse.observability.logs import LogHook, configure
 
 @pytest.fixture(autouse=True)
 def restore() -> Iterator[None]:
-    """Give the process its logging back."""
+    """Restore the logging of the process."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

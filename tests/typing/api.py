@@ -7,10 +7,13 @@ from typing import ClassVar, assert_type
 from django.db.models import Model, Q, QuerySet
 
 from lapse import (
+    MECHANISMS,
     Backoff,
     Buried,
     Bury,
     Claim,
+    ClaimHandler,
+    ConcurrentWorker,
     Deadline,
     Decision,
     Event,
@@ -28,6 +31,7 @@ from lapse import (
     TryLater,
     Worker,
     open_timer,
+    traits_of,
 )
 from lapse.integrations.django import UnpaidOrders, timer, unpaid_orders
 from lapse.orders import EXPIRED, Attempt, Gateway, OrderBatch, Ruling, Verdict
@@ -65,13 +69,25 @@ def deciding(claims: list[Claim]) -> dict[str, Decision]:
 
 
 def watch(event: Event) -> None:
-    """Hear of everything."""
+    """Take note of every event."""
     if event.kind is Kind.BURIED:
         assert_type(event.keys, tuple[str, ...])
 
 
 handlers: list[Handler] = [quiet, deciding]
 hooks: list[Hook] = [watch]
+assert_type(Event(kind=Kind.IDLE, timer="orders").lateness, tuple[timedelta, ...])
+
+
+def deliver(claim: Claim) -> Decision | None:
+    """Decide about one claim."""
+    return None if claim.attempt == 1 else Settle("enough")
+
+
+one_by_one: ClaimHandler = deliver
+concurrent = ConcurrentWorker(opened, one_by_one, concurrency=4, drain=timedelta(seconds=5), hooks=hooks)
+assert_type(MECHANISMS["redis"], tuple[str, str])
+assert_type(traits_of("redis").durable, bool)
 worker = Worker(
     opened,
     deciding,
@@ -117,7 +133,7 @@ class Purchases(UnpaidOrders[Purchase]):
     gateways: ClassVar[Mapping[str, Gateway]] = {"till": Till()}
 
     def on_lapse(self, orders: Sequence[Purchase]) -> None:
-        """Give the stock back."""
+        """Return the stock to the shelf."""
         assert_type(orders[0], Purchase)
 
 
@@ -138,7 +154,7 @@ class PurchasesByReason(UnpaidOrders[Purchase]):
         return {"status": reason and actor}
 
     def on_lapse(self, orders: OrderBatch[Purchase]) -> None:
-        """Give the stock back."""
+        """Return the stock to the shelf."""
         assert_type(orders[0], Purchase)
         assert_type(orders.reason, str)
 

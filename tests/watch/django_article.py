@@ -97,7 +97,7 @@ urlpatterns = [
 
 
 class Server(ThreadingMixIn, WSGIServer):
-    """Answers several at once."""
+    """Serves several requests at once."""
 
     daemon_threads = True
 
@@ -106,7 +106,7 @@ class Quiet(WSGIRequestHandler):
     """Writes no line for each request."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ SECRET = "whsec_bGFwc2UtdGVzdC1zZWNyZXQtbGFwc2UtdGVzdC1zZWNyZXQ="
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Give the environment without any setting of ours but these."""
+    """Return the environment without any setting of Lapse but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")}
     return {**kept, "COLUMNS": "120", **variables}
 
@@ -80,7 +80,7 @@ def watching(folder: Path, *words: str, **settings: Any) -> Iterator[Watcher]:
 
 
 class Shop:
-    """A shop that is somebody's program, spoken to over HTTP."""
+    """A shop in a program of its own, called over HTTP."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -91,11 +91,11 @@ class Shop:
         return self._client.post(path, **content)
 
     def get(self, path: str) -> Any:
-        """Give the JSON that is there."""
+        """Return the JSON at a path."""
         return self._client.get(path).json()
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         self._client.close()
 
     def answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""A shop's address for cancellations, as small as can be: it keeps every call, and answers as it is told."""
+"""A shop's address for cancellations: it keeps every call, and gives the answers that a test sets."""
 
 import json
 import threading
@@ -41,7 +41,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Receiver:
-    """Answers each order's calls with the next of `answers[order]`, and when there is none left with `otherwise`.
+    """A server that answers an order's calls by the next of `answers[order]`; when none is left, by `otherwise`.
 
     `before_answer` is called first, with the call; it may wait.
     """
@@ -77,7 +77,7 @@ class Receiver:
                 raise AssertionError("a redirect was followed")
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}{PATH}"

@@ -38,7 +38,7 @@ def test_the_django_shop(redis: RedisServer, tmp_path: Path) -> None:
                 django.post("/payment/pay/", data={"out_trade_no": f"2026{number}"})
             ledger = "lapse:{watch.nick_:0}:pending"
             wait_until(lambda: int(str(redis.ask("ZCARD", ledger))) + len(watcher.said("batch handled")) == 10)
-        # Most of these expire while nobody watches.
+        # Most of these expire while no watcher runs.
         wait_until(lambda: not redis.ask("EXISTS", "nick_20269"))
         before = len(watcher.said("batch handled"))
         with watching(tmp_path, *words) as watcher:
@@ -57,7 +57,7 @@ def test_the_django_shop(redis: RedisServer, tmp_path: Path) -> None:
     assert [answer["code"] for answer in answers] == [2, 1]
     assert [one["keys"] for one in watcher.said("delivery declined")] == [["stranger"]]
     assert all(one["earliest_ms"] >= 0 for one in watcher.said("batch handled"))
-    # The article's flags are still there: its own listener would go on to hear.
+    # The article's flags are still there: its own listener would go on to receive events.
     assert {"E", "x"} <= set(redis.ask("CONFIG", "GET", "notify-keyspace-events")[1])  # type: ignore[index,arg-type] # two texts
 
 

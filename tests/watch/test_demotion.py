@@ -59,7 +59,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 @contextmanager
 def claiming(timer: Timer) -> Iterator[list[str]]:
-    """Claim and settle beside the test, through whatever comes."""
+    """Claim and settle beside the test, through every failure."""
     fired: list[str] = []
     stop = threading.Event()
 
@@ -118,7 +118,7 @@ def test_what_a_replica_calls_deleted_still_fires(pair: Pair) -> None:
         pair.fail_over()
         primary.pexpire("nick_1", 50)
         wait_until(lambda: not primary.exists("nick_1") and not pair.first.ask("EXISTS", "nick_1"))
-        # Heard by now, and tried to be learnt; the ledger that was copied says that it is due in a quarter of an hour.
+        # The event is received by now, and about to be learnt; the ledger says that the key is due in 15 minutes.
         threading.Event().wait(1)
         primary.zadd("lapse:{watch.nick_:0}:pending", {"1": 1})
         wait_until(lambda: due_at(pair.first, "nick_").get("1") == 1)

@@ -1,4 +1,4 @@
-"""A look at everything: whatever is about to fire comes first."""
+"""A scan of all keys: the deadlines that are about to fire come first."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong beside the keys, they go on to be followed, or it is said."""
+"""Failures of the tracker: the keys go on being tracked, or the failure is reported."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -77,8 +77,8 @@ class Failing:
 
 
 def test_an_error_that_nobody_foresaw_while_learning(shop: redis.Redis, following: Following) -> None:
-    """What was heard is learnt after all, everything is looked at again, and the error is told of once."""
-    error = ValueError("nobody foresaw this")
+    """Changes that were received are learnt after all, all keys are scanned again, and the error is reported once."""
+    error = ValueError("an unforeseen error")
     following.before_learning = Failing(error, 3)
     shop.set(PREFIX + "1", "x", ex=1000)
     wait_until(lambda: following.learnt == {"1"} and following.scans[1:])
@@ -88,8 +88,8 @@ def test_an_error_that_nobody_foresaw_while_learning(shop: redis.Redis, followin
     assert len(following.errors) <= 2  # by the one that learns, and the one that looks at all
 
 
-def test_an_error_that_nobody_foresaw_while_looking(following: Following) -> None:
-    """The look is taken again, and the error is told of once."""
+def test_an_unforeseen_error_while_scanning(following: Following) -> None:
+    """The scan is repeated, and the error is reported once."""
     error = KeyError("evicted_keys")
     following.before_scanning = Failing(error, 3)
     following.tracker.scan_again()
@@ -126,20 +126,20 @@ def test_a_server_that_does_not_say_what_it_has_evicted(server: RedisServer, sho
     shop.set(PREFIX + "1", "x", ex=1000)
     with Proxy(server.port) as proxy:
         proxy.alter(b"\nevicted_keys:", b"\nevicted_what:")
-        with watching(f"redis://127.0.0.1:{proxy.port}/0", PREFIX) as (timer, _, heard):
-            assert set(scans(heard)) == {1}
+        with watching(f"redis://127.0.0.1:{proxy.port}/0", PREFIX) as (timer, _, recorder):
+            assert set(scans(recorder)) == {1}
             assert pending(timer) == 1
 
 
 def test_a_ledger_that_somebody_deleted(server: RedisServer, shop: redis.Redis) -> None:
     """It is made again from the keys, although no connection broke."""
-    with watching(server.url, PREFIX) as (timer, _, heard):
+    with watching(server.url, PREFIX) as (timer, _, recorder):
         for number in range(3):
             shop.set(f"{PREFIX}{number}", "x", ex=1000)
         wait_until(lambda: pending(timer) == 3)
         shop.delete(*shop.keys("lapse:*"))
         wait_until(lambda: pending(timer) == 3)
-        assert 3 in scans(heard)
+        assert 3 in scans(recorder)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def test_a_prefix_that_was_meant_as_a_pattern(
     """Where no key begins with a prefix that ends in a star, it is said once that the star is taken as it stands."""
     for number in range(there):
         shop.set(f"{prefix}{number}", "x", ex=1000)
-    with watching(server.url, prefix) as (timer, _, heard):
-        before = len(scans(heard))
+    with watching(server.url, prefix) as (timer, _, recorder):
+        before = len(scans(recorder))
         timer._tracker.scan_again()
-        wait_until(lambda: len(scans(heard)) > before)
-        told = [event for event in heard.of(Kind.UNFIT) if "no pattern" in event.reason]
+        wait_until(lambda: len(scans(recorder)) > before)
+        told = [event for event in recorder.of(Kind.UNFIT) if "no pattern" in event.reason]
     assert len(told) == int(warned)

@@ -33,15 +33,15 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def prefix() -> str:
-    """Give a prefix that no other test has, with characters that mean something to Redis."""
+    """Return a prefix that no other test has, with characters that mean something to Redis."""
     return f"nick[{next(_numbers)}]*_"
 
 
 @contextmanager
 def watching(url: str, prefix: str) -> Iterator[tuple[WatchedKeys, list[Claim], Recorder]]:
     """Watch beside the test; what fires is settled and listed. It begins once all keys were looked at."""
-    heard, fired, stop = Recorder(), list[Claim](), threading.Event()
-    with open_watch(url, prefix=prefix, hooks=(heard,)) as timer:
+    recorder, fired, stop = Recorder(), list[Claim](), threading.Event()
+    with open_watch(url, prefix=prefix, hooks=(recorder,)) as timer:
 
         def work() -> None:
             while not stop.is_set():
@@ -52,8 +52,8 @@ def watching(url: str, prefix: str) -> Iterator[tuple[WatchedKeys, list[Claim], 
         thread = threading.Thread(target=work)
         thread.start()
         try:
-            wait_until(lambda: scans(heard))
-            yield timer, fired, heard
+            wait_until(lambda: scans(recorder))
+            yield timer, fired, recorder
         finally:
             stop.set()
             timer.wake()
@@ -61,9 +61,9 @@ def watching(url: str, prefix: str) -> Iterator[tuple[WatchedKeys, list[Claim], 
             assert not thread.is_alive()
 
 
-def scans(heard: Recorder) -> list[int]:
+def scans(recorder: Recorder) -> list[int]:
     """How many keys each look at all has found."""
-    return [event.count for event in heard.of(Kind.LEARNT) if not event.reason]
+    return [event.count for event in recorder.of(Kind.LEARNT) if not event.reason]
 
 
 def pending(timer: WatchedKeys) -> int:
@@ -79,15 +79,15 @@ def due_at(server: RedisServer, prefix: str) -> dict[str, int]:
 
 
 def now_ms() -> int:
-    """Give the time, for the machine is the server's."""
+    """Return the time, for the server runs on this machine."""
     return int(datetime.now(UTC).timestamp() * 1000)
 
 
 def test_setex_arms_and_fires_on_time(server: RedisServer, shop: redis.Redis, prefix: str) -> None:
     """A key that expires fires once, after its time; one that is set before the watcher began does, too."""
     shop.set(prefix + "before", "x", px=1500)
-    with watching(server.url, prefix) as (_, fired, heard):
-        assert set(scans(heard)) == {1}
+    with watching(server.url, prefix) as (_, fired, recorder):
+        assert set(scans(recorder)) == {1}
         server.ask("SETEX", prefix + "1001", 1, "x")
         server.ask("SETEX", "nick_other", 1, "x")
         server.ask("SETEX", prefix.replace("*", "x") + "9", 1, "x")
@@ -159,8 +159,8 @@ def test_what_expired_while_nobody_watched_fires(server: RedisServer, shop: redi
     shop.set(prefix + "new", "x", ex=1000)
     wait_until(lambda: not shop.exists(prefix + "expired"))
     threading.Event().wait(0.5)
-    with watching(server.url, prefix) as (_, fired, heard):
-        assert set(scans(heard)) == {5}
+    with watching(server.url, prefix) as (_, fired, recorder):
+        assert set(scans(recorder)) == {5}
         wait_until(lambda: [claim.key for claim in fired] == ["expired"])
         assert sorted(due_at(server, prefix)) == ["kept", "moved", "new", "postponed"]
         assert due_at(server, prefix)["moved"] > now_ms() + 1_500_000
@@ -278,14 +278,14 @@ def test_an_evicted_key_leaves_its_deadline(server: RedisServer, shop: redis.Red
 
 def test_names_that_no_timer_could_keep_are_told_of(server: RedisServer, shop: redis.Redis, prefix: str) -> None:
     """Bytes that are no text, and what is too long, are said once; the others go on."""
-    with watching(server.url, prefix) as (_, fired, heard):
+    with watching(server.url, prefix) as (_, fired, recorder):
         for _ in range(3):
             shop.set(prefix.encode() + b"\xff\xfe", "x", px=50)
             shop.set(prefix + "x" * 600, "x", px=50)
             shop.set(prefix, "x", px=50)
         shop.set(prefix + "订单", "x", px=50)
         wait_until(lambda: [claim.key for claim in fired] == ["订单"])
-        told = [event.reason for event in heard.of(Kind.UNFIT) if "cannot be followed" in event.reason]
+        told = [event.reason for event in recorder.of(Kind.UNFIT) if "cannot be followed" in event.reason]
     assert len(told) == 3
 
 
@@ -303,15 +303,15 @@ def test_other_databases_are_other_shops(server: RedisServer, shop: redis.Redis,
 def test_events_switched_off_are_switched_on_and_what_was_missed_is_found(
     server: RedisServer, shop: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flags of others stay; whoever switches ours off later is noticed, told of and undone."""
+    """Flags of others stay; a user who switches ours off later is noticed; that is reported and undone."""
     monkeypatch.setattr("lapse.watch.key_tracker.CHECK_EVERY", 0.2)
     shop.config_set("notify-keyspace-events", "El")
-    with watching(server.url, prefix) as (timer, _, heard):
+    with watching(server.url, prefix) as (timer, _, recorder):
         assert {"E", "l", "K", "g", "$", "x"} <= set(announced_flags(shop))
         shop.config_set("notify-keyspace-events", "")
         shop.set(prefix + "1", "x", ex=1000)
         wait_until(lambda: pending(timer) == 1)
-        told = [event.reason for event in heard.of(Kind.UNFIT)]
+        told = [event.reason for event in recorder.of(Kind.UNFIT)]
     assert len(told) >= 2
     assert "redis.conf" in told[0]
 
