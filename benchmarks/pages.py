@@ -48,8 +48,8 @@ def crashes() -> str:
     burst = results.rows_of("worker killed: longest delay")[0].parameters
     spread = results.rows_of("server killed: longest delay")[0].parameters
     worker = (
-        f"A worker is killed amid a burst of {burst['orders']:,} orders, when half of its batch is done and not "
-        f"settled, and another is started at once. A lease lasts {burst['lease_s']:g} s:"
+        f"A worker is killed amid a burst of {burst['orders']:,} orders, when half of its batch is done but not "
+        f"settled. Another worker is started at once. A lease lasts {burst['lease_s']:g} s:"
     )
     server = (
         f"The server is killed while {spread['orders']:,} orders fall due over {spread['spread_s']:g} s, and started "
