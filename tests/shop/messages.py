@@ -1,7 +1,7 @@
 """The shop's texts: found in its code and templates, and kept in locale/, without any tool but Babel.
 
-`python -m tests.shop.messages` brings the .po up to date and compiles it. A person then translates what is new there,
-and runs it once more.
+`python -m tests.shop.messages` updates the .po and compiles it. A person then translates the new texts there and runs
+the command again.
 """
 
 import io
@@ -36,7 +36,7 @@ def find() -> Catalog:
 
 
 def _sources() -> Iterator[tuple[str, str]]:
-    """Give each file's name and its texts as Python code."""
+    """Yield each file's name and its texts as Python code."""
     from django.utils.translation.template import templatize  # noqa: PLC0415 - needs Django's settings
 
     for file in sorted(SHOP.rglob("*")):
@@ -87,7 +87,7 @@ def kept(file: Path) -> Catalog:
 
 
 def update() -> int:
-    """Write both files anew; give how many texts want a translation."""
+    """Write both files again and return how many texts need a translation."""
     catalog = kept(PO) if PO.exists() else Catalog(locale="zh_Hans")
     made = catalog.creation_date
     catalog.update(find(), no_fuzzy_matching=True)
@@ -119,5 +119,5 @@ if __name__ == "__main__":
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     wanting = update()
-    print(f"{PO}: {wanting} texts want a translation")  # noqa: T201 - a command says what it did
+    print(f"{PO}: {wanting} texts need a translation")  # noqa: T201 - a command says what it did
     sys.exit(1 if wanting else 0)

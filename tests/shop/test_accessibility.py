@@ -60,7 +60,7 @@ def look(request: pytest.FixtureRequest, browser: Browser, open_shop: Run) -> It
 
 
 def test_what_a_visitor_sees(look: Callable[[], Page]) -> None:
-    """The shelf, a product, the cart, the forms, and the pages for what is not there."""
+    """The products, one product, the cart, the forms, and the 404 page."""
     page = look()
     for address in ("/", "/products/GAIWAN/", "/cart/", "/sign-in/", "/sign-up/", "/nothing/"):
         page.goto(address)
@@ -118,7 +118,7 @@ def test_what_a_payer_sees(look: Callable[[], Page]) -> None:
 
 
 def test_what_the_merchant_sees(look: Callable[[], Page], open_shop: Run) -> None:
-    """The console."""
+    """Every page of the console."""
     page = look()
     sign_in_as_merchant(page, open_shop)
     for address in ("", "statistics/", "orders/", "stock/", "buried/"):

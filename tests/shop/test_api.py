@@ -1,4 +1,4 @@
-"""Every route of the API, as programs use it."""
+"""Every route of the API."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def api(buyer: User) -> Api:
 
 
 def test_signing_up_gives_a_token_that_works(transactional_db: None) -> None:
-    """A new buyer gets a token, shown once and kept as a hash; another one comes for the same password."""
+    """A new buyer gets a token, which is stored as a hash, and another token for the same password."""
     del transactional_db
     stranger = api_of(None)
     answer = stranger("POST", "/buyers", {"email": " New@Example.com ", "password": PASSWORD})
@@ -46,7 +46,7 @@ def test_products(api: Api, cup: Product, buyer: User) -> None:
 
 
 def test_an_order_from_placing_to_paying(api: Api, cup: Product) -> None:
-    """Placed, looked at, listed, paid by the link."""
+    """An order is placed, read, listed, and paid by its link."""
     placed = api("POST", "/orders", CUP)
     assert placed.status_code == 201
     order = placed.json()
@@ -70,7 +70,7 @@ def test_an_order_from_placing_to_paying(api: Api, cup: Product) -> None:
 
 
 def test_cancelling_twice(api: Api, cup: Product) -> None:
-    """Cancelling again changes nothing and answers the same."""
+    """A second cancel changes nothing and returns the same."""
     number = api("POST", "/orders", CUP).json()["id"]
     for _ in range(2):
         answer = api("POST", f"/orders/{number}/cancel")
@@ -81,7 +81,7 @@ def test_cancelling_twice(api: Api, cup: Product) -> None:
 
 
 def test_an_overdue_order_is_never_payable(api: Api, cup: Product, buyer: User) -> None:
-    """Looked at, listed, paid or cancelled after its deadline, an order has lapsed, without any worker."""
+    """An order that is read, listed, paid or cancelled after its deadline has lapsed, without any worker."""
     orders = [order_of(buyer, cup) for _ in range(4)]
     make_overdue(*orders)
     seen = api("GET", f"/orders/{orders[0].public_id}").json()
@@ -118,7 +118,7 @@ def test_pages_of_orders(api: Api, cup: Product, buyer: User) -> None:
 
 
 def test_the_statistics_are_for_the_merchant(api: Api, merchant: User, cup: Product, buyer: User) -> None:
-    """Staff see the figures of the day; a buyer gets a 403."""
+    """Staff see the statistics of the day; a buyer gets a 403."""
     order_of(buyer, cup)
     assert api("GET", "/statistics").status_code == 403
     days = api_of(merchant)("GET", "/statistics").json()
@@ -127,7 +127,7 @@ def test_the_statistics_are_for_the_merchant(api: Api, merchant: User, cup: Prod
 
 
 def test_the_statistics_need_the_permission(merchant: User) -> None:
-    """Staff who may not see the figures in the console do not get them here either."""
+    """Staff who may not see the statistics in the console do not get them from the API either."""
     merchant.groups.clear()
     assert api_of(merchant)("GET", "/statistics").status_code == 403
 

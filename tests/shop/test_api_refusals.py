@@ -44,7 +44,7 @@ def test_signing_up_refused(body: Any, status: int) -> None:
 
 
 def test_a_wrong_password_gives_no_token(buyer: User) -> None:
-    """A wrong password and an unknown address sound alike."""
+    """A wrong password and an unknown address get the same response."""
     wrong = api_of(None)("POST", "/tokens", {"email": buyer.email, "password": "wrong"})
     unknown = api_of(None)("POST", "/tokens", {"email": "x@example.com", "password": "wrong"})
     assert wrong.status_code == unknown.status_code == 401
@@ -86,7 +86,7 @@ def test_too_many_open_orders(api: Api, shop: Settings) -> None:
 
 
 def test_nobody_touches_anothers_order(rival: User, buyer: User, merchant: User, cup: Product) -> None:
-    """Another's order answers exactly as one that does not exist, whatever is asked."""
+    """An order of another buyer gets the same response as an order that does not exist, for every request."""
     number = order_of(buyer, cup).public_id
     for user in (rival, merchant):
         other = api_of(user)
@@ -129,7 +129,7 @@ def test_strangers_and_wrong_addresses(transactional_db: None, method: str, path
 
 
 def test_a_fault_is_a_problem_document_without_its_secrets(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unforeseen failure is a 500 that does not tell what failed."""
+    """An unexpected error is a 500 that does not show what failed."""
 
     def fail() -> list[Product]:
         raise RuntimeError("a secret")
@@ -142,7 +142,7 @@ def test_a_fault_is_a_problem_document_without_its_secrets(api: Api, monkeypatch
 
 @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("away"), TryLater("away")])
 def test_a_database_that_is_away_asks_to_try_again(api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Without its database the shop answers 503 and when to come again, not that something is wrong with the call."""
+    """Without its database the shop returns a 503 that says when to try again."""
 
     def fail() -> list[Product]:
         raise error

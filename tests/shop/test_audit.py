@@ -1,4 +1,4 @@
-"""Figures and stock are exactly right after a mix of everything, and the audit finds what is broken."""
+"""Statistics and stock are exactly right after many mixed operations, and the audit finds what is broken."""
 
 import json
 import random
@@ -25,7 +25,7 @@ from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_
 
 
 def do_anything(buyer: User, product: Product, seed: int) -> None:
-    """Place five orders and let each meet a fate."""
+    """Place five orders, and pay, cancel, lapse or leave each of them."""
     chance = random.Random(seed)  # noqa: S311  # a repeatable mix, no secret
     for _ in range(5):
         order = order_of(buyer, product, chance.randint(1, 3))
@@ -42,7 +42,7 @@ def do_anything(buyer: User, product: Product, seed: int) -> None:
 
 
 def test_after_a_random_mix_everything_adds_up(buyer: User, rival: User, cup: Product, shop: Settings) -> None:
-    """Four threads do anything at once; afterwards stock, figures and trail agree to the piece and the penny."""
+    """Four threads work at once; afterwards stock, statistics and audit trail agree exactly."""
     shop.LAPSE_OPEN_ORDERS = 100
     Product.objects.update(on_hand=1000)
     results = together(
@@ -82,7 +82,7 @@ def test_the_audit_finds_what_is_broken(buyer: User, cup: Product, check: str) -
 
 
 def test_the_command_tells_and_fails(buyer: User, cup: Product) -> None:
-    """`manage.py audit` ends well when all agrees, and with an error that names the drift when not."""
+    """`manage.py audit` ends with 0 if everything agrees, and with an error that names the drift if not."""
     order_of(buyer, cup)
     out = StringIO()
     call_command("audit", stdout=out)

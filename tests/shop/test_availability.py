@@ -1,4 +1,4 @@
-"""Never oversold, and never turned away by a hold that is over."""
+"""The shop never oversells, and an overdue hold never turns a buyer away."""
 
 import threading
 
@@ -21,7 +21,7 @@ from tests.shop.rehearsal import PASSWORD, assert_no_drift, make_overdue, order_
 
 
 def test_the_last_one_has_one_winner(pot: Product) -> None:
-    """Many buyers want the last pot at the same moment: one gets it, the others hear that it is sold out."""
+    """Many buyers want the last pot at the same moment: one gets it, the others see that it is sold out."""
     buyers = [sign_up(f"buyer{number}@example.com", PASSWORD) for number in range(8)]
     results = together(*[lambda buyer=buyer: place(buyer, [wanted(pot)]) for buyer in buyers])
     assert sum(isinstance(result, Placed) for result in results) == 1, results
@@ -31,7 +31,7 @@ def test_the_last_one_has_one_winner(pot: Product) -> None:
 
 
 def test_baskets_in_opposite_order_do_not_deadlock(cup: Product, pot: Product) -> None:
-    """Orders with the same products in opposite order, at the same moment, all go through."""
+    """Orders with the same products in opposite order, at the same moment, all succeed."""
     Product.objects.update(on_hand=100)
     buyers = [sign_up(f"buyer{number}@example.com", PASSWORD) for number in range(6)]
     baskets = [[wanted(cup), wanted(pot)], [wanted(pot), wanted(cup)]]
@@ -48,7 +48,7 @@ def test_baskets_in_opposite_order_do_not_deadlock(cup: Product, pot: Product) -
 
 
 def test_a_sale_lapses_the_overdue_hold_in_its_way(buyer: User, rival: User, pot: Product) -> None:
-    """With no worker at all, an overdue hold on the last pot gives way to the next buyer."""
+    """Without any worker, an overdue hold on the last pot is lapsed for the next buyer."""
     old = order_of(buyer, pot)
     make_overdue(old)
     new = order_of(rival, pot)
@@ -60,7 +60,7 @@ def test_a_sale_lapses_the_overdue_hold_in_its_way(buyer: User, rival: User, pot
 
 
 def test_a_hold_in_time_does_not_give_way(buyer: User, rival: User, pot: Product) -> None:
-    """A hold that is not overdue is kept: the next buyer hears that it is sold out."""
+    """A hold that is not overdue is kept: the next buyer sees that it is sold out."""
     order_of(buyer, pot)
     with pytest.raises(SoldOut):
         order_of(rival, pot)
@@ -68,7 +68,7 @@ def test_a_hold_in_time_does_not_give_way(buyer: User, rival: User, pot: Product
 
 
 def test_many_buyers_and_one_overdue_hold(buyer: User, pot: Product) -> None:
-    """Many buyers at once behind one overdue hold: exactly one gets the pot, never none."""
+    """Many buyers at once want a pot with one overdue hold: exactly one gets the pot, never none."""
     make_overdue(order_of(buyer, pot))
     buyers = [sign_up(f"buyer{number}@example.com", PASSWORD) for number in range(6)]
     results = together(*[lambda buyer=buyer: place(buyer, [wanted(pot)]) for buyer in buyers])
@@ -80,7 +80,7 @@ def test_many_buyers_and_one_overdue_hold(buyer: User, pot: Product) -> None:
 def test_a_silent_gateway_is_asked_once_per_sale(
     buyer: User, rival: User, pot: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An overdue hold whose gateway does not answer stays: the next buyer hears so after one question, not twenty."""
+    """An overdue hold whose gateway does not answer stays: the next buyer is refused after one query, not twenty."""
     old = order_of(buyer, pot)
     payment_link(old.pk)
     make_overdue(old)
@@ -125,13 +125,13 @@ def test_a_sale_waits_for_a_worker_at_work_on_the_hold(
 
 
 def test_the_shelf_shows_what_overdue_holds_kept(buyer: User, pot: Product) -> None:
-    """A product that only overdue holds make look sold out is shown as available."""
+    """A product that seems sold out only because of overdue holds is shown as available."""
     make_overdue(order_of(buyer, pot))
     assert [product.available for product in on_sale()] == [1]
 
 
 def test_the_database_itself_refuses_to_oversell(pot: Product) -> None:
-    """No statement can hold more than there is, or less than nothing."""
+    """No statement can hold more pieces than are on hand, or fewer than 0."""
     for held in (2, -1):
         with pytest.raises(IntegrityError), transaction.atomic():
             Product.objects.filter(pk=pot.pk).update(held=held)

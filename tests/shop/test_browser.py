@@ -43,7 +43,7 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.mark.parametrize(("language", "size"), [("en", "wide"), ("zh-hans", "phone")])
 def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language: str, size: str) -> None:
-    """Two products are paid at the cashier, then ordered again and not paid: pages and stock change by themselves."""
+    """Two products are paid at the cashier, then ordered again and not paid: pages and stock update themselves."""
     page, shelf = visit(language, size), visit()
     paid, lapsed, reason = STATE_TEXTS[language]
     shelf.goto("/")
@@ -80,7 +80,7 @@ def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language:
 
 
 def test_by_keyboard_alone(visit: Windows) -> None:
-    """From signing up to ordering again after a lapse, with the tabulator, letters and the enter key."""
+    """From signing up to ordering again after a lapse, with the keyboard only."""
     page = visit()
     page.goto("/")
     press_by_keyboard(page, "nav a[href='/sign-up/']")
@@ -114,7 +114,7 @@ def test_by_keyboard_alone(visit: Windows) -> None:
 
 
 def test_where_no_stream_comes_through(visit: Windows) -> None:
-    """A page whose stream is refused polls instead, and changes all the same."""
+    """A page whose stream is refused polls instead, and still updates itself."""
     page = visit()
     page.route("**/events/", lambda route: route.fulfill(status=429, body="too many"))
     sign_up(page)
@@ -130,7 +130,7 @@ def test_where_no_stream_comes_through(visit: Windows) -> None:
 
 
 def test_without_scripts(visit: Windows) -> None:
-    """Without JavaScript all works, except that pages do not change by themselves."""
+    """Without JavaScript everything works, except that pages do not update themselves."""
     page = visit(scripts=False)
     page.goto("/sign-up/?next=/products/LINEN-CLOTH/")
     page.fill("input[name=email]", f"n{datetime.now(UTC).timestamp()}@shop.example")

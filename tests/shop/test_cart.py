@@ -1,4 +1,4 @@
-"""The cart, the checkout, and what a buyer is told when something is in the way."""
+"""The cart, the checkout, and what a buyer sees when an order is refused."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -27,7 +27,7 @@ def add(client: Client, sku: str, quantity: int = 1) -> dict[str, object]:
 
 @pytest.mark.usefixtures("cup", "pot")
 def test_a_cart_of_several_lines_becomes_one_order(transactional_db: None) -> None:
-    """Filled before signing in, changed, kept while signing up, checked out; then it is empty."""
+    """A cart is filled before signing in, changed, kept while signing up, and checked out; then it is empty."""
     del transactional_db
     client = Client()
     assert client.get("/cart/").status_code == 200
@@ -49,7 +49,7 @@ def test_a_cart_of_several_lines_becomes_one_order(transactional_db: None) -> No
 
 @pytest.mark.usefixtures("cup", "pot")
 def test_changing_the_cart(client: Client) -> None:
-    """A line goes by its button or by 0; nonsense changes nothing."""
+    """A line is removed by its button or by the quantity 0; an invalid quantity changes nothing."""
     add(client, "CUP", 2)
     add(client, "POT")
     client.post("/cart/", {"quantity-CUP": "-1", "quantity-POT": "many"})
@@ -63,7 +63,7 @@ def test_changing_the_cart(client: Client) -> None:
 
 @pytest.mark.usefixtures("pot")
 def test_no_more_than_there_is(client: Client) -> None:
-    """The cart takes what is left and says so; what is sold out, or does not exist, it does not take."""
+    """The cart takes the pieces that are left and says so; it takes no product that is sold out or unknown."""
     assert add(client, "POT", 5) == {"count": 1, "message": "Only 1 of Pot are left; your cart has them all."}
     Product.objects.update(on_hand=0)
     assert add(Client(), "POT") == {"count": 0, "message": "Sorry, Pot is sold out."}
@@ -113,7 +113,7 @@ def test_what_is_left(browser: Client, cup: Product) -> None:
 
 
 def test_order_again(browser: Client, buyer: User, cup: Product, pot: Product) -> None:
-    """After a lapse the same things go into the cart at today's prices, as far as they are there."""
+    """After a lapse the same products go into the cart at current prices, as far as they are available."""
     lapsed = order_of(buyer, cup, 3)
     make_overdue(lapsed)
     address = f"/orders/{lapsed.public_id}/"

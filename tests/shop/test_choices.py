@@ -1,4 +1,4 @@
-"""What `make run` makes of LAPSE_TIMER: which servers it starts, and which address the timer gets."""
+"""LAPSE_TIMER in `make run`: which servers are started, and which URL the timer gets."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ OURS = {
     ],
 )
 def test_a_bare_scheme_is_on_a_server_of_this_run(timer: str, starts: list[str], url: str) -> None:
-    """Any other URL is left as it is, and nothing is started that nobody needs."""
+    """Any other URL stays as it is, and no server is started that the run does not need."""
     chosen = choices.read({"LAPSE_TIMER": timer, "LAPSE_RUN_DIR": "/run"}, Path("/"))
     assert [own.name for own in chosen.to_start] == starts
     assert chosen.timer_url(OURS) == url
@@ -51,7 +51,7 @@ def test_a_bare_scheme_is_on_a_server_of_this_run(timer: str, starts: list[str],
     ],
 )
 def test_servers_of_others_keep_their_password_and_their_kind(timer: str, redis: str, url: str) -> None:
-    """The mechanism's own words go into the scheme, and the server's stay."""
+    """The mechanism's words are added to the scheme, and the server's words stay."""
     chosen = choices.read(
         {"LAPSE_TIMER": timer, "REDIS_URL": redis, "DATABASE_URL": "postgresql://there/shop"}, Path("/")
     )
@@ -61,6 +61,6 @@ def test_servers_of_others_keep_their_password_and_their_kind(timer: str, redis:
 
 @pytest.mark.parametrize("timer", ["memory://", "memory://1", "redis", "cron://", "cron://there"])
 def test_what_cannot_be_is_refused(timer: str) -> None:
-    """With the words that could be."""
+    """A wrong LAPSE_TIMER is an error that lists the possible schemes."""
     with pytest.raises(WrongChoice, match="LAPSE_TIMER"):
         choices.read({"LAPSE_TIMER": timer}, Path("/"))

@@ -1,4 +1,4 @@
-"""The merchant's console: who may enter, what it shows, and that its numbers are those of the rows."""
+"""The merchant's console: who may enter, what it shows, and that its numbers agree with the rows."""
 
 import re
 from datetime import timedelta
@@ -27,28 +27,28 @@ PAGES = ("/console/", "/console/orders/", "/console/stock/", "/console/statistic
 
 @pytest.fixture
 def desk(merchant: User) -> Client:
-    """Sit down at the console."""
+    """Return a browser in which the merchant has signed in."""
     client = Client()
     client.force_login(merchant)
     return client
 
 
 def page(client: Client, address: str, **headers: str) -> str:
-    """Fetch a page that must be there."""
+    """Return a page that must exist."""
     answer = client.get(address, headers=headers)
     assert answer.status_code == 200, answer
     return unescape(answer.content.decode())
 
 
 def pay(order: Order) -> None:
-    """Let money come for it."""
+    """Pay the order."""
     payment_link(order.pk)
     settle(PaymentAttempt.objects.values_list("out_trade_no", flat=True).get(order=order))
 
 
 @pytest.mark.parametrize("address", [*PAGES, "/admin/"])
 def test_only_merchants_enter(address: str, desk: Client, buyer: User) -> None:
-    """A stranger is led to the shop's sign-in, a buyer is refused, a merchant enters; nothing is inline."""
+    """A visitor is redirected to the sign-in, a buyer is refused, a merchant enters; no script or style is inline."""
     answer = Client().get(address, follow=True)
     assert answer.redirect_chain[-1][0].startswith("/sign-in/?next=")
     client = Client()
@@ -78,7 +78,7 @@ def test_each_permission_opens_its_pages(permission: str, opens: set[str], merch
 
 
 def test_permission_without_staff_is_not_enough(buyer: User) -> None:
-    """And neither is staff without permission."""
+    """Staff without permission are refused."""
     buyer.groups.add(ensure_merchants())
     client = Client()
     client.force_login(buyer)
@@ -89,7 +89,7 @@ def test_permission_without_staff_is_not_enough(buyer: User) -> None:
 
 
 def test_acting_wants_its_own_permission(merchant: User, buyer: User, cup: Product) -> None:
-    """Who may look may not cancel, restock or revive."""
+    """A user who may look may not cancel, restock or revive."""
     order = order_of(buyer, cup)
     merchant.groups.clear()
     merchant.user_permissions.set(
@@ -106,7 +106,7 @@ def test_acting_wants_its_own_permission(merchant: User, buyer: User, cup: Produ
 
 
 def test_nothing_happens_by_looking(desk: Client, buyer: User, cup: Product) -> None:
-    """What changes something wants a POST, with Django's token against forged ones."""
+    """Every change needs a POST with Django's token against forged requests."""
     order = order_of(buyer, cup)
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = desk.cookies
@@ -115,8 +115,8 @@ def test_nothing_happens_by_looking(desk: Client, buyer: User, cup: Product) -> 
         assert strict.post(f"/console/{address}").status_code == 403
 
 
-def test_the_figures_and_the_chart_agree(desk: Client, buyer: User, cup: Product) -> None:
-    """Placed, paid and expired: the day's figures, the bars and the table have the same numbers."""
+def test_the_statistics_and_the_chart_agree(desk: Client, buyer: User, cup: Product) -> None:
+    """Placed, paid and expired: the day's statistics, the bars and the table have the same numbers."""
     orders = [order_of(buyer, cup) for _ in range(6)]
     pay(orders[0])
     pay(orders[1])
@@ -138,12 +138,12 @@ def test_the_figures_and_the_chart_agree(desk: Client, buyer: User, cup: Product
 
 
 def test_statistics_have_moved(desk: Client) -> None:
-    """The old address leads to the new one."""
+    """The old address redirects to the new one."""
     assert desk.get("/statistics/").headers["Location"] == "/console/statistics/"
 
 
 def test_the_overview_refreshes_in_parts(desk: Client) -> None:
-    """What the page's script asks for has the parts of the page, and no page around them."""
+    """The page's script gets the parts of the page without the page around them."""
     whole, parts = page(desk, "/console/"), page(desk, "/console/", **{"X-Fragment": "1"})
     names = re.findall(r'data-part="(\w+)"', whole)
     assert len(names) == 6
@@ -153,7 +153,7 @@ def test_the_overview_refreshes_in_parts(desk: Client) -> None:
 
 
 def test_workers_alive_and_silent(desk: Client) -> None:
-    """One that was heard of within 15 seconds is alive; a silent one is shown as such."""
+    """A worker with a heartbeat within 15 seconds is alive; another one is shown as silent."""
     WorkerHeartbeat.objects.create(host="a", pid=1, mechanism="redis", handled=12, latest_ms=4)
     WorkerHeartbeat.objects.create(host="b", pid=2, mechanism="redis", seen_at=Now() - timedelta(seconds=16))
     shown = page(desk, "/console/")
@@ -162,7 +162,7 @@ def test_workers_alive_and_silent(desk: Client) -> None:
 
 
 def test_lateness_is_the_databases(desk: Client, buyer: User, cup: Product) -> None:
-    """p50, p99 and the latest of those that expired within the hour; others do not count."""
+    """p50, p99 and maximum are of the orders that expired within the hour; others do not count."""
     orders = [order_of(buyer, cup) for _ in range(5)]
     for order, late in zip(orders, (10, 20, 30, 3000, 9_000_000), strict=True):
         ended = Now() - timedelta(hours=2) if late > 9000 else Now() - timedelta(minutes=1)
@@ -182,7 +182,7 @@ def test_lateness_is_the_databases(desk: Client, buyer: User, cup: Product) -> N
 
 
 def test_money_to_give_back_is_shown(desk: Client, buyer: User, cup: Product) -> None:
-    """Money that came for a cancelled order is not forgotten."""
+    """The overview shows money that arrived for a cancelled order."""
     order = order_of(buyer, cup)
     payment_link(order.pk)
     assert "data-orphaned" not in page(desk, "/console/")
@@ -191,7 +191,7 @@ def test_money_to_give_back_is_shown(desk: Client, buyer: User, cup: Product) ->
 
 
 def test_what_a_gateway_said_can_be_read_and_not_changed(desk: Client) -> None:
-    """A message that was refused, such as one with a wrong amount, is there word for word."""
+    """A refused message, such as one with a wrong amount, is shown word for word."""
     message = GatewayMessage.objects.create(
         provider="alipay", judged=Judged.AMOUNT, out_trade_no="a1", raw="total_amount=0.01", digest="d"
     )
@@ -202,7 +202,7 @@ def test_what_a_gateway_said_can_be_read_and_not_changed(desk: Client) -> None:
 
 
 def test_the_admin_changes_no_order(desk: Client, merchant: User, buyer: User, cup: Product) -> None:
-    """Orders are read there; even a superuser has no field to write, and no button to delete."""
+    """In the admin orders can only be read: even a superuser has no field to write, and no button to delete."""
     order = order_of(buyer, cup)
     address = f"/admin/orders/order/{order.pk}/change/"
     assert order.public_id in page(desk, "/admin/orders/order/")
@@ -225,7 +225,7 @@ def test_the_admin_changes_a_price_and_no_stock(desk: Client, cup: Product) -> N
 
 
 def test_a_chart_of_nothing() -> None:
-    """Zeros, and no group at all, are drawn without a fault."""
+    """A chart of zeros and a chart without groups are drawn without an error."""
     cases: list[list[tuple[str, dict[str, int]]]] = [[], [("today", {})], [("today", {"placed": 0})]]
     for groups in cases:
         drawn = chart(groups, ("placed",))

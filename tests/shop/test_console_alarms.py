@@ -1,4 +1,4 @@
-"""The console's loud banner: there when somebody must look, gone when not; and the page answers whatever is away."""
+"""The console's alarm banner: shown while an operator must act, and only then. The page answers without the timer."""
 
 import re
 import time
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def overview(merchant: User) -> Callable[[], str]:
-    """Look at the overview."""
+    """Return a function that fetches the overview."""
     client = Client()
     client.force_login(merchant)
 
@@ -40,7 +40,7 @@ def overview(merchant: User) -> Callable[[], str]:
 
 @pytest.fixture
 def worker(transactional_db: None) -> WorkerHeartbeat:
-    """Let a worker live."""
+    """Write the heartbeat of a worker that is alive."""
     del transactional_db
     return WorkerHeartbeat.objects.create(host="here", pid=7, mechanism="memory")
 
@@ -54,20 +54,20 @@ def redis(settings: Settings) -> Iterator[RedisServer]:
 
 
 def alarms(page: str) -> list[str]:
-    """The sentences of the banner, which is read out at once; none where the green line stands instead."""
+    """Return the sentences of the alarm banner; none if the page shows that all is well."""
     banner = re.search(r'<div class="alarm" role="alert".*?</ul>', page, re.DOTALL)
     assert (banner is None) == ("data-ok" in page)
     return re.findall(r"<li>(.*?)</li>", banner[0]) if banner else []
 
 
 def overdue_by(order: Order, seconds: float) -> None:
-    """Move its deadline so far into the past."""
+    """Move the order's deadline so many seconds into the past."""
     Order.objects.filter(pk=order.pk).update(pay_by=Now() - timedelta(seconds=seconds))
 
 
 @pytest.mark.usefixtures("worker")
 def test_an_order_that_should_have_lapsed(overview: Callable[[], str], buyer: User, cup: Product) -> None:
-    """Overdue by more than five seconds and not cancelled: the banner is there, until somebody cancels it."""
+    """Overdue by more than five seconds and not cancelled: the banner is shown until the order is cancelled."""
     order = order_of(buyer, cup)
     assert alarms(overview()) == []
     overdue_by(order, 2)
@@ -75,17 +75,17 @@ def test_an_order_that_should_have_lapsed(overview: Callable[[], str], buyer: Us
     overdue_by(order, 6)
     shown = overview()
     over_at = Order.objects.get().pay_by.strftime("%H:%M:%S")
-    # A time that stays as it is: the sentence is read out once, and not anew with every refresh.
+    # The time is constant, so a screen reader reads the sentence once, and not again with every refresh.
     assert alarms(shown) == [f"1 order is overdue and not cancelled. Its deadline was {over_at} UTC."]
     assert 'data-late="1"' in shown
-    assert Order.objects.get().status == "awaiting_payment", "looking must not mend what it is to show"
+    assert Order.objects.get().status == "awaiting_payment", "looking must not change what is shown"
     unpaid_orders().lapse_overdue()
     assert alarms(overview()) == []
 
 
 @pytest.mark.usefixtures("worker")
 def test_how_late_is_a_setting(overview: Callable[[], str], settings: Settings, buyer: User, cup: Product) -> None:
-    """A shop may want to hear of it later."""
+    """A shop may set a longer time before the alarm."""
     settings.CONSOLE_LATE_AFTER = timedelta(minutes=1)
     order = order_of(buyer, cup)
     overdue_by(order, 50)
@@ -96,7 +96,7 @@ def test_how_late_is_a_setting(overview: Callable[[], str], settings: Settings, 
 
 @pytest.mark.usefixtures("worker")
 def test_orders_that_wait_for_the_payment_service(overview: Callable[[], str], buyer: User, cup: Product) -> None:
-    """Several are counted, and the banner says how many of them nobody but the gateway can free."""
+    """Several orders are counted, and the banner says how many of them wait for the gateway."""
     for order in [order_of(buyer, cup) for _ in range(3)]:
         overdue_by(order, 60)
     Order.objects.filter(pk=order.pk).update(status="closing")
@@ -107,7 +107,7 @@ def test_orders_that_wait_for_the_payment_service(overview: Callable[[], str], b
 
 
 def test_no_worker(overview: Callable[[], str], worker: WorkerHeartbeat) -> None:
-    """None that ever lived, or one that fell silent: both are said; one that is heard of again ends it."""
+    """The alarm is shown if no worker ever reported and if a worker became silent. A new heartbeat ends the alarm."""
     silent = "No worker has reported for 15 seconds. Start manage.py lapse_worker."
     assert alarms(overview()) == []
     WorkerHeartbeat.objects.update(seen_at=Now() - timedelta(seconds=16))
@@ -120,8 +120,8 @@ def test_no_worker(overview: Callable[[], str], worker: WorkerHeartbeat) -> None
 
 
 @pytest.mark.usefixtures("worker")
-def test_the_timers_figures(overview: Callable[[], str], buyer: User, cup: Product) -> None:
-    """Pending, due, claimed and buried are the timer's own count."""
+def test_the_timers_numbers(overview: Callable[[], str], buyer: User, cup: Product) -> None:
+    """Pending, due, claimed and buried are the timer's own counts."""
     opened = timer()
     assert opened is not None
     order_of(buyer, cup)
@@ -132,7 +132,7 @@ def test_the_timers_figures(overview: Callable[[], str], buyer: User, cup: Produ
 
 @pytest.mark.usefixtures("worker")
 def test_a_timer_that_hangs(overview: Callable[[], str], redis: RedisServer) -> None:
-    """The page answers, without the timer's figures, as often as it is asked; and has them again afterwards."""
+    """While the timer hangs every request gets the page without the timer's numbers; later they are back."""
     assert 'data-timer="pending"' in overview()
     redis.freeze()
     begun = time.monotonic()
@@ -151,14 +151,14 @@ def test_a_timer_that_hangs(overview: Callable[[], str], redis: RedisServer) -> 
 
 @pytest.mark.usefixtures("worker")
 def test_a_timer_that_is_not_there(overview: Callable[[], str], settings: Settings) -> None:
-    """Nobody listens where the timer should be: said, and no error."""
+    """No server listens at the timer's address: the page says so, without an error."""
     settings.LAPSE_TIMER = "redis://127.0.0.1:1/0"
     assert "data-timer-error" in overview()
 
 
 @pytest.mark.usefixtures("worker")
 def test_without_a_timer(overview: Callable[[], str], settings: Settings, merchant: User) -> None:
-    """The sweep alone is no cause for alarm."""
+    """Without a timer, with the sweep alone, there is no alarm."""
     settings.LAPSE_TIMER = None
     shown = overview()
     assert "data-no-timer" in shown

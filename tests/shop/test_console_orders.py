@@ -1,4 +1,4 @@
-"""Orders at the console: found, read with all that happened to them, cancelled by hand."""
+"""Orders in the console: searched, shown with their history, cancelled by hand."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_
 
 @pytest.fixture
 def desk(merchant: User) -> Client:
-    """Sit down at the console."""
+    """Return a browser in which the merchant has signed in."""
     client = Client()
     client.force_login(merchant)
     return client
@@ -30,7 +30,7 @@ def desk(merchant: User) -> Client:
 
 @pytest.fixture
 def listed(desk: Client) -> Callable[[str], list[str]]:
-    """Give the numbers of the orders that a query lists."""
+    """Return the ids of the orders that a query lists."""
 
     def look(query: str = "") -> list[str]:
         answer = desk.get(f"/console/orders/{query}")
@@ -41,20 +41,20 @@ def listed(desk: Client) -> Callable[[str], list[str]]:
 
 
 def pay(order: Order) -> None:
-    """Let money come for it."""
+    """Pay the order."""
     payment_link(order.pk)
     settle(PaymentAttempt.objects.values_list("out_trade_no", flat=True).get(order=order))
 
 
 def press_cancel(desk: Client, order: Order) -> str:
-    """Cancel it and give the page that follows."""
+    """Cancel the order and return the page that follows."""
     answer = desk.post(f"/console/orders/{order.public_id}/cancel/", follow=True)
     assert answer.status_code == 200
     return unescape(answer.content.decode())
 
 
 def test_filters(listed: Callable[[str], list[str]], buyer: User, cup: Product) -> None:
-    """By status, reason and day, each alone and together; the newest first; nonsense counts as not said."""
+    """The filters status, reason and day work alone and together, newest first; invalid values are ignored."""
     orders = [order_of(buyer, cup) for _ in range(5)]
     names = [order.public_id for order in orders]
     pay(orders[0])
@@ -75,7 +75,7 @@ def test_filters(listed: Callable[[str], list[str]], buyer: User, cup: Product) 
 
 
 def test_search(listed: Callable[[str], list[str]], buyer: User, rival: User, cup: Product) -> None:
-    """The beginning of a number or of an address finds; upper or lower case and blanks do not matter."""
+    """The beginning of a number or of an address is enough; case and blanks do not matter."""
     mine, theirs = order_of(buyer, cup).public_id, order_of(rival, cup).public_id
     Order.objects.filter(public_id=mine).update(public_id="0" * 32)
     mine = "0" * 32
@@ -87,7 +87,7 @@ def test_search(listed: Callable[[str], list[str]], buyer: User, rival: User, cu
 
 
 def test_pages(desk: Client, buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older and newer lead through all orders and back, each once, and keep the filter."""
+    """Older and Newer lead through all orders and back, each order once, and keep the filter."""
     monkeypatch.setattr(search, "PAGE", 3)
     names = [order_of(buyer, cup).public_id for _ in range(7)][::-1]
 
@@ -112,7 +112,7 @@ def test_pages(desk: Client, buyer: User, cup: Product, monkeypatch: pytest.Monk
 
 
 def test_an_orders_history(desk: Client, buyer: User, cup: Product) -> None:
-    """Lines with their reservations, attempts to pay, and the trail in the order of happening."""
+    """The page has the lines with their reservations, the payment attempts, and the audit trail in order."""
     order = order_of(buyer, cup, 2)
     pay(order)
     shown = desk.get(f"/console/orders/{order.public_id}/").content.decode()
@@ -138,7 +138,7 @@ def test_looking_does_not_lapse(desk: Client, buyer: User, cup: Product) -> None
 
 
 def test_cancel_by_hand(desk: Client, merchant: User, buyer: User, cup: Product) -> None:
-    """The stock is back, the trail names the merchant, and doing it again says so and changes nothing."""
+    """The stock is released, the audit trail names the merchant, and a second cancel changes nothing."""
     order = order_of(buyer, cup, 4)
     payment_link(order.pk)
     assert "Yes, cancel the order" in desk.get(f"/console/orders/{order.public_id}/").content.decode()
@@ -155,7 +155,7 @@ def test_cancel_by_hand(desk: Client, merchant: User, buyer: User, cup: Product)
 
 
 def test_a_paid_order_is_not_cancelled(desk: Client, buyer: User, cup: Product) -> None:
-    """The payment was first: nothing changes, and the page says why."""
+    """If the payment came first, nothing changes, and the page says why."""
     order = order_of(buyer, cup)
     pay(order)
     assert "This order is paid. Nothing was changed." in press_cancel(desk, order)
@@ -171,7 +171,7 @@ def test_one_that_the_buyer_cancelled_keeps_its_reason(desk: Client, buyer: User
 
 
 def test_one_that_is_overdue_expires(desk: Client, buyer: User, cup: Product) -> None:
-    """Its time was over before the merchant pressed, so that is its reason."""
+    """The deadline was over before the merchant cancelled, so the reason is that the order expired."""
     order = order_of(buyer, cup)
     make_overdue(order)
     assert "The order was already cancelled" in press_cancel(desk, order)
@@ -180,7 +180,7 @@ def test_one_that_is_overdue_expires(desk: Client, buyer: User, cup: Product) ->
 
 
 def test_the_timer_the_buyer_and_the_merchant_at_once(desk: Client, buyer: User, cup: Product) -> None:
-    """One of them wins, the stock comes back once, and the merchant hears of it."""
+    """One of them wins, the stock is released once, and the merchant sees which one won."""
     for _ in range(5):
         order = order_of(buyer, cup, 3)
         Order.objects.filter(pk=order.pk).update(pay_by=Now() + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""The stock at the console: what is held and by whom, pieces that come in, and the audit on demand."""
+"""The stock in the console: what is held by which orders, pieces to add, and the audit on demand."""
 
 import re
 from html import unescape
@@ -14,21 +14,21 @@ from tests.shop.rehearsal import order_of, stock_of, together
 
 @pytest.fixture
 def desk(merchant: User) -> Client:
-    """Sit down at the console."""
+    """Return a browser in which the merchant has signed in."""
     client = Client()
     client.force_login(merchant)
     return client
 
 
 def add(desk: Client, pieces: str, key: str = "form1", sku: str = "CUP") -> str:
-    """Send the form and give the page that follows."""
+    """Send the form and return the page that follows."""
     answer = desk.post(f"/console/stock/{sku}/restock/", {"pieces": pieces, "form-key": key}, follow=True)
     assert answer.status_code == 200
     return unescape(answer.content.decode())
 
 
 def test_what_is_held_and_by_whom(desk: Client, buyer: User, cup: Product, pot: Product) -> None:
-    """Each product with its numbers and links to the orders that hold it."""
+    """Each product is shown with its numbers and with links to the orders that hold it."""
     order = order_of(buyer, cup, 3)
     shown = desk.get("/console/stock/").content.decode()
     rows = re.findall(r'data-sku="(\w+)" data-on-hand="(\d+)" data-held="(\d+)"', shown)
@@ -39,7 +39,7 @@ def test_what_is_held_and_by_whom(desk: Client, buyer: User, cup: Product, pot: 
 
 
 def test_pieces_come_in(desk: Client, merchant: User, cup: Product) -> None:
-    """The stock grows, and the trail says by how much and by whom; the same form sent twice adds once."""
+    """The stock grows, and the page says by how much and by whom; the same form sent twice adds once."""
     assert "CUP: +12 pieces." in add(desk, "12")
     assert "This form was already processed" in add(desk, "12")
     assert stock_of(cup) == (22, 0)
@@ -50,7 +50,7 @@ def test_pieces_come_in(desk: Client, merchant: User, cup: Product) -> None:
 
 
 def test_what_orders_hold_stays(desk: Client, buyer: User, cup: Product) -> None:
-    """No more is taken away than nobody holds, and a refusal leaves no trace."""
+    """Only pieces that no order holds can be taken away, and a refusal changes nothing."""
     order_of(buyer, cup, 8)
     assert "orders hold some" in add(desk, "-3")
     assert stock_of(cup) == (10, 8)
@@ -61,13 +61,13 @@ def test_what_orders_hold_stays(desk: Client, buyer: User, cup: Product) -> None
 
 @pytest.mark.parametrize("pieces", ["", "many", "0", "1.5", "100000", "-100000"])
 def test_nonsense_is_refused(desk: Client, cup: Product, pieces: str) -> None:
-    """With a word on what to write instead."""
+    """An invalid number of pieces is refused, and the message says what to enter."""
     assert "Enter a whole number of pieces" in add(desk, pieces)
     assert stock_of(cup) == (10, 0)
 
 
 def test_a_form_without_its_key_and_an_unknown_product(desk: Client, cup: Product) -> None:
-    """Nothing is changed without what makes a form count once."""
+    """A form without its key, and an unknown product, change nothing."""
     assert "Enter a whole number" in add(desk, "3", "")
     assert "Enter a whole number" in add(desk, "3", "x" * 65)
     assert desk.post("/console/stock/NO-SUCH/restock/", {"pieces": "1", "form-key": "a"}).status_code == 404
@@ -85,7 +85,7 @@ def test_goods_come_in_while_others_are_sold(desk: Client, buyer: User, cup: Pro
 
 
 def test_the_audit_on_demand(desk: Client, buyer: User, cup: Product) -> None:
-    """All agrees, or each drift is named."""
+    """The page says that everything agrees, or names each drift."""
     order_of(buyer, cup, 2)
     shown = unescape(desk.post("/console/stock/audit/").content.decode())
     assert 'data-drifts="0"' in shown

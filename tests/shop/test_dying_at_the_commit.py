@@ -21,7 +21,7 @@ def live(postgres: PostgresServer) -> LiveShop:
 
 
 def test_killed_between_the_order_and_its_commit(live: LiveShop) -> None:
-    """There is no order, and no deadline of one."""
+    """Neither the order nor its deadline exists."""
     assert live.start("-m", "tests.shop.place_and_die", "before").wait(PATIENCE) == -signal.SIGKILL
     assert live.ask(ORDERS) == (0, None)
     with open_timer(live.url, name="orders") as timer:
@@ -30,7 +30,7 @@ def test_killed_between_the_order_and_its_commit(live: LiveShop) -> None:
 
 
 def test_killed_right_after_the_commit(live: LiveShop) -> None:
-    """The order is there, and so is its deadline, to the millisecond and by its own key."""
+    """The order and its deadline exist: the same key, and the same time to the millisecond."""
     assert live.start("-m", "tests.shop.place_and_die", "after").wait(PATIENCE) == -signal.SIGKILL
     count, order = live.ask(ORDERS)
     assert count == 1

@@ -1,4 +1,4 @@
-"""The pages for what goes wrong, and the settings of production."""
+"""The error pages, and the settings of production."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def test_a_page_that_does_not_exist(client: Client) -> None:
 
 
 def test_a_failure_has_a_page(client: Client) -> None:
-    """Where the database is away, a page of the shop owns up to it; nothing of the fault is shown."""
+    """If the database does not answer, the error page is the shop's own and shows no detail of the error."""
     client.raise_request_exception = False
     before = connections["default"].settings_dict["HOST"]
     connections["default"].close()
@@ -57,7 +57,7 @@ def test_a_failure_has_a_page(client: Client) -> None:
 
 
 def test_every_error_page_is_the_shops(rf: RequestFactory) -> None:
-    """403 and the refused form look like the shop, too."""
+    """The 403 page and the page of a refused form look like the shop."""
     request: HttpRequest = rf.get("/")
     for answer, words in (
         (errors.forbidden(request, Exception()), "have access to this page. Sign in with another account."),
@@ -80,7 +80,7 @@ def check(**settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_settings_of_production_have_no_warning() -> None:
-    """`manage.py check --deploy` finds nothing to warn of."""
+    """`manage.py check --deploy` has no warning."""
     done = check()
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
@@ -114,7 +114,7 @@ def test_what_keeps_a_shop_from_taking_money(name: str, value: str, found: str) 
     ],
 )
 def test_wrong_settings_are_named(name: str, value: str) -> None:
-    """A setting that cannot be, such as no limits in a shop with a public name, is an error that names it."""
+    """A setting that is not possible, such as no limits in a public shop, is an error that names the setting."""
     done = check(**{name: value})
     assert done.returncode != 0
     assert name in done.stderr

@@ -50,7 +50,7 @@ TIMERS = [*(f"{scheme}://" for scheme in one_of_each().values()), "none"]
 
 
 def test_no_mechanism_is_forgotten() -> None:
-    """Every one can be chosen by its scheme alone, on a server of the run, and so is among those below."""
+    """Every mechanism can be chosen by its scheme alone, on a server of the run, and is tested below."""
     assert {module for module, _ in one_of_each()} == MODULES
 
 
@@ -76,7 +76,7 @@ def open_shop(request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path
 
 @pytest.mark.long
 def test_a_paid_order_stays_and_an_unpaid_one_lapses(visit: Windows) -> None:
-    """The page counts down and turns by itself, never early; the stock is back; what was paid is not cancelled."""
+    """The page counts down and updates itself, never early; the stock is released; paid orders stay paid."""
     page, shelf = visit(), visit()
     shelf.goto("/")
     shelf.evaluate("window.never_reloaded = true")

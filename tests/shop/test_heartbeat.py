@@ -1,4 +1,4 @@
-"""The workers' signs of life: written while they live, gone when they stop, and never in the way of the work."""
+"""The workers' heartbeats: written while a worker lives, removed when it stops, and never in the way of its work."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ PATIENCE = 60.0
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Look until it is so, patiently."""
+    """Wait until the condition holds."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, list(WorkerHeartbeat.objects.values())
@@ -56,7 +56,7 @@ def worker(timer: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """Open a hook that writes often, and end it."""
     monkeypatch.setattr(heartbeat, "EVERY", 0.02)
     hook = Heartbeat()
@@ -66,7 +66,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
 
 @pytest.mark.parametrize("timer", ["redis://", "none"])
 def test_a_worker_is_seen_while_it_lives(timer: str, buyer: User, cup: Product) -> None:
-    """With a timer or by the sweep alone, idle or at work; and its row goes when it stops in good order."""
+    """A worker has a row with a timer or with the sweep alone, idle or busy; a normal stop removes the row."""
     with RedisServer() as redis, worker(redis.url if timer == "redis://" else "none") as process:
         wait_until(WorkerHeartbeat.objects.exists)
         row = WorkerHeartbeat.objects.get()
@@ -84,7 +84,7 @@ def test_a_worker_is_seen_while_it_lives(timer: str, buyer: User, cup: Product) 
 
 
 def test_a_worker_that_was_killed_falls_silent() -> None:
-    """Its row stays as it was last heard of, for people to see."""
+    """Its last heartbeat stays in its row, for people to see."""
     with worker("none") as process:
         wait_until(WorkerHeartbeat.objects.exists)
         process.kill()
@@ -94,53 +94,53 @@ def test_a_worker_that_was_killed_falls_silent() -> None:
         assert WorkerHeartbeat.objects.get().seen_at == seen
 
 
-def test_a_worker_that_hangs_falls_silent(heard: Heartbeat) -> None:
-    """The thread that writes does so only when something was heard."""
-    heard(Event(kind=Kind.STARTED, timer="orders"))
+def test_a_worker_that_hangs_falls_silent(hook: Heartbeat) -> None:
+    """The thread writes only after an event."""
+    hook(Event(kind=Kind.STARTED, timer="orders"))
     wait_until(WorkerHeartbeat.objects.exists)
     time.sleep(0.2)
     seen = WorkerHeartbeat.objects.get().seen_at
     time.sleep(0.3)
     assert WorkerHeartbeat.objects.get().seen_at == seen
-    heard(Event(kind=Kind.IDLE, timer="orders"))
+    hook(Event(kind=Kind.IDLE, timer="orders"))
     wait_until(lambda: WorkerHeartbeat.objects.get().seen_at > seen)
 
 
-def test_it_counts_and_keeps_the_latest_lateness(heard: Heartbeat) -> None:
-    """Batches and sweeps add up; the lateness is that of the last batch."""
-    heard(Event(kind=Kind.STARTED, timer="orders"))
-    heard(Event(kind=Kind.HANDLED, timer="orders", count=500, lateness=(timedelta(milliseconds=70),)))
-    heard(Event(kind=Kind.HANDLED, timer="orders", count=7, lateness=(timedelta(milliseconds=3),)))
-    heard(Event(kind=Kind.SWEPT, timer="orders", count=1))
+def test_it_counts_and_keeps_the_latest_lateness(hook: Heartbeat) -> None:
+    """Batches and sweeps are summed; the lateness is that of the last batch."""
+    hook(Event(kind=Kind.STARTED, timer="orders"))
+    hook(Event(kind=Kind.HANDLED, timer="orders", count=500, lateness=(timedelta(milliseconds=70),)))
+    hook(Event(kind=Kind.HANDLED, timer="orders", count=7, lateness=(timedelta(milliseconds=3),)))
+    hook(Event(kind=Kind.SWEPT, timer="orders", count=1))
     wait_until(lambda: WorkerHeartbeat.objects.filter(handled=508, latest_ms=3).exists())
 
 
-def test_old_rows_are_removed(heard: Heartbeat) -> None:
-    """A worker that died is forgotten after a while; one that was forgotten wrongly is there again."""
+def test_old_rows_are_removed(hook: Heartbeat) -> None:
+    """The row of a dead worker is removed after a while; a living worker writes its row again."""
     WorkerHeartbeat.objects.create(host="gone", pid=1, mechanism="redis", seen_at=Now() - timedelta(minutes=11))
     WorkerHeartbeat.objects.create(host="dead", pid=2, mechanism="redis", seen_at=Now() - timedelta(minutes=9))
-    heard(Event(kind=Kind.STARTED, timer="orders"))
+    hook(Event(kind=Kind.STARTED, timer="orders"))
     wait_until(lambda: not WorkerHeartbeat.objects.filter(host="gone").exists())
     assert WorkerHeartbeat.objects.filter(host="dead").exists()
     WorkerHeartbeat.objects.all().delete()
-    heard(Event(kind=Kind.IDLE, timer="orders"))
+    hook(Event(kind=Kind.IDLE, timer="orders"))
     wait_until(lambda: WorkerHeartbeat.objects.filter(pid=os.getpid()).exists())
 
 
-def test_a_database_that_does_not_answer_slows_nothing(heard: Heartbeat, caplog: pytest.LogCaptureFixture) -> None:
-    """While its table is locked, thousands of events are heard at once; a failure is logged once."""
-    heard(Event(kind=Kind.STARTED, timer="orders"))
+def test_a_database_that_does_not_answer_slows_nothing(hook: Heartbeat, caplog: pytest.LogCaptureFixture) -> None:
+    """While its table is locked, thousands of events are counted at once; a failure is logged once."""
+    hook(Event(kind=Kind.STARTED, timer="orders"))
     wait_until(WorkerHeartbeat.objects.exists)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE console_workerpulse RENAME TO elsewhere")
         try:
             for _ in range(5):
                 for _ in range(2000):
-                    heard(Event(kind=Kind.HANDLED, timer="orders", count=1))
+                    hook(Event(kind=Kind.HANDLED, timer="orders", count=1))
                 time.sleep(0.1)
             wait_until(lambda: "heartbeat could not be written" in caplog.text)
         finally:
             cursor.execute("ALTER TABLE elsewhere RENAME TO console_workerpulse")
-    heard(Event(kind=Kind.IDLE, timer="orders"))
+    hook(Event(kind=Kind.IDLE, timer="orders"))
     wait_until(lambda: WorkerHeartbeat.objects.filter(handled=10_000).exists())
     assert [record.name for record in caplog.records].count("shop.console") == 1

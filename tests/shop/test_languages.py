@@ -1,4 +1,4 @@
-"""English and Simplified Chinese: whole, current, and chosen by the visitor."""
+"""English and Simplified Chinese: complete, up to date, and chosen by the visitor."""
 
 import re
 from typing import Any
@@ -25,7 +25,7 @@ def test_every_text_is_translated() -> None:
 
 
 def test_the_compiled_file_is_the_written_one() -> None:
-    """The .mo that Django reads says what the .po says."""
+    """The .mo that Django reads has the texts of the .po."""
     written, compiled = (
         {(context(one.context), texts(one.id)): texts(one.string) for one in messages.kept(file) if one.id}
         for file in (messages.PO, messages.MO)
@@ -34,17 +34,17 @@ def test_the_compiled_file_is_the_written_one() -> None:
 
 
 def context(found: Any) -> str:
-    """Give a text's context; Babel reads it from a .mo as bytes."""
+    """Return a text's context; Babel reads it from a .mo as bytes."""
     return found.decode() if isinstance(found, bytes) else found or ""
 
 
 def texts(text: Any) -> tuple[str, ...]:
-    """Give a text, or each of its forms for numbers."""
+    """Return a text, or each of its forms for numbers."""
     return (text,) if isinstance(text, str) else tuple(text)
 
 
 def test_translations_keep_their_places_for_values() -> None:
-    """Whatever is filled into a text is filled into its translation."""
+    """Every value that is filled into a text is filled into its translation."""
     place = re.compile(r"%\(\w+\)[sd]|%[sd]|\{n\}")
     for one in messages.kept(messages.PO):
         for translation in texts(one.string) if one.id else ():
@@ -52,14 +52,14 @@ def test_translations_keep_their_places_for_values() -> None:
 
 
 def test_every_product_has_a_chinese_name() -> None:
-    """The assortment speaks both languages."""
+    """Every product has Chinese texts."""
     chinese = re.compile(r"[\u4e00-\u9fff]")
     assert all(chinese.search(item.name_zh) and chinese.search(item.description_zh) for item in ASSORTMENT)
 
 
 @pytest.mark.usefixtures("transactional_db")
 def test_the_browser_asks_and_the_visitor_decides(client: Client) -> None:
-    """Accept-Language chooses first; the switch in the header decides, for this page and those to come."""
+    """Accept-Language chooses the language until the visitor uses the switch in the header."""
     assert '<html lang="en">' in client.get("/").content.decode()
     page = client.get("/", headers=CHINESE).content.decode()
     assert '<html lang="zh-hans">' in page

@@ -1,4 +1,4 @@
-"""Who tries too often is told when to try again; whoever else goes on."""
+"""Rate limits: a client over its limit learns when to try again, and other clients go on."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,14 +15,14 @@ from tests.shop.rehearsal import PASSWORD, api_of
 
 @pytest.fixture(autouse=True)
 def limits(shop: Settings) -> Settings:
-    """Switch the limits on, with nothing counted yet."""
+    """Switch the limits on, with all counts at 0."""
     shop.RATE_LIMITS = True
     cache.clear()
     return shop
 
 
 def test_guessing_a_password(buyer: User) -> None:
-    """After ten tries an address gets no further with an account, and after a hundred nobody does, for a while."""
+    """After ten attempts an address is blocked for an account, and after a hundred all addresses are, for a while."""
     del buyer
     form = {"email": "Mei@example.com ", "password": "wrong"}
     client = Client()
@@ -58,7 +58,7 @@ def test_signing_up_from_one_address() -> None:
 
 
 def test_ordering(buyer: User, rival: User, cup: Product) -> None:
-    """Thirty tries a minute; another buyer's are counted apart."""
+    """A buyer has thirty attempts a minute; another buyer has a separate count."""
     del cup
     api = api_of(buyer)
     body = {"lines": [{"sku": "CUP", "quantity": 99, "unit_price": "58.00"}]}
@@ -92,7 +92,7 @@ def test_where_a_request_comes_from(
 
 
 def test_counted_together_in_redis(limits: Settings, buyer: User) -> None:
-    """With a Redis the count is one for all processes; when it is away, people still sign in."""
+    """With a Redis all processes share one count; without an answer from it, users still sign in."""
     form = {"email": buyer.email, "password": "wrong"}
     with RedisServer() as server:
         limits.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": server.url}}

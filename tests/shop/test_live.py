@@ -1,4 +1,4 @@
-"""Server-sent events: a real web server, whose open streams hear of each change at its commit."""
+"""Server-sent events: a real web server, whose open streams receive each change at its commit."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from tests.shop.streams import PATIENCE, Web
 
 @pytest.fixture
 def web(transactional_db: None) -> Iterator[Web]:
-    """Open a web server; it ends well whatever the test did."""
+    """Open a web server, and check that it ends without an error after each test."""
     del transactional_db
     server = Web()
     try:
@@ -45,7 +45,7 @@ def is_one(wanted: tuple[str, str]) -> Callable[[dict[str, Any]], bool]:
 
 
 def test_an_order_that_is_paid_cancelled_or_lapses(web: Web, buyer: User, cup: Product) -> None:
-    """A stream tells at once how its order stands, and each change when it is committed; the stock's stream too."""
+    """A stream sends the state of its order at once, and each change at its commit; so does the stock's stream."""
     paid, cancelled, lapsed = (order_of(buyer, cup, 2) for _ in range(3))
     streams = [web.listen(f"/orders/{order.public_id}/events/", buyer) for order in (paid, cancelled, lapsed)]
     mine, stock = web.listen("/orders/events/", buyer), web.listen("/stock/events/")
@@ -72,7 +72,7 @@ def test_an_order_that_is_paid_cancelled_or_lapses(web: Web, buyer: User, cup: P
     assert [state["id"] for state in streams[0].states] == [paid.public_id] * len(streams[0].states)
 
 
-def test_strangers_hear_nothing(web: Web, buyer: User, rival: User, cup: Product) -> None:
+def test_strangers_receive_nothing(web: Web, buyer: User, rival: User, cup: Product) -> None:
     """Another's order, one that does not exist, and any order without signing in are a 404."""
     order = order_of(buyer, cup)
     for user in (rival, None):
@@ -81,8 +81,8 @@ def test_strangers_hear_nothing(web: Web, buyer: User, rival: User, cup: Product
     assert web.listen("/orders/events/").status == 404
 
 
-def test_what_is_rolled_back_is_not_told(web: Web, cup: Product) -> None:
-    """A change is told when it is committed, and never if it is not."""
+def test_what_is_rolled_back_is_not_sent(web: Web, cup: Product) -> None:
+    """A change is sent when it is committed, and never without a commit."""
     stock = web.listen("/stock/events/")
     stock.until(lambda state: state == {"CUP": 10})
     with transaction.atomic():
@@ -94,7 +94,7 @@ def test_what_is_rolled_back_is_not_told(web: Web, cup: Product) -> None:
 
 
 def test_five_hundred_orders_lapse_together(web: Web, buyer: User, cup: Product) -> None:
-    """All of them are announced, though one notification could not name them all."""
+    """All five hundred orders are announced, although one notification cannot hold all their numbers."""
     Product.objects.update(on_hand=1000)
     first = order_of(buyer, cup)
     Order.objects.bulk_create(
@@ -111,7 +111,7 @@ def test_five_hundred_orders_lapse_together(web: Web, buyer: User, cup: Product)
 
 
 def test_the_database_hangs_up(web: Web, buyer: User, cup: Product) -> None:
-    """Its connection killed, the server listens anew, and every open stream is told what it has missed."""
+    """When its connection is killed, the server listens again and sends every open stream what it has missed."""
     order = order_of(buyer, cup)
     stream, stock = web.listen(f"/orders/{order.public_id}/events/", buyer), web.listen("/stock/events/")
     stock.until(lambda state: state == {"CUP": 9})
@@ -156,7 +156,7 @@ def test_open_streams_hold_no_thread_and_do_not_delay_the_end(web: Web, buyer: U
 
 
 def test_the_database_restarts(transactional_db: None, buyer: User) -> None:
-    """With PostgreSQL down and up again, an open stream stays open and tells what happened since."""
+    """When PostgreSQL restarts, an open stream stays open and sends what has changed since."""
     del transactional_db, buyer
     with ExitStack() as stack:
         own = stack.enter_context(PostgresServer())
@@ -185,7 +185,7 @@ def test_the_database_restarts(transactional_db: None, buyer: User) -> None:
 
 
 def test_without_asgi_a_stream_is_one_event(client: Client, cup: Product) -> None:
-    """Any other server sends how things stand and ends; the browser asks again by itself."""
+    """Another server sends the current state and ends; the browser asks again by itself."""
     del cup
     answer = client.get("/stock/events/")
     assert answer.content == b'retry: 2000\n\nevent: stock\ndata: {"CUP":10}\n\n'

@@ -1,4 +1,4 @@
-"""The pages, as a browser gets them."""
+"""The pages as a browser receives them."""
 
 import re
 
@@ -21,7 +21,7 @@ def browser(buyer: User) -> Client:
 
 
 def test_signing_up_in_and_out(transactional_db: None) -> None:
-    """A visitor signs up, is signed in, signs out and in again, and gets to the page that he wanted."""
+    """A visitor signs up, signs out and in again, and returns to the page that was asked for."""
     del transactional_db
     client = Client()
     wish = client.get("/orders/")
@@ -47,7 +47,7 @@ def test_signing_up_in_and_out(transactional_db: None) -> None:
 )
 @pytest.mark.usefixtures("buyer")
 def test_wrong_credentials_are_explained(page: str, form: dict[str, str]) -> None:
-    """The form comes back with what is wrong, and without the password."""
+    """The form is shown again with the errors and without the password."""
     answer = Client().post(page, form)
     assert answer.status_code == 422
     assert "data-error" in answer.content.decode()
@@ -57,7 +57,7 @@ def test_wrong_credentials_are_explained(page: str, form: dict[str, str]) -> Non
 
 @pytest.mark.usefixtures("cup", "pot")
 def test_the_shelf(client: Client) -> None:
-    """Everybody sees the products, what is left of them, and that something is sold out."""
+    """Every visitor sees the products, how many are left, and which are sold out."""
     page = client.get("/").content.decode()
     assert 'data-sku="CUP" data-available="10"' in page
     assert "10 available" in page
@@ -67,7 +67,7 @@ def test_the_shelf(client: Client) -> None:
 
 
 def test_a_product_by_itself(client: Client, cup: Product) -> None:
-    """A product has its page, whatever its SKU has in it; an unknown one is a 404."""
+    """Every product has a page, with any characters in its SKU; an unknown SKU is a 404."""
     Product.objects.filter(pk=cup.pk).update(sku="A/B?C")
     address = reverse("product", args=["A/B?C"])
     assert address in client.get("/").content.decode()
@@ -76,7 +76,7 @@ def test_a_product_by_itself(client: Client, cup: Product) -> None:
 
 
 def test_ordering_watching_paying(browser: Client, cup: Product) -> None:
-    """The form places an order, its page counts down, the pay button leads to the gateway, and back it is paid."""
+    """The form places an order, its page counts down, and its pay button leads to the gateway, where it is paid."""
     browser.post("/cart/add/", {"sku": "CUP", "quantity": "2"})
     key = re.search(r'name="form-key" value="(\w+)"', browser.get("/checkout/").content.decode())
     assert key
@@ -145,7 +145,7 @@ def test_a_refused_order_is_explained(browser: Client, form: dict[str, str]) -> 
 
 
 def test_nobody_sees_anothers_order(rival: User, buyer: User, cup: Product) -> None:
-    """Another's order is a 404 on every page, and a stranger is sent to sign in."""
+    """An order of another buyer is a 404 on every page, and a visitor is redirected to the sign-in."""
     order = order_of(buyer, cup)
     other = Client()
     other.force_login(rival)
@@ -164,7 +164,7 @@ def test_nobody_sees_anothers_order(rival: User, buyer: User, cup: Product) -> N
 
 
 def test_the_statistics_page_is_for_staff(browser: Client, merchant: User, buyer: User, cup: Product) -> None:
-    """Staff see today's figures; a buyer gets a 403 and a stranger is sent to sign in."""
+    """Staff see today's statistics; a buyer gets a 403, and a visitor is redirected to the sign-in."""
     order_of(buyer, cup)
     staff = Client()
     staff.force_login(merchant)

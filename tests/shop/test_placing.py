@@ -16,7 +16,7 @@ from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_
 
 
 def test_everything_is_written_at_once(buyer: User, cup: Product, pot: Product) -> None:
-    """Order, lines, reservations, stock, trail and figures stand there after one call, and the timer knows."""
+    """One call writes order, lines, reservations, stock, audit trail and statistics, and arms the timer."""
     order = place(buyer, [wanted(cup, 3), wanted(pot)]).order
     assert order.status == Status.AWAITING_PAYMENT
     assert order.total == Decimal("502.00")
@@ -43,7 +43,7 @@ def test_a_changed_price_shows_both(buyer: User, cup: Product) -> None:
 
 
 def test_sold_out_names_what_is_short_and_orders_nothing(buyer: User, cup: Product, pot: Product) -> None:
-    """If one line cannot be had, none is held, and the refusal says which and how many there are."""
+    """If one line is not available, no line is held, and the refusal says which one and how many are left."""
     with pytest.raises(SoldOut) as refused:
         place(buyer, [wanted(cup, 2), wanted(pot, 2)])
     assert refused.value.details["short"] == [{"sku": "POT", "wanted": 2, "available": 1}]
@@ -63,7 +63,7 @@ def test_sold_out_names_what_is_short_and_orders_nothing(buyer: User, cup: Produ
     ids=["empty", "none of it", "too many", "a SKU twice", "unknown"],
 )
 def test_orders_that_make_no_sense(buyer: User, cup: Product, lines: list[Wanted]) -> None:
-    """An order that makes no sense is refused, and nothing is held."""
+    """An invalid order is refused, and nothing is held."""
     with pytest.raises(BadOrder):
         place(buyer, lines)
     assert stock_of(cup) == (10, 0)
@@ -90,7 +90,7 @@ def test_nothing_to_pay_is_paid_at_once(buyer: User, cup: Product) -> None:
 
 
 def test_the_same_key_gives_the_same_order(buyer: User, rival: User, cup: Product) -> None:
-    """A repeated request makes one order; another body under its key is refused; another buyer's key is his own."""
+    """A repeated request makes one order; other lines under its key are refused; each buyer has separate keys."""
     first = place(buyer, [wanted(cup)], idempotency_key="k")
     again = place(buyer, [wanted(cup)], idempotency_key="k")
     assert (first.new, again.new) == (True, False)
@@ -102,7 +102,7 @@ def test_the_same_key_gives_the_same_order(buyer: User, rival: User, cup: Produc
 
 
 def test_the_same_key_many_at_once(buyer: User, cup: Product) -> None:
-    """Requests with one key at the same moment make one order, and all hear of it."""
+    """Requests with one key at the same moment make one order, and all of them return it."""
     results = together(*[lambda: place(buyer, [wanted(cup)], idempotency_key="once")] * 6)
     assert all(isinstance(result, Placed) for result in results), results
     assert len({result.order.pk for result in results}) == 1

@@ -17,7 +17,7 @@ from shop.catalogue.models import Product
 
 @pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan", "1e99"])
 def test_a_wrong_payment_window(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """A payment window that is no sensible number of seconds is an error that names the variable."""
+    """A payment window that is no valid number of seconds is an error that names the variable."""
     monkeypatch.setenv("LAPSE_PAYMENT_WINDOW", value)
     with pytest.raises(ImproperlyConfigured, match="LAPSE_PAYMENT_WINDOW"):
         environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=31_622_400)

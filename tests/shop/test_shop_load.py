@@ -1,4 +1,4 @@
-"""The load in its short form, so that it cannot rot; and the past that demos invent."""
+"""The short form of the load test, and the invented past of a demo."""
 
 import subprocess
 import sys

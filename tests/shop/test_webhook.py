@@ -24,7 +24,7 @@ URL = "/payment/cancel_order/"
 
 
 def call(body: Any, *, age: timedelta = timedelta(), secret: str = "", signed: Any = None) -> Any:
-    """Send the body, signed `age` ago with the shop's secret, unless told otherwise; `signed` is what is signed."""
+    """Send the body, signed `age` ago, by default with the shop's secret; `signed` is the text that is signed."""
     text = body if isinstance(body, str) else json.dumps(body)
     at = datetime.now(UTC) - age
     hook = Webhook(secret or settings.LAPSE_WEBHOOK_SECRET)
@@ -40,7 +40,7 @@ def call(body: Any, *, age: timedelta = timedelta(), secret: str = "", signed: A
 
 
 def test_it_cancels_and_again_does_nothing(buyer: User, cup: Product) -> None:
-    """A signed call cancels an order that is not due, for the merchant; a second one hears that it is cancelled."""
+    """A signed call cancels an order that is not due, for the merchant; a second one returns that it is cancelled."""
     order = order_of(buyer, cup)
     for message in ("The order is cancelled.", "The order was cancelled before."):
         answer = call({"order_id": order.public_id})
@@ -52,7 +52,7 @@ def test_it_cancels_and_again_does_nothing(buyer: User, cup: Product) -> None:
 
 
 def test_what_lapse_watch_sends_is_what_this_address_takes(buyer: User, cup: Product) -> None:
-    """Its body, its headers and its signature cancel an order here."""
+    """The package's webhook, with its own body, headers and signature, cancels an order of the shop."""
     order = order_of(buyer, cup)
     body = Body(DEFAULTS.body).of(order.public_id)
     headers = Signer.from_text(settings.LAPSE_WEBHOOK_SECRET).headers("msg_1", datetime.now(UTC), body)
@@ -61,7 +61,7 @@ def test_what_lapse_watch_sends_is_what_this_address_takes(buyer: User, cup: Pro
 
 
 def test_an_overdue_order_expires(buyer: User, cup: Product) -> None:
-    """For an order whose time is over, the call is a timer's: the reason is that it expired."""
+    """An overdue order expires by the call: its reason says so."""
     order = order_of(buyer, cup)
     payment_link(order.pk)
     make_overdue(order)
@@ -110,7 +110,7 @@ def test_wrong_methods(client: Client) -> None:
 
 
 def test_strangers_cancel_nothing_and_learn_nothing(buyer: User, cup: Product, shop: Settings) -> None:
-    """Unsigned, wrongly signed, too old, changed or garbled calls are a 401, whatever they ask for."""
+    """Unsigned, wrongly signed, too old, changed or garbled calls are a 401, for every request."""
     order = order_of(buyer, cup)
     body = {"order_id": order.public_id}
     other = "whsec_" + "b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlcg=="

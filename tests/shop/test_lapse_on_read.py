@@ -1,4 +1,4 @@
-"""With no timer and no worker: whatever meets an overdue order lapses it, by the one transition, before it answers."""
+"""With no timer and no worker: every reader of an overdue order lapses it first, by the one transition."""
 
 import json
 from collections.abc import Callable
@@ -22,12 +22,12 @@ def page(address: str) -> Meet:
 
 
 def api(method: str, path: str) -> Meet:
-    """Ask the API."""
+    """Call the API."""
     return lambda _client, buyer, order: api_of(buyer)(method, path.format(order)).content.decode()
 
 
 def press(address: str) -> Meet:
-    """Press a button and see the page after it, without a look before."""
+    """Press a button and return the page that follows, without reading a page first."""
     return lambda client, _, order: client.post(address.format(order), follow=True).content.decode()
 
 
@@ -45,13 +45,13 @@ SURFACES: dict[str, Meet] = {
 
 @pytest.fixture(autouse=True)
 def alone(shop: Settings) -> None:
-    """Do without a timer."""
+    """Use no timer."""
     shop.LAPSE_TIMER = "none"
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 def test_nobody_sees_an_overdue_order_as_payable(surface: str, client: Client, buyer: User, cup: Product) -> None:
-    """It is cancelled for want of payment, once, with its stock, and the answer says so; another order stays."""
+    """The overdue order expires once and its stock is released, the response says so, and other orders stay."""
     overdue, other = order_of(buyer, cup), order_of(buyer, cup)
     make_overdue(overdue)
     client.force_login(buyer)
