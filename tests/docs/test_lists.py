@@ -74,6 +74,7 @@ def test_every_guarantee_has_its_tests() -> None:
         assert paths
         for path in paths:
             assert "def test_" in read(path), path
+            assert "mark.long" not in read(path), f"{path}: `make test` runs the tests of every guarantee"
 
 
 def test_every_way_to_break_a_guarantee_names_what_there_is() -> None:
