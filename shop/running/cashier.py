@@ -1,4 +1,4 @@
-"""The simulator of Alipay that `make run` starts beside the shop, so that orders can be paid."""
+"""The simulator of Alipay that `make run` starts beside the shop, so that orders can be paid, and its key pairs."""
 
 import os
 import sys
@@ -6,14 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lapse.testing.alipay import new_key_pair
 from lapse.testing.alipay.app import APP_ID, SELLER_ID
+from lapse.testing.alipay.keys import pair_of
 from lapse.testing.ports import free_port
-from shop.running import alipay_keys
-from shop.running.alipay_keys import KeyFiles
 from shop.running.choices import Choices
 from shop.running.program import Program
+from shop.running.secrets_file import write_private
 
 GRACE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """One pair as two PEM files, which only their owner can read."""
+
+    private: Path
+    public: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,20 @@ def prepare(chosen: Choices) -> Cashier | None:
         return None
     folder = chosen.folder / "alipay"
     port = chosen.simulator_port or free_port()
-    return Cashier(port, alipay_keys.load_or_make(folder, "app"), alipay_keys.load_or_make(folder, "alipay"))
+    return Cashier(port, _load_or_make(folder, "app"), _load_or_make(folder, "alipay"))
 
 
 def public_url(chosen: Choices) -> str:
     """Return the address at which buyers and Alipay reach the shop."""
     return os.environ.get("PUBLIC_URL", "").strip() or f"http://127.0.0.1:{chosen.port}"
+
+
+def _load_or_make(folder: Path, name: str) -> KeyFiles:
+    """Return the pair of that name, made if it is missing. Raises OSError, or ConfigError for a file that is no key."""
+    files = KeyFiles(folder / f"{name}_private.pem", folder / f"{name}_public.pem")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not files.private.exists():
+        write_private(files.private, new_key_pair().private)
+    # Written again each time: it follows from the private key, and a run may have been killed between the two files.
+    write_private(files.public, pair_of(files.private.read_text(encoding="utf-8")).public)
+    return files
