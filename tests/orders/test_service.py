@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -97,6 +98,21 @@ def test_a_worker_a_sweep_and_arming_are_one_service() -> None:
     assert sorted(ended) == ["lapse-rearm", "lapse-sweep"]
 
 
+@pytest.mark.parametrize(("grace", "left"), [(HOUR, True), (timedelta(0), False)])
+def test_beside_a_timer_the_sweep_leaves_an_order_alone_for_the_grace(
+    monkeypatch: pytest.MonkeyPatch, grace: timedelta, left: bool
+) -> None:
+    """Here the timer does not know the order: only the grace decides whether a sweep takes it."""
+    orders = ListedOrders(due=-SECOND)
+    monkeypatch.setattr(orders, "deadlines", lambda: iter(()))
+    events: list[Event] = []
+    options = ServiceOptions(sweep_beside_timer=SECOND / 20, grace=grace)
+    opener = partial(open_timer, "memory://", name="orders")
+    with running(Service(Lapsing(orders), opener, options=options, hooks=[events.append])):
+        wait_until(lambda: [event.kind for event in events].count(Kind.IDLE) >= 5)  # sweeps that found nothing
+    assert ("due" in orders.unpaid) is left
+
+
 def test_the_sweep_works_while_the_timers_server_does_not_answer() -> None:
     """The timer is opened as often as it takes, and the loss is reported once."""
     orders = ListedOrders(overdue=-HOUR)
@@ -111,6 +127,7 @@ def test_the_sweep_works_while_the_timers_server_does_not_answer() -> None:
     service = Service(Lapsing(orders), open_when_it_answers, hooks=[events.append])
     with running(service):
         wait_until(lambda: "overdue" in orders.lapsed)
+        wait_until(lambda: Kind.TIMER_LOST in [event.kind for event in events])
         orders.unpaid["next"] = SYSTEM_CLOCK.now()
         answers.set()
         wait_until(lambda: "next" in orders.lapsed)
