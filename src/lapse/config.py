@@ -1,4 +1,4 @@
-"""The timer that a URL means: each scheme has its mechanism."""
+"""Opens the timer that a URL names: each URL scheme belongs to one mechanism."""
 
 import re
 from importlib import import_module
@@ -38,7 +38,7 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class Mechanism(Protocol):
-    """What each module in MECHANISMS has."""
+    """The interface of each module in MECHANISMS."""
 
     TRAITS: Traits
 

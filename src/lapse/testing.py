@@ -1,6 +1,6 @@
-"""What `import lapse.testing` finds where the distribution lapse-testing is not installed.
+"""Python imports this module as `lapse.testing` if the distribution lapse-testing is not installed.
 
-Where it is, its package `lapse/testing/` comes before this module: Python prefers a folder to a file of that name.
+If it is installed, Python imports its package `lapse/testing/` instead: a folder comes before a file of the same name.
 """
 
 raise ModuleNotFoundError(

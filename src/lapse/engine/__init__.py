@@ -1,1 +1,1 @@
-"""The contract and the worker: the standard library only, no input or output."""
+"""The timer's contract and the worker. This package uses the standard library only and does no input or output."""

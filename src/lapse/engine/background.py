@@ -1,4 +1,4 @@
-"""One background thread: started at its first use, started again where it has ended, as after a fork."""
+"""A background thread that starts at its first use, and starts again if it has ended, for example after a fork."""
 
 import os
 import threading
@@ -11,8 +11,8 @@ END_WITHIN = 2.0
 class BackgroundThread:
     """Runs `run` in a daemon thread named `name`, in at most one thread at a time.
 
-    A fork inherits no thread of its parent, so each use calls `ensure` first. `run` returns soon once `closing` is
-    True: it waits by `pause` only, or looks at `closing` between two steps.
+    A forked process has none of its parent's threads, so call `ensure` before each use. `run` must return soon after
+    `closing` becomes True: it waits with `pause` only, or checks `closing` between two steps.
     """
 
     def __init__(self, run: Callable[[], None], *, name: str) -> None:
@@ -48,11 +48,11 @@ class BackgroundThread:
             return replaces
 
     def pause(self, seconds: float) -> bool:
-        """Wait so many seconds, or until `close`. Return whether the thread is to end."""
+        """Wait the given seconds, or until `close` is called. Return True if the thread must end."""
         return self._closing.wait(seconds)
 
     def close(self, within: float = END_WITHIN) -> None:
-        """Ask the thread to end, and wait up to `within` seconds until it has ended. It may close itself."""
+        """Ask the thread to end, and wait up to `within` seconds until it ends. The thread itself may call this."""
         self._closing.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

@@ -1,4 +1,4 @@
-"""Executes claims in batches: each batch is halved until the bad order is found, and the others go on."""
+"""Executes claims in batches. A batch that fails is halved until the bad order is found; the other orders go on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -11,14 +11,14 @@ from lapse.engine.events import Kind
 from lapse.engine.settlement import ALONE_FROM, EXHAUSTED, SETTLE, Settlement, checked
 
 Handler = Callable[[list[Claim]], Mapping[str, Decision] | None]
-"""Does the work for a batch. Returns by key what becomes of each claim; a claim that it leaves out is settled."""
+"""Does the work for a batch. Returns the decision on each claim by its key; a claim without a decision is settled."""
 
 UNCOUNTED = Release(timedelta(0), forgive=True)
-"""What becomes of claims that were not tried: they are due at once, and no attempt is counted."""
+"""The decision on claims that were not tried: they are due at once, and no attempt is counted."""
 
 
 class BatchExecutor:
-    """Takes one batch of up to `limit` claims after the other through the handler, in the thread of the claim loop."""
+    """Calls the handler with one batch of up to `limit` claims after another, in the thread of the claim loop."""
 
     def __init__(self, handler: Handler, settlement: Settlement, *, limit: int) -> None:
         self._handler = handler
@@ -35,11 +35,12 @@ class BatchExecutor:
         return self._limit
 
     def execute(self, claims: list[Claim]) -> None:
-        """Handle every claim, also where some of them fail. Raises TryLater, with all given back, if the handler does.
+        """Handle every claim, even if some fail. If the handler raises TryLater, release all claims and raise it.
 
-        A claim that was handed out several times without an answer may be what kills the process that handles it. One
-        of these suspects is tried, alone and after the others. The others are given back, so that a death counts
-        for the suspect that was tried only. A suspect that was tried too often is buried.
+        A claim that was handed out several times without a decision is a suspect: it may have killed the process that
+        handled it. One suspect is tried, alone and after all other claims. The other suspects are released. So if the
+        process dies again, only the suspect that was tried has one attempt more. A suspect that was tried too often is
+        buried.
         """
         fresh = [claim for claim in claims if claim.attempt < ALONE_FROM]
         again = [claim for claim in claims if claim.attempt >= ALONE_FROM]
@@ -56,14 +57,14 @@ class BatchExecutor:
             self._leases.let_go_all()
 
     def stop(self) -> None:
-        """Halve no further; give back the claims that have not been tried."""
+        """Stop halving; release the claims that have not been tried."""
         self._stopping = True
 
     def finish(self) -> None:
         """Do nothing: `execute` returns when its batch is done."""
 
     def _try(self, parts: list[list[Claim]]) -> None:
-        """Handle these parts, the last one first, in halves where one fails. None of `parts` has been tried."""
+        """Handle the parts, the last one first; halve a part that fails. No claim in `parts` has been tried yet."""
         while parts:
             part = self._leases.still_held(parts.pop())
             if not part:
@@ -81,13 +82,13 @@ class BatchExecutor:
                 self._settlement.report(Kind.HANDLED, part, seconds=SYSTEM_CLOCK.monotonic() - begun)
 
     def _give_back(self, claims: list[Claim], error: TryLater) -> None:
-        """Release the claims, uncounted, for as long as the handler asks."""
+        """Release the claims for the time that the handler asked for. No attempt is counted."""
         delay = self._settlement.backoff.delay(1) if error.after is None else error.after
         self._settlement.carry_out(claims, dict.fromkeys(_keys(claims), Release(delay, forgive=True)))
         self._settlement.report(Kind.RELEASED, claims, reason=str(error) or "try later")
 
     def _after_failure(self, part: list[Claim], error: Exception) -> list[list[Claim]]:
-        """Return the halves of the part, to be tried next, last first. A single claim is released or buried instead."""
+        """Return the part's halves, to be tried next, last one first. A single claim is released or buried instead."""
         self._settlement.report(Kind.FAILED, part, error=error)
         if len(part) == 1:
             reason = f"{type(error).__name__}: {error}"
@@ -101,7 +102,7 @@ class BatchExecutor:
 
 
 def _checked(part: Sequence[Claim], decisions: Mapping[str, Decision]) -> Mapping[str, Decision]:
-    """Return the decisions. Raises for one that cannot be carried out, while its claim is still known."""
+    """Return the decisions. Raises for a decision that cannot be carried out, while its claim is still known."""
     for claim in part if decisions else ():
         checked(claim, decisions.get(claim.key, SETTLE))
     return decisions

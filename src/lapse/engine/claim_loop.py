@@ -1,4 +1,4 @@
-"""The claim loop: claims what is due and has it executed, waits for a timer that is away, and drains on SIGTERM."""
+"""The claim loop: claims due deadlines, has them executed, waits while the timer is away, and drains on SIGTERM."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -21,40 +21,40 @@ RECONNECT = Backoff(first=timedelta(milliseconds=100), most=timedelta(seconds=5)
 """How long to wait between two tries while the timer is away."""
 
 CLAIM_WAIT = timedelta(seconds=5)
-"""How long one claim waits: an idle worker shows a sign of life as often."""
+"""How long one claim waits. An idle worker emits an IDLE event, its sign of life, at this interval."""
 
 NOT_DRAINED = "the handler was still busy when the drain was over; its claims are due again when their leases end"
 
 
 class Executor(Protocol):
-    """A way to execute claims. The claim loop's thread calls all of it but `stop`."""
+    """A way to execute claims. The claim loop's thread calls all methods except `stop`."""
 
     def start(self) -> None:
-        """Begin, before the first claim."""
+        """Prepare to execute. Called once, before the first claim."""
         ...
 
     def room(self) -> int:
-        """Return how many claims can be executed now; 0 after a short wait where there is no room."""
+        """Return how many claims can be executed now. If there is no room, return 0 after a short wait."""
         ...
 
     def execute(self, claims: list[Claim]) -> None:
-        """Execute the claims, at most as many as there was room for, or begin to.
+        """Execute the claims, or begin to. There are at most as many claims as `room` returned.
 
-        Raises TryLater where no claim can be executed for a while; the claims are given back.
+        Raises TryLater if no claim can be executed for a while; the claims are released then.
         """
         ...
 
     def stop(self) -> None:
-        """End soon. Called from any thread or signal handler, so it takes no lock."""
+        """End soon. May be called from any thread or signal handler, so it must take no lock."""
         ...
 
     def finish(self) -> None:
-        """Wait until all that was begun has ended. Nothing is executed afterwards."""
+        """Wait until all work that has begun has ended. Nothing is executed afterwards."""
         ...
 
 
 class ClaimLoop:
-    """Claims again and again what an executor has room for; waits for a timer that is away; stops on a signal."""
+    """Claims as many deadlines as its executor has room for, again and again; waits while the timer is away."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ClaimLoop:
         hooks: Iterable[Hook],
     ) -> None:
         if max_attempts < 1 or lease <= timedelta(0):
-            raise ValueError("max_attempts is at least 1, and lease is longer than nothing")
+            raise ValueError("max_attempts must be at least 1, and lease must be greater than 0")
         self._timer = timer
         self._lease = lease
         self._drain = drain
@@ -88,8 +88,8 @@ class ClaimLoop:
     def run(self) -> None:
         """Work until `stop` is called or a signal comes. A worker runs once.
 
-        Raises TimerRefused where the timer's server refuses, and any other error that ends the work. An absent server
-        raises nothing: the worker waits for it.
+        Raises TimerRefused if the timer's server refuses, and any other error that ends the work. If the server does
+        not answer, this raises nothing: the worker waits for the server.
         """
         thread = threading.Thread(target=self._guarded_loop, name=f"lapse-{self._timer.name}", daemon=True)
         self._leases.start()
@@ -113,10 +113,10 @@ class ClaimLoop:
         self._timer.wake()
 
     def _join(self, thread: threading.Thread) -> bool:
-        """Wait for the thread; once stopping, for `drain` at most or until a second `stop`. Return True if it ended."""
+        """Wait for the thread; after `stop`, for at most `drain` or until a second `stop`. Return True if it ended."""
         end: float | None = None
         while thread.is_alive():
-            thread.join(0.05 if self._stopping else 0.2)  # so short, because a signal's handler runs in between
+            thread.join(0.05 if self._stopping else 0.2)  # short: a signal handler runs between two joins
             if self._stopping:
                 if self._claiming:  # the wake-up may have ended the wait of another worker on the same timer
                     self._timer.wake()
@@ -176,7 +176,7 @@ class ClaimLoop:
             self._claiming = False
 
     def _idle(self, reason: str = "") -> None:
-        if not self._stopping:  # a claim that was interrupted has not looked
+        if not self._stopping:  # an interrupted claim has not looked for work
             self._emit(Event(kind=Kind.IDLE, timer=self._timer.name, reason=reason))
 
     def _on_lease_lost(self, claims: list[Claim]) -> None:

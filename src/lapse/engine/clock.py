@@ -1,4 +1,4 @@
-"""The only place that reads the machine's clock, and that waits."""
+"""The machine's clock. No other module reads the machine's time or waits in real time."""
 
 import time
 from datetime import UTC, datetime
@@ -11,19 +11,19 @@ class Clock(Protocol):
     """The source of the time."""
 
     def now(self) -> datetime:
-        """Return the time of day, aware, in UTC. It may step; deadlines are compared with it."""
+        """Return the time of day, aware, in UTC. It may jump; deadlines are compared with it."""
         ...
 
     def monotonic(self) -> float:
-        """Return the seconds since some fixed point. It never steps; waits are measured with it."""
+        """Return the seconds since a fixed point. It never jumps; waits are measured with it."""
         ...
 
     def wait(self, waker: Waker, seconds: float) -> bool:
-        """Wait until woken, or for so many seconds of this clock. Return True if interrupted."""
+        """Wait until woken, or for the given seconds of this clock. Return True if interrupted."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds of this clock; nothing ends the wait earlier."""
+        """Wait for the given seconds of this clock. Nothing ends the wait earlier."""
         ...
 
 
@@ -35,7 +35,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return the seconds since some moment before the process began."""
+        """Return the seconds since a fixed moment before the process began."""
         return time.monotonic()
 
     def wait(self, waker: Waker, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""Executes many claims at once, each by itself: a slow answer delays its own order and no other."""
+"""Executes many claims at once, one claim per thread: a slow answer delays its own order only."""
 
 import threading
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from lapse.engine.events import Kind
 from lapse.engine.settlement import EXHAUSTED, SETTLE, Settlement, checked
 
 ClaimHandler = Callable[[Claim], Decision | None]
-"""Does the work for one claim, in one of many threads, and may wait. Returns the decision on it; None settles it."""
+"""Does the work for one claim in one of many threads; may block. Returns the decision on the claim; None settles."""
 
 LOOK_AGAIN = 0.2
-"""Seconds between two looks at whether to stop while all threads are busy: a signal's handler can take no lock."""
+"""Seconds between two checks for a stop while all threads are busy. A signal handler may take no lock, so we poll."""
 
 
 class ConcurrentExecutor:
-    """Hands each claim to one of `concurrency` threads. No more claims are taken than threads are free.
+    """Hands each claim to one of `concurrency` threads. It takes no more claims than there are free threads.
 
-    For work that waits, as a call over the network does; the work of a database goes through one transaction.
+    Use it for work that waits, such as a call over the network. Database work is faster in batches of one transaction.
     """
 
     def __init__(self, handler: ClaimHandler, settlement: Settlement, *, concurrency: int) -> None:
@@ -41,7 +41,7 @@ class ConcurrentExecutor:
             threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def room(self) -> int:
-        """Return how many threads are free, after a short wait where none is. Raises what ended the work."""
+        """Return how many threads are free, after a short wait if none is. Raises an error that ended the work."""
         with self._changed:
             if self._busy == self._concurrency:
                 self._changed.wait(LOOK_AGAIN)
@@ -50,7 +50,7 @@ class ConcurrentExecutor:
             return self._concurrency - self._busy
 
     def execute(self, claims: list[Claim]) -> None:
-        """Begin with every claim, and return at once."""
+        """Begin to handle every claim, and return at once."""
         self._settlement.leases.hold(claims)
         with self._changed:
             self._busy += len(claims)
@@ -58,10 +58,10 @@ class ConcurrentExecutor:
             self._claims.put(claim)
 
     def stop(self) -> None:
-        """Do nothing: the claims that have begun may end."""
+        """Do nothing: claims that threads have begun to handle are finished."""
 
     def finish(self) -> None:
-        """Wait until all that has begun has ended, and end the threads. Raises what ended the work."""
+        """Wait until all work that has begun has ended, and end the threads. Raises an error that ended the work."""
         for _ in range(self._concurrency):
             self._claims.put(None)
         with self._changed:

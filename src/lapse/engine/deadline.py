@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from lapse.engine.errors import InvalidDeadline
 
 MAX_KEY_BYTES = 512
-"""The longest key in UTF-8, in bytes. It bounds what one batch can weigh on the wire."""
+"""The largest size of a key in UTF-8, in bytes. It limits the size of a batch that is sent to a server."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -18,8 +18,8 @@ class Deadline:
 
     `key` names the order: 1 to 512 bytes of UTF-8, without NUL. `due_at` is an aware datetime, in any zone.
 
-    Raises InvalidDeadline for a key or a time that some timer could not take, so that the mechanism can be
-    changed without a surprise.
+    Raises InvalidDeadline for a key or a time that any one of the timers could not store. So every deadline still works
+    after a change of mechanism.
     """
 
     key: str
@@ -37,9 +37,9 @@ class Deadline:
 class Claim:
     """A lease on one due deadline.
 
-    `due_at` is the time that was armed, in UTC, to the millisecond. `attempt` counts from 1 how often this deadline was
-    handed out. `token` rises with every claim of the timer. The holder of a smaller token is late, so the token can
-    fence a handler's own update. `leased_until` and `claimed_at` are by the timer's clock.
+    `due_at` is the time that was armed, in UTC, to the millisecond. `attempt` says how often this deadline was handed
+    out, counted from 1. `token` rises with every claim of the timer. The holder of a smaller token is late, so a
+    handler can use the token as a fence in its own update. `leased_until` and `claimed_at` are by the timer's clock.
     """
 
     key: str
@@ -57,7 +57,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """A deadline that is not tried any more, until it is revived or armed again."""
+    """A deadline that workers no longer try, until it is revived or armed again."""
 
     key: str
     due_at: datetime
@@ -67,7 +67,7 @@ class Buried:
 
 
 def check_key(key: str) -> str:
-    """Return the key, or raise InvalidDeadline where some timer could not store it."""
+    """Return the key. Raises InvalidDeadline if any one of the timers could not store it."""
     if not isinstance(key, str) or not key:
         raise InvalidDeadline(f"a key is a string that is not empty; got {key!r}")
     if "\0" in key:

@@ -1,4 +1,4 @@
-"""What a handler may decide about one claim. A claim that it does not mention is settled."""
+"""The decisions that a handler may return for a claim. A claim without a decision is settled."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Done, now or before. A `reason` says why there was nothing to do, where an operator should know."""
+    """The work is done, now or earlier. `reason` tells operators why there was nothing to do, if they should know."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Not yet: hand the claim out again after `delay`, or after the worker's back-off where that is None.
+    """Not yet: hand the claim out again after `delay`. If `delay` is None, the worker's back-off decides.
 
     With `forgive` the attempt is not counted, so that the deadline is never buried for this.
     """
@@ -32,7 +32,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Bury:
-    """Do not try it any more, until an operator revives it."""
+    """Do not try the deadline again until an operator revives it."""
 
     reason: str
 

@@ -7,9 +7,9 @@
     ├── TimerError
     │   ├── TimerUnavailable   no answer from the timer's server: try again, it may come back
     │   └── TimerRefused       the server refused: wrong version, rights or settings
-    └── TryLater               raised by a handler: not these orders' fault, so no attempt is counted
+    └── TryLater               raised by a handler: the orders are not at fault, so no attempt is counted
 
-A driver's own exceptions are translated into these in one place per timer.
+Each timer translates its driver's exceptions into these errors, in one place.
 """
 
 from datetime import timedelta
@@ -24,7 +24,7 @@ class ConfigError(LapseError):
 
 
 class MissingLibrary(ConfigError):
-    """An optional library is not installed. The message has the command that installs it from a checkout of Lapse.
+    """An optional library is not installed. The message shows the command that installs it from a checkout of Lapse.
 
     No package index has Lapse yet: a command without a path would find no package, or one of another author.
     """
@@ -51,11 +51,11 @@ class TimerRefused(TimerError):
 
 
 class TryLater(LapseError):
-    """Raised by a handler when something that all orders need is away, such as the database.
+    """A handler raises this when something that all orders need is unavailable, such as the database.
 
-    The whole batch is given back, no attempt is counted and nothing is buried, however long the outage lasts.
+    The worker releases the whole batch, counts no attempt and buries nothing, however long the outage lasts.
 
-    `after` is the shortest wait; where it is None, the worker's own back-off decides.
+    `after` is the shortest wait; if it is None, the worker's back-off decides.
     """
 
     def __init__(self, reason: str = "", *, after: timedelta | None = None) -> None:

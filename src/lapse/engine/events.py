@@ -1,4 +1,4 @@
-"""What a worker reports: one frozen record, one hook, and a level for each kind."""
+"""The events that a worker reports, the hook that receives them, and the log level of each kind."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Kind(StrEnum):
     LEARNT = "keys learnt"
     UNFIT = "server unfit"
     IDLE = "nothing to do"
-    """The worker has looked and found nothing, or could not look: a sign of life, at least every few seconds."""
+    """A sign of life, at least every few seconds: the worker found nothing due, or could not reach the timer."""
 
 
 LEVELS: Mapping[Kind, int] = {
@@ -52,12 +52,12 @@ LEVELS: Mapping[Kind, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to one timer's work.
+    """One report about the work on one timer.
 
     `count` is the number of orders concerned, and `keys` names the first few. `seconds` is how long the work took.
 
-    `lateness` has one entry for each claim that the event is about: how long after its deadline it was handed out, by
-    the timer's clock. A histogram of the lateness is made of the entries of all HANDLED events.
+    `lateness` has one entry for each claim that the event is about: how long after its deadline the claim was handed
+    out, by the timer's clock. A histogram of lateness uses the entries of all HANDLED events.
     """
 
     kind: Kind
@@ -86,20 +86,20 @@ class Event:
 
 
 class Hook(Protocol):
-    """Anything that takes an event. It must be quick; it is called between two batches."""
+    """A callable that receives events. It must be quick, because the worker calls it between two batches."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of the event."""
+        """Receive the event."""
         ...
 
 
 def named(deadlines: Sequence[Claim | Deadline]) -> tuple[str, ...]:
-    """Return the keys that an event about these names."""
-    return tuple([one.key for one in deadlines[:KEYS_NAMED]])
+    """Return the keys of the first few of these deadlines, for an event."""
+    return tuple([deadline.key for deadline in deadlines[:KEYS_NAMED]])
 
 
 def emit(hooks: Iterable[Hook], event: Event) -> None:
-    """Call every hook. A hook that fails is logged and costs the orders nothing."""
+    """Call every hook. If a hook raises, the error is logged and the work goes on."""
     for hook in hooks:
         try:
             hook(event)
@@ -108,7 +108,7 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
 
 
 def log_event(event: Event, /) -> None:
-    """Write the event to the logger `lapse`, as one line: the hook of a worker without hooks of its own."""
+    """Write the event to the logger `lapse`, as one line. A worker uses this hook unless it gets other hooks."""
     if not log.isEnabledFor(event.level):
         return
     parts = [f"{event.timer}: {event.kind}"]

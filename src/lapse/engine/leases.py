@@ -13,14 +13,14 @@ from lapse.engine.timer import Timer
 log = logging.getLogger("lapse")
 
 RENEWALS_PER_LEASE = 3
-"""Two may fail before a lease ends."""
+"""Two renewals may fail before the lease ends."""
 
 
 class LeaseKeeper:
-    """Renews the leases of the claims that are held, three times per lease, in a thread of its own.
+    """Renews the leases of the held claims, three times per lease, in a separate thread.
 
-    `on_lost` is called with claims whose lease had ended all the same, as happens to a process that was frozen: other
-    workers may hold these claims by now, so this worker should stop working on them.
+    A lease can still end, for example while the process is frozen. Then `on_lost` is called with the claims: other
+    workers may hold them by now, so this worker should stop working on them.
     """
 
     def __init__(self, timer: Timer, lease: timedelta, on_lost: Callable[[list[Claim]], None]) -> None:
@@ -32,17 +32,17 @@ class LeaseKeeper:
         self._thread = BackgroundThread(self._run, name="lapse-leases")
 
     def start(self) -> None:
-        """Begin to renew."""
+        """Start renewing."""
         self._thread.ensure()
 
     def close(self) -> None:
-        """Stop renewing. The leases that are held run out."""
+        """Stop renewing. The leases still held run out."""
         self._thread.close(0.0)
 
     def hold(self, claims: Sequence[Claim]) -> None:
-        """Renew the leases of these claims, too, from now on.
+        """Renew the leases of these claims as well from now on.
 
-        A key that is claimed again while an earlier claim of it is held shows that the earlier lease has ended.
+        If a key is claimed again while an earlier claim on it is held, the earlier lease has ended: that claim is lost.
         """
         with self._lock:
             lost = [self._held[claim.key] for claim in claims if claim.key in self._held] if self._held else []
@@ -63,7 +63,7 @@ class LeaseKeeper:
             self._held.clear()
 
     def still_held(self, claims: Sequence[Claim]) -> list[Claim]:
-        """Return those of the claims that no renewal has found lost."""
+        """Return the claims whose leases are, as far as renewals show, still held."""
         with self._lock:
             return [claim for claim in claims if self._held.get(claim.key) is claim]
 
@@ -83,7 +83,7 @@ class LeaseKeeper:
             log.exception("leases were not renewed; trying again in a third of a lease")
             return
         with self._lock:
-            # A claim that was let go of meanwhile is settled, so the timer rightly knew nothing of it.
+            # A claim that was let go meanwhile is settled, so it is right that the timer no longer had it.
             lost = [claim for claim in held if claim.key not in kept and self._held.get(claim.key) is claim]
             for claim in lost:
                 del self._held[claim.key]

@@ -15,9 +15,10 @@ RETRY_AFTER = 5.0
 
 
 class Rearming:
-    """Compares the timer's generation with that of the last arming, and arms in a thread of its own.
+    """Compares the timer's generation with that of the last arming. If it changed, arms in a separate thread.
 
-    Due orders go on being lapsed meanwhile. A failure is logged and tried again, as long as the worker lives.
+    Meanwhile the worker goes on lapsing due orders. If the arming fails, the error is logged and the arming is tried
+    again, as long as the worker runs.
     """
 
     def __init__(self, timer: Timer, rearm: Callable[[], int] | None, emit: Callable[[Event], None]) -> None:
@@ -30,7 +31,7 @@ class Rearming:
         self._not_before = float("-inf")
 
     def look(self) -> None:
-        """Start to arm again where the generation has changed and no other run is under way. Returns at once."""
+        """Start to arm again if the generation has changed and no arming is under way. Returns at once."""
         if self._rearm is None or self._thread.alive:
             return
         generation = self._timer.generation()

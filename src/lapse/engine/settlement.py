@@ -1,4 +1,4 @@
-"""What becomes of claims: the rules that all executors share, and the calls that carry decisions out."""
+"""The rules for decisions on claims, shared by all executors, and the timer calls that carry decisions out."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +13,20 @@ from lapse.engine.leases import LeaseKeeper
 from lapse.engine.timer import Timer
 
 ALONE_FROM = 4
-"""From this attempt on, a batch is not the place for a claim: it may be what broke the batches that it was in."""
+"""From this attempt on, a claim is tried outside the batch: it may be the one that killed the earlier workers."""
 
 SETTLE = Settle()
-"""What becomes of a claim that the handler does not mention."""
+"""The decision on a claim for which the handler returned none."""
 
 EXHAUSTED = Bury("attempt limit exceeded: workers died or hung each time")
-"""What becomes of a claim that no worker answered, as often as it was handed out."""
+"""The decision on a claim that was handed out up to the limit without any worker reporting back."""
 
 
 class Settlement:
-    """Completes the handler's decisions, carries them out in the timer, and reports. For many threads at once.
+    """Completes the handler's decisions, carries them out in the timer, and reports them. Thread-safe.
 
     A release without a delay gets one from `backoff`. A release after `max_attempts` becomes a burial, unless the
-    attempt is forgiven. `leases` stops renewing a claim before the decision is carried out.
+    attempt is forgiven. `leases` stops renewing a claim before the timer carries out the decision.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Settlement:
         self._emit = emit
 
     def exhausted(self, claim: Claim) -> bool:
-        """Return whether the claim is to be buried untried.
+        """Return True if the claim must be buried without being tried.
 
-        The first attempts never count as too many: another order may have killed the workers that held both.
+        The first attempts never exceed the limit: another order in the same batch may have killed those workers.
         """
         return claim.attempt > max(self.max_attempts, ALONE_FROM - 1)
 
     def final(self, claim: Claim, decision: Decision) -> Decision:
-        """Return the decision with what the handler left open, or a burial for a claim that was released too often."""
+        """Return the decision with its default values filled in, or a burial if the claim was released too often."""
         match decision:
             case Release(_, False, reason) if claim.attempt >= self.max_attempts:
                 return Bury(reason or f"released {claim.attempt} times")
@@ -66,16 +66,16 @@ class Settlement:
     def carry_out(self, claims: Sequence[Claim], decisions: Mapping[str, Decision]) -> bool:
         """Carry out the decisions, by key, in the timer; a claim without a decision is settled.
 
-        Return False where the timer gave no answer. That does no harm: the leases end, and the orders are handed out
+        Return False if the timer did not answer. That does no harm: the leases end, and the orders are handed out
         again.
         """
         alike: dict[Decision, list[Claim]] = defaultdict(list)
         if decisions:
             for claim in claims:
                 alike[self.final(claim, decisions.get(claim.key, SETTLE))].append(claim)
-        else:  # the most frequent case: there is no reason to look at each claim
+        else:  # the most frequent case, which need not look at each claim
             alike[SETTLE] = list(claims)
-        self.leases.let_go(claims)  # before the timer forgets them, or a renewal in between would call them lost
+        self.leases.let_go(claims)  # before the timer forgets them: a renewal in between would report them lost
         try:
             for decision, part in alike.items():
                 self._carry_out(decision, part)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop what runs."""
+"""SIGTERM and SIGINT stop a running worker or service."""
 
 import signal
 import threading
@@ -9,14 +9,14 @@ from types import FrameType
 from lapse.engine.clock import SYSTEM_CLOCK
 
 SAME_SIGNAL = 1.0
-"""Seconds within which a second signal counts as the first: a supervisor and a terminal may both send it."""
+"""Seconds within which a second signal is ignored: a supervisor and a terminal may both send the same signal."""
 
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` for each SIGTERM and SIGINT that comes during the block. Outside the main thread, do nothing.
+    """Call `stop` for each SIGTERM and SIGINT during the block. Outside the main thread, do nothing.
 
-    `stop` runs between two steps of the main thread's work, so it must take no lock that the main thread could hold.
+    `stop` interrupts the main thread, so it must take no lock that the main thread could hold.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python sets a signal's handler in the main thread only; the caller calls stop() itself

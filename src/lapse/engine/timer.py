@@ -1,4 +1,4 @@
-"""The contract of every timer. Each file in `lapse/timers/` is one mechanism that keeps it."""
+"""The contract of every timer. The mechanisms in `lapse/timers/` implement it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from typing import Any, Protocol, Self
 from lapse.engine.deadline import Buried, Claim, Deadline
 
 LEASE = timedelta(seconds=10)
-"""How long a claim is held unless it is renewed. Two leases bound how late a crash can make an order."""
+"""How long a claim is held unless it is renewed. A crash makes an order late by two leases at most."""
 
 FRESH_SHARE = 5
-"""Of a backlog larger than the claim, one in this many is taken from its young end."""
+"""If more deadlines are due than one claim takes, one in this many is taken from the newest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a mechanism can and cannot promise. The worker, the tests and the docs read it."""
+    """What a mechanism can and cannot promise. The worker, the tests and the docs read the traits."""
 
     mechanism: str
     durable: bool
@@ -25,28 +25,28 @@ class Traits:
     shared: bool
     """Several processes may claim from it at once."""
     can_disarm: bool
-    """False where an armed deadline cannot be found by its key. Then a disarmed deadline fires all the same. A deadline
-    that was moved, or armed twice, fires each time, or once if both are due together. `only_unknown` may double a
-    deadline, and arming ends only the claims of this handle."""
+    """False if the server cannot find an armed deadline by its key. Then a disarmed deadline still fires. A deadline
+    that was moved, or armed twice, fires each time, or once if both times are due together. `only_unknown` may arm a
+    deadline a second time. Arming ends only the claims made through this timer object."""
     transactional: bool
     """Can be armed in the order's own transaction."""
     ordered: bool
-    """Oldest first over all that is due; False where that holds within each of its parts only."""
+    """Claims return the oldest of all due deadlines first. False if that holds only within each shard or queue."""
     precision: timedelta
-    """How far after its time a deadline may be handed out by a worker that is idle."""
+    """How late, at most, an idle worker gets a due deadline."""
     clock: str = "server"
-    """Whose clock says what is due: the server's, or that of the host that claims."""
+    """Which clock decides that a deadline is due: the server's, or that of the host that claims."""
     exact_stats: bool = True
-    """False where the server can only count. Then `claimed` is of this handle alone, and counts may trail by a moment.
-    The oldest and the next deadline are unknown, so both are None."""
+    """False if the server can only count. Then `claimed` counts this timer object's claims only, and counts may be a
+    moment old. The oldest and the next deadline are unknown, so both are None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
     """Counts of one timer at one moment of its own clock.
 
-    `pending` counts every armed deadline that is not claimed, of which `due` are due now. `oldest_due` is the
-    earliest of the due ones, `next_due` the earliest that is not yet due.
+    `pending` counts every armed deadline that is not claimed; `due` of them are due now. `oldest_due` is the earliest
+    due deadline, `next_due` the earliest deadline that is not yet due.
     """
 
     pending: int
@@ -60,9 +60,9 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found about a timer's server, in a sentence; `fit` is False where it should be fixed.
+    """One result of checking a timer's server, in one sentence. `fit` is False if the operator should fix it.
 
-    `fix` fixes it, where that can be done from here, and returns what it did. It raises TimerError where it may not.
+    `fix` is set if Lapse can fix it: it does so and returns what it did. It raises TimerError if it lacks permission.
     """
 
     fit: bool
@@ -71,12 +71,12 @@ class Finding:
 
 
 class Timer(Protocol):
-    """Deadlines in, due deadlines out. A wake-up and no more: the order's own row is the truth.
+    """Takes deadlines and hands them out when they are due. It only wakes workers: the order's row is the truth.
 
     A deadline is in one of four states: *pending*, *claimed*, *buried*, or unknown. By the timer's own clock:
 
     * pending → claimed by `claim`, once its time has come, never before;
-    * claimed → pending again when its lease ends, at once, still as old as it was;
+    * claimed → pending again as soon as its lease ends, and due since its original time;
     * claimed → unknown by `settle`, → pending by `release`, → buried by `bury`: only by the holder of its token;
     * any → pending by `arm`, which moves it, ends any claim on it and resets attempts to 0;
     * any → unknown by `disarm`; buried → pending, due at once, by `revive`.
@@ -89,54 +89,55 @@ class Timer(Protocol):
     traits: Traits
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
-        """Arm many at once; arming a key again moves it. With the same key twice, the last one counts.
+        """Arm many deadlines at once; arming a key again moves it. If a key occurs twice, its last deadline counts.
 
-        With `only_unknown`, keys that are pending, claimed or buried stay as they are: this restores what a server
-        has lost and disturbs nothing else.
+        With `only_unknown`, keys that are pending, claimed or buried stay as they are. So this restores the deadlines
+        that a server has lost, and changes no other deadline.
         """
         ...
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """Forget many at once; unknown keys are fine."""
+        """Forget many deadlines at once. Unknown keys are ignored."""
         ...
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Take up to `limit` due deadlines under a lease, oldest first; block until some are due or `wait` is over.
+        """Claim and return up to `limit` due deadlines, oldest first. Block until one is due or `wait` is over.
 
-        No deadline is handed to two claimants while a lease on it lasts. The claims are on the oldest deadlines. Where
-        more are due than `limit`, which is five or more, a fifth at most may be on the newest. So a backlog does not
-        starve the newest.
+        No deadline is handed to two claimants while a lease on it lasts. If more deadlines are due than a `limit` of 5
+        or more, up to a fifth of the claims may be on the newest. So a backlog does not delay new deadlines without
+        end.
 
-        A claim that waits is woken when an earlier deadline is armed, by this process or another. It may return nothing
-        before `wait` is over where the server has lost its deadlines, so that a worker reads the generation at once.
+        A waiting claim wakes when this or another process arms an earlier deadline. If the server has lost its
+        deadlines, the claim may return an empty list before `wait` is over. Then the worker reads the generation at
+        once.
         """
         ...
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases begin again now. Return the renewed claims; those whose lease had ended are missing."""
+        """Restart the leases now. Return the renewed claims, without those whose lease had already ended."""
         ...
 
     def settle(self, claims: Sequence[Claim]) -> int:
-        """Forget these: they are done. Return how many were still held; other claimants may hold the rest by now."""
+        """Forget these deadlines: their work is done. Return how many claims were still held; the rest were lost."""
         ...
 
     def release(self, claims: Sequence[Claim], *, delay: timedelta = timedelta(0), forgive: bool = False) -> int:
         """Release the claims, to be handed out again after `delay`. With `forgive`, this attempt is not counted.
 
-        Return how many were still held.
+        Return how many claims were still held.
         """
         ...
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Set these aside, not to be tried until an operator revives them. Return how many were still held."""
+        """Set these deadlines aside until an operator revives them. Return how many claims were still held."""
         ...
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """Return what is buried, the longest buried first."""
+        """Return the buried deadlines, the longest buried first."""
         ...
 
     def revive(self, keys: Iterable[str]) -> int:
-        """Bring buried deadlines back, due at once, with attempts reset to 0. Return how many were buried."""
+        """Make buried deadlines due at once, with attempts reset to 0. Return how many of the keys were buried."""
         ...
 
     def stats(self) -> Stats:
@@ -151,15 +152,15 @@ class Timer(Protocol):
         ...
 
     def check(self) -> list[Finding]:
-        """Return what is found about the server's fitness for this timer, beyond what every call checks itself."""
+        """Check whether the server fits this timer, beyond the checks of every call. Return the findings."""
         ...
 
     def wake(self) -> None:
-        """Make the claim that waits here, or else the next that would wait, return at once. Signal-safe."""
+        """Make this object's waiting claim return at once; if none waits, the next one that would. Signal-safe."""
         ...
 
     def close(self) -> None:
-        """Close connections and end threads. The leases that are held run out."""
+        """Close connections and end threads. Leases still held run out."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -170,31 +171,31 @@ class Timer(Protocol):
 
 
 class TransactionalTimer(Timer, Protocol):
-    """The further methods of a timer whose traits say `transactional`: its deadlines are rows beside the orders.
+    """A timer whose traits say `transactional`: its deadlines are rows in the orders' database.
 
-    `connection` is the driver's own, or Django's or SQLAlchemy's around it, in the transaction of an order.
+    `connection` is the driver's connection, or Django's or SQLAlchemy's wrapper of one, in the order's transaction.
     """
 
     def arms_in(self, connection: Any) -> bool:  # noqa: ANN401 - of any driver
-        """Return whether `connection` writes to the very table that this timer claims from. Worth remembering.
+        """Return True if `connection` writes to the table that this timer claims from. Callers may cache the result.
 
-        False means that the deadline has to be armed after the commit. This may make the table; where the database
-        does not roll that back with the order's transaction, the table is made in a transaction of its own.
+        If False, arm the deadline after the commit instead. This may create the table. If the database cannot roll that
+        back with the order's transaction, the table is created in a separate transaction.
         """
         ...
 
     def arm_in(self, connection: Any, deadlines: Iterable[Deadline]) -> None:  # noqa: ANN401 - as above
-        """Arm many in the transaction: rolled back and committed with it. Where it raises, roll back."""
+        """Arm many deadlines in the connection's transaction. If this raises, roll the transaction back."""
         ...
 
     def disarm_in(self, connection: Any, keys: Iterable[str]) -> None:  # noqa: ANN401 - as above
-        """Forget many in the transaction. Where it raises, roll back."""
+        """Forget many deadlines in the connection's transaction. If this raises, roll the transaction back."""
         ...
 
     def is_beside(self, connection: Any) -> bool:  # noqa: ANN401 - as above
-        """Return whether `connection` is to the database that has this timer's table, or would have. Makes nothing."""
+        """Return True if `connection` is to the database that has, or would have, this timer's table. Read-only."""
         ...
 
     def schema(self, *, drop: bool = False) -> tuple[str, ...]:
-        """Return the statements that make the table unless it exists, or with `drop` those that remove it."""
+        """Return the statements that create the table if it is missing, or with `drop` those that remove it."""
         ...

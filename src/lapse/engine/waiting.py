@@ -1,4 +1,4 @@
-"""A claim that waits until something is due: the same for every timer."""
+"""Lets a claim wait until a deadline is due, in the same way for every timer."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from lapse.engine.deadline import Claim
 from lapse.engine.waker import Waker
 
 LOOK_AGAIN = 1.0
-"""Seconds after which a waiting claim looks again although nothing woke it: a wake-up may be lost."""
+"""Seconds after which a waiting claim looks again without a wake-up: a wake-up may be lost."""
 
 
 def claim_when_due(
@@ -16,10 +16,10 @@ def claim_when_due(
     seconds: float,
     clock: Clock = SYSTEM_CLOCK,
 ) -> list[Claim]:
-    """Call `take` until it returns claims, `seconds` are over, or the waker is interrupted. Return the claims.
+    """Call `take` until it returns claims, `seconds` have passed, or the waker is interrupted. Return the claims.
 
-    `take` returns claims, and in how many seconds the next deadline is due (None: none is armed). The wait lasts
-    exactly until then by the monotonic clock.
+    `take` returns claims and the number of seconds until the next deadline is due (None: no deadline is armed). The
+    wait lasts exactly that long by the monotonic clock.
     """
     end = clock.monotonic() + seconds
     while True:
@@ -29,4 +29,4 @@ def claim_when_due(
             return claims
         pause = min(left, LOOK_AGAIN, LOOK_AGAIN if due_in is None else due_in)
         if clock.wait(waker, pause):
-            return []  # an interrupt means that no more work is to be taken
+            return []  # an interrupt means: take no more work

@@ -1,4 +1,4 @@
-"""A wait that another thread, or a signal handler, can end."""
+"""A wait that another thread or a signal handler can end."""
 
 from contextlib import suppress
 from enum import Enum, auto
@@ -21,16 +21,16 @@ class Waker:
         self._calls: SimpleQueue[_Call] = SimpleQueue()
 
     def wake(self) -> None:
-        """End the current wait, so that its caller looks again: something may be due earlier than was known."""
+        """End the current wait, so that its caller looks again: a deadline may be due earlier than it knew."""
         if self._calls.empty():  # else the reader of the earlier call looks again after this moment, which is enough
             self._calls.put(_Call.LOOK)
 
     def interrupt(self) -> None:
-        """Make one caller, of this wait or the next, stop waiting for good. Each call ends one wait."""
+        """End the current wait, or else the next one, and make it return True. Each call ends one wait."""
         self._calls.put(_Call.STOP)
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so many seconds, or until woken. Return True if interrupted; the interrupt is used up then."""
+        """Wait at most the given seconds, or until woken. Return True if interrupted; that uses the interrupt up."""
         with suppress(Empty):
             call = self._calls.get(timeout=max(seconds, 0.0))
             while call is _Call.LOOK:  # several LOOKs are one; each STOP ends one wait

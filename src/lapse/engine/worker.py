@@ -19,17 +19,18 @@ DRAIN = timedelta(seconds=10)
 class Worker(ClaimLoop):
     """Runs one handler on one timer, in batches. Start as many workers, in as many processes, as you like.
 
-    * `handler` gets up to `batch` claims. It runs in a thread of its own. If it raises, the batch is tried again in
-      halves, so that one bad order is found and the others go on; the bad one is released with `backoff`, and buried
-      after `max_attempts`. If it raises TryLater, all are given back and no attempt is counted.
-    * `lease` bounds how late a crash of this process can make the orders that it held; long handlers are kept leased.
-    * `rearm` arms every unpaid order that the timer does not know. It is called at the start and whenever the timer's
-      server may have lost deadlines, beside the work.
-    * On SIGTERM or SIGINT the batch in hand is finished, for at most `drain`; a second signal does not wait.
+    * `handler` gets up to `batch` claims. It runs in a separate thread. If it raises, the batch is tried again in
+      halves, so that the bad order is found and the other orders go on. The bad order is released with `backoff`, and
+      buried after `max_attempts`. If it raises TryLater, all claims are released and no attempt is counted.
+    * `lease` limits how late orders become if this process crashes while it holds them. Leases are renewed while a long
+      handler runs.
+    * `rearm` arms every unpaid order that the timer does not know. It is called at the start, and whenever the timer's
+      server may have lost deadlines, in a separate thread.
+    * On SIGTERM or SIGINT the worker finishes its current batch, for at most `drain`. A second signal ends the wait.
     * `hooks` are called with each event; by default events go to the `lapse` logger.
 
-    An order may be handed out more than once (a crash, a lost answer): the handler's effects must come from a
-    conditional update. `Claim.token` is there as a fence for updates that have no other condition.
+    An order may be handed out more than once (a crash, a lost answer), so the handler must change it by a conditional
+    update. An update without another condition can use `Claim.token` as a fence.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Worker(ClaimLoop):
         hooks: Iterable[Hook] = (log_event,),
     ) -> None:
         if batch < 1:
-            raise ValueError("batch is at least 1")
+            raise ValueError("batch must be at least 1")
         super().__init__(
             timer,
             lambda settlement: BatchExecutor(handler, settlement, limit=batch),
@@ -60,17 +61,16 @@ class Worker(ClaimLoop):
 
 
 class ConcurrentWorker(ClaimLoop):
-    """Runs one handler on one timer, many claims at once: for work that waits, as a call over the network does.
+    """Runs one handler on one timer, many claims at once: for work that waits, such as a call over the network.
 
-    * `handler` gets one claim, in one of `concurrency` threads, so that a slow answer delays its own order only. No
-      more claims are held than are under way.
+    * `handler` gets one claim, in one of `concurrency` threads, so that a slow answer delays its own order only. The
+      worker holds only claims that its threads are handling.
     * If it raises, the claim is released with `backoff`, and buried after `max_attempts`. If it raises TryLater, the
-      claim is given back and no attempt is counted.
-    * On SIGTERM or SIGINT nothing more is claimed, and what is under way may end within `drain`; a second signal does
-      not wait. What is still under way then is handed out again when its lease has ended.
+      claim is released and no attempt is counted.
+    * On SIGTERM or SIGINT the worker claims nothing more, and running handlers may finish within `drain`. A second
+      signal ends the wait. Claims that are still unfinished then are handed out again when their leases end.
 
-    `lease`, `rearm` and `hooks` are as those of a Worker; what is said there about orders that are handed out more
-    than once holds here, too.
+    `lease`, `rearm` and `hooks` are those of a Worker. As there, an order may be handed out more than once.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ConcurrentWorker(ClaimLoop):
         hooks: Iterable[Hook] = (log_event,),
     ) -> None:
         if concurrency < 1:
-            raise ValueError("concurrency is at least 1")
+            raise ValueError("concurrency must be at least 1")
         super().__init__(
             timer,
             lambda settlement: ConcurrentExecutor(handler, settlement, concurrency=concurrency),

@@ -1,4 +1,4 @@
-"""Lapsing orders: what a shop declares, the rows that a framework supplies, and what lapses the orders."""
+"""Lapsing orders: the shop's declarations, the framework's rows, and the services that lapse the orders."""
 
 from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict

@@ -1,4 +1,4 @@
-"""Arms the timer for every unpaid order again, after its server lost deadlines or for a change of mechanism."""
+"""Arms the timer for every unpaid order again, after its server lost deadlines or after a change of mechanism."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,14 +7,14 @@ from lapse.engine.timer import Timer
 from lapse.orders.port import Orders
 
 ARM_BATCH = 2000
-"""How many deadlines one call arms when many are armed again."""
+"""How many deadlines one call arms while all unpaid orders are armed again."""
 
 
 def arm_unpaid(timer: Timer, orders: Orders, *, only_unknown: bool = True, batch: int = ARM_BATCH) -> Iterator[int]:
     """Arm every unpaid order, `batch` at a time; yield after each batch how many were armed so far.
 
-    With `only_unknown`, deadlines that the timer has, buried ones included, stay as they are. Raises what the timer
-    and the orders raise; the call may be repeated.
+    With `only_unknown`, deadlines that the timer already has stay as they are, including buried deadlines. Errors of
+    the timer and of the orders are passed on; the call may be repeated.
     """
     deadlines = iter(orders.deadlines())
     count = 0

@@ -1,4 +1,4 @@
-"""Which orders to leave alone for now, because the last try to lapse them failed."""
+"""Remembers the orders that should not be tried for a while, because the last try to lapse them failed."""
 
 from datetime import timedelta
 
@@ -7,10 +7,10 @@ from lapse.engine.clock import SYSTEM_CLOCK, Clock
 
 
 class Cooldown:
-    """Lets an order wait longer after each failure. It is kept in memory: a new process tries once more, harmlessly.
+    """Makes an order wait longer after each failure. Kept in memory: a new process tries once more, which is harmless.
 
-    It holds one small entry per order that is stuck. An entry expires when its order was not seen for twice the
-    longest wait.
+    It holds one small entry per failing order. An entry expires when its order was not tried for twice the longest
+    wait.
     """
 
     def __init__(self, backoff: Backoff, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -18,7 +18,7 @@ class Cooldown:
         self._clock = clock
         self._waits: dict[
             str, tuple[int, float]
-        ] = {}  # key → number of failures, and not before which monotonic second
+        ] = {}  # key → number of failures, and the monotonic second from which the order may be tried
 
     def ready(self, key: str) -> bool:
         """Return whether the order may be tried now."""
@@ -26,7 +26,7 @@ class Cooldown:
         return self._clock.monotonic() >= not_before
 
     def failed_again(self, key: str) -> None:
-        """Note that the try failed: the next one is further off."""
+        """Record that the try failed. The next try has to wait longer."""
         times = self._waits.get(key, (0, 0.0))[0] + 1
         self._waits[key] = (times, self._clock.monotonic() + self._backoff.delay(times).total_seconds())
 
@@ -35,7 +35,7 @@ class Cooldown:
         self._waits.pop(key, None)
 
     def drop_expired(self) -> None:
-        """Drop the entries of orders that have not been seen for long."""
+        """Drop the entries of orders that have not been tried for a long time."""
         limit = self._clock.monotonic() - 2 * (self._backoff.most / timedelta(seconds=1))
         for key in [key for key, (_, not_before) in self._waits.copy().items() if not_before < limit]:
             self._waits.pop(key, None)

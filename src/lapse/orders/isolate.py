@@ -1,4 +1,4 @@
-"""Finds the one order that cannot be lapsed, so that it stops none of the others."""
+"""Finds the order that cannot be lapsed, so that it does not stop the other orders."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from lapse.orders.port import Result
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
-    """What became of the orders whose lapse raised nothing, and, by key, what the lapse of each other order raised."""
+    """The results of the orders that lapsed without an error, and the errors of the other orders, by key."""
 
     results: dict[str, Result] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
 
 
 def isolate(lapse: Callable[[Sequence[str]], Mapping[str, Result]], keys: Sequence[str]) -> Isolated:
-    """Lapse the orders and return what became of each; every key is in `results` or in `failed`.
+    """Lapse the orders and return the result or the error of each: every key is in `results` or in `failed`.
 
-    A batch that raises is tried again in halves, until the bad order stands alone. Raises TryLater where `lapse`
-    does: then no order is at fault, and those that are missing are found again.
+    A batch that raises is tried again in halves, until the bad order is alone in its batch. If `lapse` raises TryLater,
+    this raises it too: no order is at fault, and a later sweep finds the untried orders again.
     """
     isolated = Isolated()
-    parts = [keys]  # a stack of what has not been tried, the next part on top
+    parts = [keys]  # a stack of untried parts, the next part on top
     while parts:
         part = parts.pop()
         if not part:

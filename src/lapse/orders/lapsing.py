@@ -1,4 +1,4 @@
-"""The one transition from unpaid to cancelled. The worker, the sweep, reads, commands and persons all end here."""
+"""The only transition from unpaid to cancelled. The worker, the sweep, reads, commands and persons all use it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from lapse.orders.port import Orders, Outcome, Result
 log = logging.getLogger("lapse")
 
 LOCKED_DELAY = timedelta(milliseconds=50)
-"""How soon to look again at an order whose row another transaction holds; a payment takes about as long."""
+"""The delay before a locked order is tried again. A payment holds the row's lock for about as long."""
 
 
 class Lapsing:
     """Lapses orders in three steps, each of which may be repeated after a crash.
 
-    1. In a transaction: due, unpaid orders without an open attempt are cancelled, those with one become closing.
+    1. In a transaction: due, unpaid orders without an open attempt are cancelled; orders with one become closing.
     2. Outside of any transaction: every open attempt is closed at its gateway, many at once.
-    3. In a transaction: a conditional update by what the gateways said.
+    3. In a transaction: a conditional update according to the gateways' rulings.
 
-    `gateways` maps a name, as it stands in `Attempt.gateway`, to the gateway; `threads` bounds how many are asked
-    at once.
+    `gateways` maps each name that `Attempt.gateway` may have to its gateway. `threads` is the largest number of calls
+    to gateways at once.
     """
 
     def __init__(self, orders: Orders, gateways: Mapping[str, Gateway] | None = None, *, threads: int = 16) -> None:
@@ -33,9 +33,9 @@ class Lapsing:
         self._threads = threads
 
     def lapse(self, keys: Sequence[str]) -> dict[str, Result]:
-        """Lapse those of the orders that are unpaid and due; return what became of each.
+        """Lapse the orders that are unpaid and due; return the result of every order.
 
-        Every key is in the results once. What the database raises is passed on, and the call may be repeated.
+        Every key is in the results once. Errors of the database are passed on, and the call may be repeated.
         """
         begun = self.orders.begin(keys)
         results = dict(begun.results)
@@ -44,14 +44,14 @@ class Lapsing:
         return results
 
     def handle(self, claims: list[Claim]) -> dict[str, Decision]:
-        """Lapse what a worker has claimed and return what becomes of each claim: the handler to give to `Worker`."""
+        """Lapse the claimed orders and return the decision on each claim. This is the handler to give to `Worker`."""
         decisions: dict[str, Decision] = {}
         armed_for = {claim.key: claim.due_at for claim in claims}
         for key, result in self.lapse(list(armed_for)).items():
             match result.outcome:
                 case Outcome.NOT_DUE if result.due_at is not None and result.due_in is not None:
-                    # Both sides have the same deadline, so the timer's clock is ahead: armed again, it would fire at
-                    # once.
+                    # The deadline is the same in the timer and in the database, so the timer's clock is ahead. Armed
+                    # again, the deadline would fire at once.
                     same = to_milliseconds(result.due_at) == to_milliseconds(armed_for[key])
                     decisions[key] = Release(result.due_in, forgive=True) if same else Move(result.due_at)
                 case Outcome.LOCKED:
@@ -59,12 +59,12 @@ class Lapsing:
                 case Outcome.UNANSWERED:
                     decisions[key] = Release(reason="the gateway could not say whether the order was paid")
                 case _:
-                    pass  # finished, now or before: settled
+                    pass  # finished, now or earlier: settled
         return decisions
 
     def _close(self, attempts: Sequence[Attempt]) -> list[Ruling]:
-        # Also for one attempt: a gateway is always asked in a short-lived thread, so that what the gateway opened in it
-        # (a database connection, for one) can be closed.
+        # Every gateway call runs in a short-lived thread, even for a single attempt. So everything that the gateway
+        # opened in the thread, such as a database connection, can be closed.
         with ThreadPoolExecutor(min(self._threads, len(attempts)), "lapse-gateway") as pool:
             return list(pool.map(self._close_one, attempts))
 

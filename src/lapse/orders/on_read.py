@@ -20,16 +20,17 @@ def lapse_on_read(
     limit: int | None = None,
     cooldown: Cooldown | None = None,
 ) -> dict[str, Result]:
-    """Lapse the orders that `find` returns, batch by batch, until it finds no new one; return what became of each.
+    """Lapse the orders that `find` returns, batch by batch, until it returns no new order. Return the result of each.
 
-    With `limit`, no more than so many orders are tried. `find(count)` lists the overdue orders among those that are
-    read, oldest first. It is called again after each batch, because a page of a list moves up when orders leave the
-    list. An order whose lapse raises is logged and left out of the results: it must not keep a buyer from the list.
+    `limit` is the largest number of orders to try. `find(count)` returns up to `count` overdue orders among the orders
+    that a reader will see, oldest first. It is called again after each batch: when orders leave a list, later orders
+    move into the page. If lapsing an order raises, the error is logged and the order is missing from the results. The
+    reader still gets the list.
 
-    With `cooldown`, such an order is not tried again with every read, nor is one whose gateway does not answer: each
-    try may take as long as the gateway hangs.
+    With `cooldown`, such an order is not tried again at every read. The same is true for an order whose gateway does
+    not answer, because each try may take as long as the gateway hangs.
 
-    Raises TryLater where the database does not answer.
+    Raises TryLater if the database does not answer.
     """
     cooldown = cooldown or Cooldown(Backoff())
     results: dict[str, Result] = {}

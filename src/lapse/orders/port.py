@@ -1,4 +1,4 @@
-"""What the engine calls: which orders are overdue, and the two steps in which orders lapse."""
+"""The interface that the engine calls: reading overdue orders, and the two steps in which orders lapse."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,30 +11,30 @@ from lapse.orders.gateway import Attempt, Ruling
 
 
 class Outcome(StrEnum):
-    """What became of one order."""
+    """The result for one order, as one word."""
 
     LAPSED = "lapsed"
-    """Cancelled now, by this call; its stock is back."""
+    """Cancelled by this call; its stock is available again."""
     PAID = "paid"
-    """The money was found at the gateway just now, and the order is paid."""
+    """During this call the gateway reported the payment; the order is paid."""
     NOT_UNPAID = "not unpaid"
-    """Paid or cancelled before; nothing was done."""
+    """Paid or cancelled before this call. Nothing was done."""
     NOT_DUE = "not due"
-    """Its stored deadline is in the future: it was extended. Nothing was done."""
+    """The stored deadline is in the future, because it was extended. Nothing was done."""
     LOCKED = "locked"
-    """Another transaction is at work on the order. Nothing was done; try again soon."""
+    """Another transaction has locked the order. Nothing was done; try again soon."""
     UNANSWERED = "unanswered"
-    """The gateway could not say whether the order was paid. Its stock stays held; try again later."""
+    """The gateway could not say whether the order was paid. The order keeps its stock; try again later."""
     UNKNOWN = "unknown"
-    """There is no such order."""
+    """No order has this key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one order.
+    """The result for one order.
 
-    Where the outcome is NOT_DUE, `due_at` is the stored deadline and `due_in` how far off that is by the clock that
-    decides, the database's; both are None for an order that has no deadline.
+    If the outcome is NOT_DUE, `due_at` is the stored deadline, and `due_in` is the time left until then by the
+    database's clock. Both are None for an order without a deadline.
     """
 
     outcome: Outcome
@@ -44,41 +44,42 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The end of step one: results of the orders that are finished, and attempts that must be closed first."""
+    """What step one returns: the results of finished orders, and the attempts to close for the other orders."""
 
     results: Mapping[str, Result]
     attempts: Sequence[Attempt] = field(default=())
 
 
 class Orders(Protocol):
-    """A shop's orders, as far as lapsing and the sweep need them. Each call is a read, or one or more transactions.
+    """A shop's orders, with the methods that lapsing and the sweep need. Each method reads, or runs transactions.
 
-    `Transition` implements this over the rows of a framework. Every time is compared with the database's clock. Every
-    call may be repeated, by several processes at once: effects come from conditional updates, so each order lapses
-    once. Each may raise TryLater where the database does not answer.
+    `Transition` implements this for a framework's rows. All times are compared with the database's clock. Several
+    processes may call and repeat every method at once: changes are conditional updates, so each order lapses once.
+    Every method may raise TryLater if the database does not answer.
     """
 
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> Sequence[Deadline]:
-        """Return unpaid orders whose deadline passed `grace` ago or earlier: oldest first, at most `limit`.
+        """Return up to `limit` unpaid orders whose deadline passed at least `grace` ago, oldest first.
 
-        With `after`, only those that come after that one in this order: so a sweep pages past what will not lapse.
+        With `after`, return only orders that come after that deadline. So a sweep can page past orders that do not
+        lapse.
         """
         ...
 
     def deadlines(self) -> Iterable[Deadline]:
-        """Yield every unpaid order's deadline, streamed: to arm a timer that may have lost deadlines."""
+        """Yield every unpaid order's deadline, streamed. It is used to arm a timer that may have lost deadlines."""
         ...
 
     def begin(self, keys: Sequence[str]) -> Begun:
         """Step one: lapse at once the due, unpaid orders that have no open attempt to pay.
 
-        Those with an open attempt are marked as closing and their attempts returned. Rows that another transaction
-        has locked are skipped, not waited for. Every key has a result or an attempt.
+        Orders with an open attempt are marked as closing, and their attempts are returned. Rows that another
+        transaction has locked are skipped without waiting. Every key has a result or an attempt.
         """
         ...
 
     def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
-        """Step three: lapse, settle or keep each order by the gateways' rulings; return what became of each."""
+        """Step three: lapse, pay or keep each order by the gateways' rulings. Return the result of each order."""
         ...

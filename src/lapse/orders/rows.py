@@ -1,4 +1,4 @@
-"""What a framework supplies: the orders' rows, locked, read and changed. It decides nothing."""
+"""The interface that a framework implements: it locks, reads and changes the orders' rows. It makes no decisions."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,24 +12,24 @@ from lapse.orders.shop import R, Values
 
 
 class Which(StrEnum):
-    """Which of the named rows are locked."""
+    """Which of the named rows to lock."""
 
     DUE = "due"
-    """Those that are unpaid and whose deadline has passed, by the database's clock."""
+    """Unpaid rows whose deadline has passed, by the database's clock."""
     UNPAID = "unpaid"
-    """Those that are unpaid, whether due or not."""
+    """Unpaid rows, due or not."""
     ALL = "all"
-    """All that exist."""
+    """All rows that exist."""
 
 
 class Rows(Protocol[R]):
-    """The orders' table. `lock`, `ask` and `change` run in a transaction of `transaction()`; `ask` also outside.
+    """The orders' table. `lock` and `change` are called inside `transaction()`, `ask` inside or outside of it.
 
-    A key is the text that names the order to the timer. A key that can name no order is left out, not an error.
+    A key is the text that names the order to the timer. A key that no order can have is ignored; it is not an error.
     """
 
     def transaction(self) -> AbstractContextManager[object]:
-        """Return a context that commits at its end, and rolls back where the block raises."""
+        """Return a context manager that commits at its end, and rolls back if the block raises."""
         ...
 
     def key_of(self, order: R) -> str:
@@ -37,36 +37,36 @@ class Rows(Protocol[R]):
         ...
 
     def value_of(self, order: R, field: str) -> object:
-        """Return the value of the field as the row has it."""
+        """Return the row's value of the field."""
         ...
 
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> Sequence[R]:
-        """Lock these rows until the transaction ends and return them as they are then, in one fixed order.
+        """Lock these rows until the transaction ends, always in the same order; return them as they are once locked.
 
-        A row that another transaction has locked is waited for with `wait`, and skipped without it. The condition of
-        `which` holds for the locked row, not only for what the row was before the lock.
+        With `wait`, wait for a row that another transaction has locked; without it, skip the row. The condition of
+        `which` must be true of the row after it is locked, not only before.
         """
         ...
 
     def ask(self, keys: Collection[str]) -> Mapping[str, Result]:
         """Return the state of every key, by one read without locks.
 
-        The outcome is NOT_UNPAID, UNKNOWN, NOT_DUE with `due_at` and `due_in`, or LOCKED for one that is unpaid and
-        due.
+        The outcome is NOT_UNPAID, UNKNOWN, NOT_DUE with `due_at` and `due_in`, or LOCKED for an order that is unpaid
+        and due.
         """
         ...
 
     def change(self, orders: Sequence[R], values: Values) -> Sequence[R]:
-        """Write the values into these locked rows, as far as they are unpaid, and return them with the new values.
+        """Write the values into these locked rows if they are unpaid, and return the rows with the new values.
 
-        Raises TryLater where a row is not unpaid any more, which only a database without row locks can cause.
+        Raises TryLater if a row is no longer unpaid, which only a database without row locks can cause.
         """
         ...
 
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> Sequence[Deadline]:
-        """Return unpaid orders whose deadline passed `grace` ago, oldest first, those that come after `after`."""
+        """Return up to `limit` unpaid orders whose deadline passed `grace` ago, oldest first, after `after`."""
         ...
 
     def deadlines(self) -> Iterable[Deadline]:

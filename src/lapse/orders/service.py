@@ -1,4 +1,4 @@
-"""What runs for a shop's orders: a worker on the timer with a sweep beside it, or the sweep alone."""
+"""The service that lapses a shop's orders: a worker on the timer and a sweep, or the sweep alone."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -18,29 +18,30 @@ from lapse.orders.lapsing import Lapsing
 from lapse.orders.sweep import Sweep
 
 BATCH = 500
-"""How many orders one transaction lapses at the most, so that no lock is held for long."""
+"""The largest number of orders that one transaction lapses, so that no lock is held for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceOptions:
-    """Sizes and times of a service. Raises ConfigError for a number that makes no sense."""
+    """Sizes and times of a service. Raises ConfigError for a number that is too small."""
 
     batch: int = BATCH
     """Orders in one transaction, at most (500)."""
     lease: timedelta = LEASE
-    """How long a claim is held (10 s): how late a crash of the worker can make what it had claimed."""
+    """How long a claim is held (10 s). If the worker crashes, its claimed orders are handed out again after this
+    time."""
     sweep_beside_timer: timedelta = timedelta(seconds=15)
-    """Time between two sweeps beside a timer (15 s): how late an order is, at most, that the timer does not know."""
+    """Time between two sweeps with a timer (15 s). An order that the timer does not know is at most this late."""
     sweep_alone: timedelta = timedelta(seconds=1)
-    """Time between two sweeps where there is no timer (1 s)."""
+    """Time between two sweeps without a timer (1 s)."""
     grace: timedelta = timedelta(seconds=1)
-    """How long after its deadline the sweep leaves an order to the timer, where there is one (1 s). May be 0."""
+    """The sweep takes an order this long after its deadline, so that the timer comes first (1 s). May be 0."""
     max_attempts: int = MAX_ATTEMPTS
     """Attempts before a deadline is buried (10)."""
     drain: timedelta = DRAIN
-    """How long the batch in hand may take to finish after a signal to stop (10 s)."""
+    """How long the current batch may take to finish after a signal to stop (10 s)."""
     arm_batch: int = ARM_BATCH
-    """Deadlines that one call arms when the timer may have lost them (2,000)."""
+    """How many deadlines one call arms when the timer may have lost deadlines (2,000)."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -54,12 +55,12 @@ class ServiceOptions:
 class Service:
     """Lapses a shop's unpaid orders until `stop` is called or a signal comes. Run as many processes as you like.
 
-    * `open_timer` opens the timer and is repeated as long as its server does not answer; the sweep works meanwhile.
-      None means that there is no timer: the sweep is alone.
+    * `open_timer` opens the timer. It is called again while the timer's server does not answer; the sweep works
+      meanwhile. None: there is no timer, and only the sweep runs.
     * The unpaid orders are armed whenever the timer's server may have lost deadlines.
     * `name` is the timer's name in events.
-    * `after_thread` is called in each thread that has used the orders, when the thread ends: to close what the
-      framework opened there, such as database connections.
+    * `after_thread` is called at the end of each thread that has used the orders. It closes what the framework opened
+      in that thread, such as database connections.
     """
 
     def __init__(
@@ -95,10 +96,10 @@ class Service:
         )
 
     def run(self) -> None:
-        """Work until `stop` or a signal; the batch in hand is finished, for at most `drain`. A service runs once.
+        """Work until `stop` or a signal; then finish the current batch within `drain`. A service runs once.
 
-        Raises ConfigError or TimerRefused where the timer cannot be used as it is set up. A timer's server or a
-        database that does not answer is waited for.
+        Raises ConfigError or TimerRefused if the timer's settings or its server are wrong. If the timer's server or the
+        database does not answer, the service waits for it.
         """
         thread = threading.Thread(target=self._run_sweep, name="lapse-sweep", daemon=True)
         with stop_on_signals(self.stop):
@@ -114,7 +115,7 @@ class Service:
                 thread.join(self._options.drain.total_seconds())
 
     def stop(self) -> None:
-        """Finish the batch in hand and return from `run`. May be called from any thread or signal handler."""
+        """Finish the current batch and return from `run`. May be called from any thread or signal handler."""
         self._stopping = True
         self._waker.interrupt()
         if self._worker is not None:
@@ -137,10 +138,10 @@ class Service:
         try:
             self._worker.run()
         finally:
-            self._timer = None  # the sweep may still be at work, and the timer is closed next
+            self._timer = None  # the sweep may still run while the caller closes the timer
 
     def _opened(self, open_timer: Callable[[], Timer]) -> Timer | None:
-        """Return the timer, however long its server does not answer; None once the service stops."""
+        """Return the timer as soon as its server answers. Return None if the service stops before that."""
         failures = 0
         while not self._stopping:
             try:
@@ -164,7 +165,7 @@ class Service:
             self._after_thread()
 
     def _rearm(self, timer: Timer) -> int:
-        """Arm what the timer does not know; return how many unpaid orders there are. Runs in a thread of its own."""
+        """Arm the orders that the timer does not know; return the number of unpaid orders. Runs in its own thread."""
         try:
             return max(arm_unpaid(timer, self._lapsing.orders, batch=self._options.arm_batch), default=0)
         finally:

@@ -1,4 +1,4 @@
-"""What a shop says of its orders: what is written into a row that is cancelled, and the hooks around it."""
+"""What a shop declares about its orders: the values written into a cancelled row, and the hooks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -7,10 +7,10 @@ from typing import ClassVar, Generic, TypeVar, overload
 from lapse.orders.gateway import Attempt, Gateway, Ruling
 
 R = TypeVar("R")
-"""A framework's row: an order as the hooks of the shop get it."""
+"""A framework's row: the order object that the shop's hooks receive."""
 
 Values = Mapping[str, object]
-"""Values by the name of the field. A framework may take expressions, such as the database's own time."""
+"""Values by field name. A framework may accept expressions, such as the database's current time."""
 
 ValuesOf = Values | Callable[..., Values]
 """Values to write, or a function of the reason and the actor that returns them."""
@@ -39,16 +39,16 @@ class OrderBatch(Sequence[R]):
 
 
 class Shop(Generic[R]):
-    """What a shop declares of its orders, the same in every framework. The base class of a framework inherits it.
+    """What a shop declares about its orders, the same in every framework. Each framework's base class inherits it.
 
-    * `lapsed`: what is written into a row that is cancelled. The row must no longer count as unpaid afterwards.
-    * `closing`: what is written into a row while its open attempts to pay are being closed, or None to write nothing.
+    * `lapsed`: the values written into a cancelled row. The row must no longer count as unpaid afterwards.
+    * `closing`: the values written into a row while its open attempts to pay are being closed; None writes nothing.
       The row must still count as unpaid, so that another process goes on after a crash. The shop must open no new
       attempt for such an order.
-    * `reason_field`: the field that keeps the first reason to cancel the order; None keeps no reason. The field is
-      written when the order begins to close, or with `lapsed`, and never overwritten. Empty text or null means no
-      reason yet; a payment must write that again.
-    * `gateways`: gateway by the name that stands in `Attempt.gateway`.
+    * `reason_field`: the field that stores the first reason to cancel the order; None stores no reason. The field is
+      written when the order begins to close, or with `lapsed`, and is never overwritten. Empty text or null means that
+      there is no reason yet. When an order is paid, the shop must reset the field to that value.
+    * `gateways`: the gateways, by the name that `Attempt.gateway` has.
     * `name`: the timer's name.
 
     `lapsed` and `closing` may also be functions of (reason, actor) that return the values. The timer's reason is
@@ -64,15 +64,15 @@ class Shop(Generic[R]):
     def on_lapse(self, orders: OrderBatch[R]) -> None:
         """Make the stock of these orders available again. Called once, in the transaction that cancelled the orders.
 
-        `orders.reason` says why they are cancelled and `orders.actor` who did it. If this raises, nothing has
-        happened. Use set-based statements: there may be 500 orders.
+        `orders.reason` says why the orders are cancelled, `orders.actor` who cancelled them. If this raises, the
+        transaction is rolled back. Use set-based statements: there may be 500 orders.
         """
         raise NotImplementedError(f"{type(self).__name__} must say in on_lapse() what an order gives back")
 
     def on_closing(self, orders: OrderBatch[R]) -> None:
-        """Take note that these orders begin to close, in the transaction that wrote `closing`.
+        """Do nothing, or what the shop overrides: called in the transaction that wrote `closing` into these orders.
 
-        A row that has the values of `closing` already is not in `orders`.
+        A row that already had the values of `closing` is not in `orders`.
         """
 
     def open_attempts(self, orders: Sequence[R]) -> Sequence[Attempt]:
@@ -81,11 +81,11 @@ class Shop(Generic[R]):
         return ()
 
     def on_ruling(self, order: R, rulings: Sequence[Ruling]) -> bool:
-        """Record what the gateways said of the order's attempts; return True if the order is paid by now.
+        """Record the gateways' rulings on the order's attempts. Return True if the order is paid afterwards.
 
-        Called in the transaction that decides, with the row locked. Where a ruling says PAID, make the payment's own
-        transition here, and look at the row first: it may have been paid or cancelled since the gateway was asked.
-        An order with a ruling of PAID for which this returns False stays held.
+        Called in the transaction of step three, with the row locked. If a ruling is PAID, mark the order as paid here.
+        Check the row first: it may have been paid or cancelled since the gateway answered. If a ruling is PAID and this
+        returns False, the order does not lapse and keeps its stock.
         """
         del order, rulings
         return False

@@ -1,4 +1,4 @@
-"""The sweep: looks for overdue orders beside any timer, so that no order is lost with a wake-up."""
+"""The sweep: finds overdue orders independently of any timer, so that no order is lost if a wake-up is lost."""
 
 import logging
 import random
@@ -23,7 +23,7 @@ log = logging.getLogger("lapse")
 
 @dataclass(slots=True)
 class Swept:
-    """What one sweep did: how many orders had each outcome, and the keys of those whose lapse raised."""
+    """The result of one sweep: the number of orders with each outcome, and the keys of orders whose lapse raised."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
@@ -35,14 +35,14 @@ class Swept:
 
 
 class Sweep:
-    """Lapses every overdue order, whether or not a timer knows of it; repeats that until stopped.
+    """Lapses every overdue order, whether a timer knows it or not, and repeats this until stopped.
 
-    * A sweep begins every `every`, or up to a fifth earlier by chance, so that many workers do not sweep at one moment.
-      Each sweep starts from the orders alone: it does not matter how the last one ended.
-    * A sweep takes `batch` orders at a time and pages through them once, so one that does not lapse delays no other.
-    * `grace` is how long after its deadline an order is left to the timer.
-    * An order whose lapse raises, or whose gateway does not answer, is tried again after `backoff`, longer each time.
-    * `disarm` gets the keys of the orders that were lapsed, so that a timer can forget them.
+    * A sweep begins once per `every`, or up to a fifth earlier at random, so that many workers do not sweep at the same
+      time. A sweep reads only the orders and depends on no earlier sweep.
+    * A sweep takes `batch` orders at a time and pages through all of them once, so a failing order delays no other.
+    * `grace` is how long after its deadline the sweep leaves an order to the timer.
+    * An order whose lapse raises, or whose gateway does not answer, is tried again after `backoff`, which grows.
+    * `disarm` receives the keys of the lapsed orders, so that a timer can forget them.
     * `hooks` receive an event for every sweep (IDLE: there was nothing to do) and for failures; `timer` is the name in
       those events.
 
@@ -75,7 +75,7 @@ class Sweep:
         self._stopping = False
 
     def run(self) -> None:
-        """Sweep at once and repeat that until `stop`. No failure ends it; the first failure of a row is reported."""
+        """Sweep at once and repeat until `stop`. Failures do not end it; of several in a row the first is reported."""
         failures = 0
         while not self._stopping:
             begun = SYSTEM_CLOCK.monotonic()
@@ -85,11 +85,11 @@ class Sweep:
             except Exception as error:  # noqa: BLE001 - the next sweep must not depend on this one
                 failures += 1
                 if failures == 1:
-                    # A LapseError's message says it all; any other error is a bug, whose traceback is needed.
+                    # The message of a LapseError is enough; any other error is a bug, so its traceback is needed.
                     trace = None if isinstance(error, LapseError) else error
                     self._emit(Kind.FAILED, error=trace, reason=f"a sweep failed and is being repeated: {error}")
             took = SYSTEM_CLOCK.monotonic() - begun
-            # Chance spreads load and keeps no secret.
+            # The randomness spreads load and protects no secret.
             self._waker.wait(self._every * random.uniform(0.8, 1.0) - took)  # noqa: S311
 
     def stop(self) -> None:
@@ -98,9 +98,9 @@ class Sweep:
         self._waker.interrupt()
 
     def once(self) -> Swept:
-        """Page through the overdue orders once, lapse them and return how it went.
+        """Page through the overdue orders once, lapse them and return the result.
 
-        Raises what reading the orders raises, such as TryLater.
+        Errors of reading the orders, such as TryLater, are passed on.
         """
         begun = SYSTEM_CLOCK.monotonic()
         swept = Swept()
@@ -139,7 +139,7 @@ class Sweep:
         if lapsed and self._disarm is not None:
             try:
                 self._disarm(lapsed)
-            except LapseError as error:  # its deadline fires without effect, which costs little
+            except LapseError as error:  # the deadline fires without effect, which costs little
                 log.info("swept orders could not be disarmed: %s", error)
         return lapsed
 

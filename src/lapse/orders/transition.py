@@ -1,4 +1,4 @@
-"""The decisions of the one transition: what becomes of locked orders before and after the gateways are asked."""
+"""The decisions of the transition: what happens to locked orders before and after the gateways are called."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from lapse.orders.shop import Shop, Values, ValuesOf
 
 EXPIRED = "expired"
-"""The reason of an order whose time to pay is over."""
+"""The reason of an order whose time to pay has ended."""
 
 TIMER = "timer"
-"""The actor of a lapse that no person asked for: the worker, the sweep, a read that meets an overdue order."""
+"""The actor of a lapse that no person requested: the worker, the sweep, or a read that finds an overdue order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Cause:
     """Why orders are cancelled, and by whom.
 
     A person's cancel takes every unpaid order, whether due or not, and waits for rows that another transaction has
-    locked. The timer takes due orders only and skips locked rows, because it comes again.
+    locked. The timer's lapse takes due orders only. It skips locked rows, because it is tried again later.
     """
 
     reason: str = EXPIRED
@@ -45,12 +45,13 @@ BY_TIMER = Cause()
 
 
 class Transition(Generic[R]):
-    """Steps one and three of lapsing over a framework's rows. It implements `Orders`, the port of the engine.
+    """Steps one and three of lapsing, on a framework's rows. It implements `Orders`, the port that the engine calls.
 
-    One transaction serves one reason. The hook of a shop locks what the orders sold. A second call of it in the same
-    transaction would lock more, perhaps in another order than a sale does, and the two could deadlock.
+    One transaction cancels for one reason. The shop's hook locks the products that the orders reserved. A second call
+    of the hook in the same transaction would lock more products. If a sale locks them in another sequence, the two
+    could deadlock.
 
-    `disarm` gets the keys of the orders that a transaction cancels, within that transaction.
+    `disarm` is called in the transaction with the keys of the orders that it cancels.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Transition(Generic[R]):
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> Sequence[Deadline]:
-        """Return the unpaid orders whose deadline passed `grace` ago, oldest first, those after `after`."""
+        """Return up to `limit` unpaid orders whose deadline passed `grace` ago, oldest first, after `after`."""
         return self._rows.overdue(limit, grace=grace, after=after)
 
     def deadlines(self) -> Iterable[Deadline]:
@@ -91,25 +92,25 @@ class Transition(Generic[R]):
                 lapsed = self._lapse([order for order in orders if self._rows.key_of(order) not in held], reason)
             results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
             attempts += opened
-        # Read after the commit: what these orders are now is for information, and needs no lock.
+        # Read after the commit: the state of these orders is only reported, so it needs no lock.
         held = {attempt.order_key for attempt in attempts}
         if others := [key for key in dict.fromkeys(keys) if key not in results and key not in held]:
             results.update(self._ask(others))
         return Begun(results, attempts)
 
     def finish(self, rulings: Sequence[Ruling]) -> dict[str, Result]:
-        """Let the gateways' rulings decide; return what became of each order.
+        """Lapse, pay or keep each order by the gateways' rulings. Return the result of each order.
 
-        Every order that can be locked gets its rulings, also one that is no longer unpaid: money must not be
-        swallowed. Of those still unpaid and due, the ones whose every attempt is closed lapse.
+        The shop receives the rulings of every order that can be locked, even if the order is no longer unpaid: a
+        payment must not be lost. An order that is still unpaid and due lapses if all its attempts are closed.
 
-        An order for which money was found has a transaction of its own, as any payment has. Otherwise its transaction
-        would keep the sold products locked while the next order waits for locks, and two such calls could deadlock.
+        A paid order gets a separate transaction, as every payment does. In a shared transaction its products would stay
+        locked while the next order waits for locks. Two such calls could deadlock.
         """
         by_key: dict[str, list[Ruling]] = defaultdict(list)
         for ruling in rulings:
             by_key[ruling.attempt.order_key].append(ruling)
-        paid = [key for key, of_order in by_key.items() if any(one.verdict is Verdict.PAID for one in of_order)]
+        paid = [key for key, of_order in by_key.items() if any(ruling.verdict is Verdict.PAID for ruling in of_order)]
         parts = [[key] for key in paid] + [[key for key in by_key if key not in set(paid)]]
         results: dict[str, Result] = {}
         for part in parts:
@@ -120,10 +121,11 @@ class Transition(Generic[R]):
         return results
 
     def _finish(self, by_key: Mapping[str, Sequence[Ruling]]) -> dict[str, Result]:
-        """Decide on these orders in one transaction; return results without the orders of another reason."""
+        """Decide on these orders in one transaction; return results without orders that have another reason."""
         with self._rows.transaction():
             orders, reason, later = self._lock(list(by_key), Which.ALL)
-            # LOCKED means that it may be cancelled. The rows are locked, so that stays true until a hook changes it.
+            # LOCKED means that the order may be cancelled. The rows are locked, so this stays true until a hook changes
+            # them.
             results = self._ask([key for key in by_key if key not in set(later)])
             closed = []
             for order in orders:
@@ -135,24 +137,31 @@ class Transition(Generic[R]):
                         closed.append(order)
                     else:
                         results[key] = Result(Outcome.UNANSWERED)
-            # An attempt that was opened since step one has not been closed; the order stays LOCKED and is begun again.
+            # An attempt opened since step one is not closed yet: its order stays LOCKED and goes through step one
+            # again.
             ruled = {_name(ruling.attempt) for of_order in by_key.values() for ruling in of_order}
-            opened = [one for one in self._shop.open_attempts(closed) if _name(one) not in ruled] if closed else []
+            opened = (
+                [attempt for attempt in self._shop.open_attempts(closed) if _name(attempt) not in ruled]
+                if closed
+                else []
+            )
             reopened = {attempt.order_key for attempt in opened}
             lapsed = self._lapse([order for order in closed if self._rows.key_of(order) not in reopened], reason)
             results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
         return results
 
     def _lock(self, keys: Sequence[str], which: Which) -> tuple[list[R], str, list[str]]:
-        """Lock the rows; return those of the first one's reason, that reason, and the keys of all the others.
+        """Lock the rows; return the orders with the first order's reason, that reason, and the other orders' keys.
 
-        The reason that an order has is kept. An order without one gets the reason of this transition.
+        An order keeps the reason that it has. An order without a reason gets the reason of this transition.
         """
         locked = self._rows.lock(keys, which, wait=self._cause.person)
         reasons = [self._reason_of(order) for order in locked]
         reason = reasons[0] if reasons else self._cause.reason
-        later = [self._rows.key_of(order) for order, its in zip(locked, reasons, strict=True) if its != reason]
-        return [order for order, its in zip(locked, reasons, strict=True) if its == reason], reason, later
+        later = [
+            self._rows.key_of(order) for order, of_order in zip(locked, reasons, strict=True) if of_order != reason
+        ]
+        return [order for order, of_order in zip(locked, reasons, strict=True) if of_order == reason], reason, later
 
     def _reason_of(self, order: R) -> str:
         field = self._shop.reason_field
@@ -160,16 +169,16 @@ class Transition(Generic[R]):
         return str(first) if first else self._cause.reason
 
     def _ask(self, keys: Sequence[str]) -> dict[str, Result]:
-        """Return what these orders are; LOCKED is an order that this transition may cancel and has not."""
-        found = dict(self._rows.ask(keys))
+        """Return the state of these orders. LOCKED: this transition may cancel the order and has not done so."""
+        states = dict(self._rows.ask(keys))
         if self._cause.person:  # the deadline does not matter
-            for key, result in found.items():
+            for key, result in states.items():
                 if result.outcome is Outcome.NOT_DUE:
-                    found[key] = Result(Outcome.LOCKED)
-        return found
+                    states[key] = Result(Outcome.LOCKED)
+        return states
 
     def _close(self, orders: Sequence[R], reason: str) -> None:
-        """Write the state of closing into these locked rows, but for those that have it already."""
+        """Write the values of `closing` into these locked rows, except rows that already have them."""
         if self._shop.closing is None and not self._shop.reason_field:
             return
         values = self._values(self._shop.closing, reason)
@@ -178,18 +187,18 @@ class Transition(Generic[R]):
             self._shop.on_closing(self._batch(self._rows.change(fresh, values), reason))
 
     def _lapse(self, orders: Sequence[R], reason: str) -> list[str]:
-        """Write the new state into these locked rows, let the shop give back what they held; return their keys."""
+        """Write the values of `lapsed` into these locked rows and call the shop's hook. Return the orders' keys."""
         if not orders:
             return []
         lapsed = self._rows.change(orders, self._values(self._shop.lapsed, reason))
         keys = [self._rows.key_of(order) for order in lapsed]
         if self._disarm is not None:
             self._disarm(keys)
-        self._shop.on_lapse(self._batch(lapsed, reason))  # last, because a shop may lock there what many wait for
+        self._shop.on_lapse(self._batch(lapsed, reason))  # last: the hook may lock rows that many wait for
         return keys
 
     def _values(self, declared: ValuesOf | None, reason: str) -> Values:
-        """Return what is written for this reason, with the reason itself where the shop keeps it."""
+        """Return the values to write for this reason, and the reason itself if the shop stores it."""
         values = declared(reason, self._cause.actor) if callable(declared) else declared or {}
         return {**values, self._shop.reason_field: reason} if self._shop.reason_field else values
 
@@ -202,10 +211,10 @@ def _name(attempt: Attempt) -> str:
 
 
 def _refuse_strangers(attempts: Sequence[Attempt], keys: set[str]) -> None:
-    """Refuse an attempt of an order that was not asked about: its own order would lapse while it is still open."""
+    """Refuse an attempt of an order that is not among `keys`: its order would lapse while the attempt is open."""
     for attempt in attempts:
         if attempt.order_key not in keys:
             raise LapseError(
-                f"open_attempts() returned attempt {_name(attempt)} of order {attempt.order_key!r}, which it was "
-                "not asked about: Attempt.order_key must be the order's key as a string"
+                f"open_attempts() returned attempt {_name(attempt)} of order {attempt.order_key!r}, which is not among "
+                "the orders it received: Attempt.order_key must be the order's key as a string"
             )
