@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from lapse import Timer
 from lapse.integrations.django import OpenTransaction
@@ -224,6 +225,30 @@ def test_a_silent_gateway_leaves_it_closing_and_the_timer_keeps_the_reason(till:
     assert shop.lapse([str(order.pk)])[str(order.pk)].outcome is Outcome.LAPSED
     assert reason(order) == "buyer"
     assert shop.calls == [("closing", "buyer", "buyer 7", 1), ("lapse", "buyer", TIMER, 1)]
+
+
+class TimedShop(Shop):
+    """Orders that keep the moment at which they began to close, by the database's clock."""
+
+    def closing(self, reason: str, actor: str) -> dict[str, object]:  # type: ignore[override] # the base has a dict
+        """Return the state and an expression."""
+        return {**super().closing(reason, actor), "cancelled_at": Now()}
+
+
+def test_an_order_begins_to_close_once_also_where_the_moment_is_kept(till: Till) -> None:
+    """A row that is closing already is not written again for the sake of an expression, nor is the hook called."""
+    shop = TimedShop()
+    (order,) = place(due=NOT_YET)
+    begin_to_pay(order)
+    till.verdict = Verdict.UNKNOWN
+    assert cancel(shop, order) == [Outcome.UNANSWERED]
+    order.refresh_from_db()
+    begun = order.cancelled_at
+    assert begun is not None
+    assert cancel(shop, order) == [Outcome.UNANSWERED]
+    order.refresh_from_db()
+    assert order.cancelled_at == begun
+    assert shop.calls == [("closing", "buyer", "buyer 7", 1)]
 
 
 CRASH = """

@@ -75,6 +75,10 @@ class SqliteRows:
         """Return the value."""
         return getattr(order, field)
 
+    def has(self, order: Row, values: Mapping[str, object]) -> bool:
+        """Compare the values; there are no expressions here."""
+        return all(getattr(order, name) == value for name, value in values.items())
+
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> Sequence[Row]:
         """Read the rows; sqlite3 has locked the database. Rows that a test calls locked are skipped or waited for."""
         condition = {Which.ALL: "1", Which.UNPAID: UNPAID, Which.DUE: f"{UNPAID} AND due <= {NOW.timestamp()}"}[which]

@@ -40,6 +40,13 @@ class Rows(Protocol[R]):
         """Return the row's value of the field."""
         ...
 
+    def has(self, order: R, values: Values) -> bool:
+        """Return whether the row has these values already.
+
+        A value that only the database knows, such as its time, is not compared. Where all are such values: False.
+        """
+        ...
+
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> Sequence[R]:
         """Lock these rows until the transaction ends, always in the same order; return them as they are once locked.
 

@@ -179,10 +179,10 @@ class Transition(Generic[R]):
 
     def _close(self, orders: Sequence[R], reason: str) -> None:
         """Write the values of `closing` into these locked rows, except rows that already have them."""
-        if self._shop.closing is None and not self._shop.reason_field:
-            return
         values = self._values(self._shop.closing, reason)
-        fresh = [order for order in orders if any(self._rows.value_of(order, name) != values[name] for name in values)]
+        if not values:
+            return
+        fresh = [order for order in orders if not self._rows.has(order, values)]
         if fresh:
             self._shop.on_closing(self._batch(self._rows.change(fresh, values), reason))
 

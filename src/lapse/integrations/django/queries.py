@@ -57,6 +57,11 @@ class Queries(Generic[M]):
         column: Any = self._model._meta.get_field(field)  # noqa: SLF001 - Django's public API
         return getattr(order, column.attname)
 
+    def has(self, order: Model, values: Mapping[str, Any]) -> bool:
+        """Return whether the instance has these values. Expressions are not compared: each would be new each time."""
+        plain = {name: value for name, value in values.items() if not hasattr(value, "resolve_expression")}
+        return bool(plain) and all(self.value_of(order, name) == self._stored(name, plain[name]) for name in plain)
+
     def due_at(self, order: Model) -> object:
         """Return the deadline as the instance has it: perhaps None, or an expression that was just saved."""
         return getattr(order, self._deadline)
@@ -130,6 +135,11 @@ class Queries(Generic[M]):
         found = rows.values_list(self._key_field.attname, self._deadline)
         for key, due_at in found.iterator(chunk_size=STREAM_ROWS):
             yield Deadline(str(key), due_at)
+
+    def _stored(self, name: str, value: Any) -> object:  # noqa: ANN401 - what a shop may assign to a field
+        """Return what the column has for this value: of an instance, the key that a foreign key refers to."""
+        field: Any = self._model._meta.get_field(name)  # noqa: SLF001 - Django's public API
+        return value.prepare_database_save(field) if isinstance(value, Model) else value
 
     def _table(self) -> QuerySet[M]:
         # The base manager: an order that the default manager hides from shoppers lapses as well.
