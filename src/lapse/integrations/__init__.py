@@ -1,1 +1,1 @@
-"""One module per framework that a shop is built with."""
+"""The integrations with web frameworks, one package for each framework."""

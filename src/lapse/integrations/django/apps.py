@@ -9,13 +9,13 @@ from lapse.integrations.django.settings import forget
 
 
 class LapseConfig(AppConfig):
-    """It has no models of its own: the orders are the shop's."""
+    """The application has no models: the order model is the shop's."""
 
     name = "lapse.integrations.django"
     label = "lapse"
     verbose_name = "Lapse"
 
     def ready(self) -> None:
-        """Check the set-up whenever Django checks; follow a test that overrides the settings."""
+        """Register the checks of the set-up. When a test overrides the settings, drop the orders and the timer."""
         register(check_setup)
         setting_changed.connect(forget, dispatch_uid="lapse")

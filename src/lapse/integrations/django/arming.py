@@ -1,4 +1,4 @@
-"""Arming and disarming with the order's own transaction, without ever failing a sale."""
+"""Arms and disarms the timer with the order's transaction. An error of the timer never fails a sale."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("lapse")
 
 LEFT_ALONE = 5.0
-"""Seconds for which a timer that did not answer is not called again, so that it delays one sale and not every one."""
+"""Seconds for which a timer that did not answer is not called again, so that it delays one sale, not every sale."""
 
 
 class Arming:
-    """Calls the timer in the order's transaction where its table is in the same database, else after the commit.
+    """Calls the timer in the order's transaction if its table is in the same database, otherwise after the commit.
 
-    In the transaction, a deadline is committed and rolled back with its order. After the commit, a process that dies
-    in between has not armed the order. Either way a timer that does not answer fails no sale: the sweep lapses such
-    orders, and a deadline that was not disarmed fires without effect.
+    In the transaction, a deadline is committed or rolled back with its order. After the commit, the process may die
+    before it arms the order. In both cases a timer that does not answer fails no sale. The sweep lapses orders that
+    were not armed, and a deadline that was not disarmed fires without effect.
 
-    `timer` opens the timer, or returns None. `transactional` returns whether the timer's mechanism can be armed in a
-    transaction at all, without a call to any server.
+    `timer` opens the timer, or returns None. `transactional` returns True if the timer's mechanism can be armed in a
+    transaction; it calls no server.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Arming:
         self._lock = threading.Lock()
         self._unavailable = False
         self._not_before = 0.0
-        self._same_database: dict[str, bool] = {}  # by the alias of a database: whether the timer's table is there
+        self._same_database: dict[str, bool] = {}  # database alias → whether the timer's table is in that database
 
     def arm(self, deadlines: Sequence[Deadline], using: str) -> None:
-        """Arm the deadlines with the transaction that `using` is in; at once outside of one."""
+        """Arm the deadlines with the open transaction of the database `using`; without a transaction, at once."""
         self._call(
             lambda timer: timer.arm(deadlines),
             lambda timer, where: timer.arm_in(where, deadlines),
@@ -58,7 +58,7 @@ class Arming:
         )
 
     def disarm(self, keys: Sequence[str], using: str) -> None:
-        """Disarm the keys with the transaction that `using` is in; at once outside of one."""
+        """Disarm the keys with the open transaction of the database `using`; without a transaction, at once."""
         self._call(
             lambda timer: timer.disarm(keys),
             lambda timer, where: timer.disarm_in(where, keys),
@@ -79,16 +79,16 @@ class Arming:
         if in_transaction and not connection.needs_rollback and self._call_within(within, connection):
             return
         if in_transaction and not connection.in_atomic_block:
-            # Without autocommit only the shop knows when it commits. To arm too early wakes a worker without effect at
-            # worst; to disarm too early would leave an order that is rolled back to the sweep.
+            # Without autocommit only the shop knows when it commits. Arming too early at worst wakes a worker without
+            # effect. Disarming too early would leave only the sweep for an order whose transaction is rolled back.
             if early:
                 self._call_alone(alone)
             return
-        # robust: Django logs any other error, and the sale stands.
+        # robust: Django logs any other error, and the sale is kept.
         transaction.on_commit(partial(self._call_alone, alone), using=using, robust=True)
 
     def _call_within(self, within: Callable[[TransactionalTimer, Any], None], connection: BaseDatabaseWrapper) -> bool:
-        """Call the timer in the transaction; return False where that is impossible and must wait for the commit."""
+        """Call the timer in the transaction. Return False if the call must wait for the commit instead."""
         if connection.alias not in self._same_database and not self._transactional():
             self._same_database[connection.alias] = False
         if not self._same_database.get(connection.alias, True):
@@ -96,25 +96,25 @@ class Arming:
         if not self._may_call():
             return True
         failure: Exception | None = None
-        with transaction.atomic(using=connection.alias):  # a savepoint: what fails takes nothing else with it
+        with transaction.atomic(using=connection.alias):  # a savepoint: an error undoes only the timer's part
             try:
                 timer = cast("TransactionalTimer | None", self._timer())
                 if timer is None or not self._in_same_database(timer, connection):
                     return False
                 within(timer, connection)
-            except Exception as error:  # noqa: BLE001 - any error of a timer: the sale stands
+            except Exception as error:  # noqa: BLE001 - an error of the timer must not fail the sale
                 failure = error
                 connection.needs_rollback = True  # to the savepoint
         if failure is not None:
             self._same_database.pop(connection.alias, None)
             if connection.needs_rollback or connection.closed_in_transaction:
-                # There was no savepoint to go back to, nor is there an order any more: it must not seem placed.
+                # Not only the savepoint but the whole transaction is gone, so the order was not placed: raise.
                 raise OperationalError(f"the transaction ended while a timer was called: {failure}") from failure
         self._note(failure)
         return True
 
     def _in_same_database(self, timer: TransactionalTimer, connection: BaseDatabaseWrapper) -> bool:
-        """Return whether the timer's table is there. Asked once; two threads that ask at once get the same answer."""
+        """Return True if the timer's table is in the connection's database. The result is cached."""
         if connection.alias not in self._same_database:
             self._same_database[connection.alias] = timer.arms_in(connection)
         return self._same_database[connection.alias]
@@ -133,7 +133,7 @@ class Arming:
             self._note(None)
 
     def _may_call(self) -> bool:
-        """Return False while the timer does not answer, but for one call now and then: each may hang for a while."""
+        """Return True if the timer may be called. While it does not answer, calls may hang: one per LEFT_ALONE."""
         with self._lock:
             if not self._unavailable:
                 return True
@@ -144,7 +144,7 @@ class Arming:
             return True
 
     def _note(self, error: Exception | None) -> None:
-        """Remember whether the timer answered, and log a change of that."""
+        """Record whether the timer answered, and log when that changes."""
         unavailable = error is not None
         with self._lock:
             before, self._unavailable = self._unavailable, unavailable
@@ -155,6 +155,6 @@ class Arming:
         if error is None:
             log.warning("the timer can be armed again")
         else:
-            # An error that no timer raises on purpose is shown with its traceback.
+            # Any error other than a LapseError is a bug, so its traceback is logged.
             trace = None if isinstance(error, LapseError) else error
             log.warning("the timer cannot be armed, so the sweep has to find the orders: %s", error, exc_info=trace)

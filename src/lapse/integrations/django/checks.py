@@ -1,4 +1,4 @@
-"""System checks: a wrong set-up is found when Django starts, not when the first order does not lapse."""
+"""System checks: Django reports a wrong set-up when it starts, before the first order fails to lapse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[checks.CheckMessage]:
-    """Check the settings and the class that LAPSE_ORDERS names; return what is wrong. No database is asked."""
+    """Check the settings and the class that LAPSE_ORDERS names; return the faults. Contacts no database."""
     del app_configs
     found: list[checks.CheckMessage] = list(_check_settings())
     try:
@@ -45,7 +45,7 @@ def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) 
 def _check_settings() -> Iterator[checks.CheckMessage]:
     if not settings.USE_TZ:
         yield checks.Error(
-            "Deadlines would be naive times, which mean another moment on another machine.",
+            "Deadlines would be naive times, which mean a different moment on a machine in another time zone.",
             hint="Set USE_TZ = True.",
             id="lapse.E004",
         )
@@ -65,9 +65,9 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
 def _check_deadline(orders: Orders) -> Iterator[checks.CheckMessage]:
     field = _field(orders.model, orders.deadline)
     if not isinstance(field, DateTimeField):
-        what = "is no field of it" if field is None else f"is a {type(field).__name__}"
+        problem = "is not a field of it" if field is None else f"is a {type(field).__name__}"
         yield checks.Error(
-            f"The deadline of {orders.model.__name__} must be a DateTimeField, and {orders.deadline!r} {what}.",
+            f"The deadline of {orders.model.__name__} must be a DateTimeField, but {orders.deadline!r} {problem}.",
             obj=orders,
             id="lapse.E002",
         )
@@ -84,7 +84,7 @@ def _check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
     unpaid = getattr(orders, "unpaid", None)
     if not (isinstance(unpaid, Q) and unpaid):
         yield checks.Error(
-            "`unpaid` must be a Q that is not empty: an empty one would match paid orders as well.",
+            "`unpaid` must be a Q that is not empty: an empty Q would match paid orders as well.",
             obj=orders,
             id="lapse.E007",
         )
@@ -98,7 +98,7 @@ def _check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
 def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
     if orders.on_lapse is UnpaidOrders.on_lapse:
         yield checks.Error(
-            "on_lapse() is missing, so nothing would give back what an order holds.",
+            "on_lapse() is missing, so cancelled orders would keep their stock.",
             hint="Define on_lapse(self, orders); it runs in the same transaction.",
             obj=orders,
             id="lapse.E005",
@@ -132,7 +132,7 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
 
 
 def _values(orders: Orders, attribute: str) -> Mapping[str, object]:
-    """Return what the attribute writes for an expired order; empty where it is not set."""
+    """Return the values that the attribute writes for an expired order; empty if the attribute is not set."""
     values = getattr(orders, attribute, None)
     if callable(values):
         values = getattr(orders(), attribute)(EXPIRED, TIMER)
@@ -150,7 +150,7 @@ def _check_key(orders: Orders) -> Iterator[checks.CheckMessage]:
 
 
 def _field(model: type[Model], name: str) -> Field[Any, Any] | None:
-    """Return the model's own column of that name, also by its `…_id`, or None."""
+    """Return the model's column field of that name, which may be a foreign key's `…_id`; None if there is none."""
     try:
         found = model._meta.get_field(name)  # noqa: SLF001 - Django's public API
     except FieldDoesNotExist:
@@ -160,7 +160,7 @@ def _field(model: type[Model], name: str) -> Field[Any, Any] | None:
 
 
 def _is_indexed(model: type[Model], field: Field[Any, Any]) -> bool:
-    """Return whether an index begins with the field, so that a range of it is read without the rest of the table."""
+    """Return whether an index begins with the field. Then the database can read a range without the whole table."""
     if getattr(field, "db_index", False) or field.unique:
         return True
     meta = model._meta  # noqa: SLF001 - Django's public API

@@ -1,4 +1,4 @@
-"""What the three commands share: errors in one line, and numbers that are checked."""
+"""The base class of the three commands: it prints errors in one line. And the types of their options."""
 
 from argparse import ArgumentTypeError
 from typing import Any
@@ -12,14 +12,14 @@ from lapse.observability import quiet_libraries
 
 
 class LapseCommand(BaseCommand):
-    """A command whose errors are one line on standard error with exit code 1, unless it is a bug.
+    """A command that prints an expected error as one line on standard error and exits with code 1.
 
-    That is so for a wrong setting, a missing library, a timer or a database that refuses or does not answer. Django's
-    `--traceback` shows more.
+    Expected errors are a wrong setting, a missing library, and a timer or a database that refuses or does not answer.
+    Django's `--traceback` shows the traceback.
     """
 
     def execute(self, *args: Any, **options: Any) -> str | None:  # noqa: ANN401 - Django's signature
-        """Check the set-up, as Django does, and run the command; return its output, if any."""
+        """Run Django's checks and then the command; return its output, if any."""
         quiet_libraries()
         try:
             return super().execute(*args, **options)
@@ -30,7 +30,7 @@ class LapseCommand(BaseCommand):
 
 
 def positive_int(text: str) -> int:
-    """Return the number; ArgumentTypeError says what is wrong with the text."""
+    """Return the number. Raises ArgumentTypeError, which says what is wrong with the text."""
     try:
         number = int(text)
     except ValueError:
@@ -41,7 +41,7 @@ def positive_int(text: str) -> int:
 
 
 def positive_seconds(text: str) -> float:
-    """Return the number of seconds; ArgumentTypeError says what is wrong with the text."""
+    """Return the number of seconds. Raises ArgumentTypeError, which says what is wrong with the text."""
     try:
         number = float(text)
     except ValueError:
@@ -52,4 +52,4 @@ def positive_seconds(text: str) -> float:
 
 
 MOST_SECONDS = 86_400
-"""A day: no time of a worker is longer."""
+"""One day, the longest time that an option of the worker accepts."""

@@ -1,4 +1,4 @@
-"""What the engine calls: the transition over Django's queries, with the care that database connections need."""
+"""The orders as the engine calls them: the transition on Django's queries, and the handling of connections."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ from lapse.orders.transition import BY_TIMER, Cause, Transition
 class DatabaseOrders(Generic[M]):
     """A shop's orders in the database that `queries` read. It implements `lapse.orders.Orders`.
 
-    A database that does not answer becomes TryLater. With `background`, a connection that has outlived CONN_MAX_AGE
-    is replaced, which requests do by themselves and a worker would not.
+    Raises TryLater if the database does not answer. With `background`, a connection that has outlived CONN_MAX_AGE is
+    replaced. In a request Django does that, but in a worker it does not.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class DatabaseOrders(Generic[M]):
         self._background = background
 
     def lapsing(self) -> Lapsing:
-        """Return what lapses these orders, with the shop's gateways."""
+        """Return a `Lapsing` for these orders and the shop's gateways."""
         return Lapsing(self, self._gateways)
 
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> Sequence[Deadline]:
-        """Return unpaid orders whose deadline passed `grace` ago, oldest first, those after `after`."""
+        """Return up to `limit` unpaid orders whose deadline passed `grace` ago, oldest first, after `after`."""
         with self._connection():
             return self._transition.overdue(limit, grace=grace, after=after)
 
@@ -59,7 +59,7 @@ class DatabaseOrders(Generic[M]):
             return self._transition.begin(keys)
 
     def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
-        """Lapse, settle or keep each order by what the gateways said; return what became of each."""
+        """Lapse, pay or keep each order by the gateways' rulings. Return the result of each order."""
         with self._connection():
             return self._transition.finish(rulings)
 

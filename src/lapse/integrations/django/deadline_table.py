@@ -1,4 +1,4 @@
-"""The migration's one operation: the table of a timer that lives in the orders' own database."""
+"""The migration operation that creates the timer's table in the orders' database."""
 
 import logging
 from typing import Any, cast
@@ -19,17 +19,17 @@ TABLE = "lapse_deadline"
 
 
 class DeadlineTable(Operation):
-    """Makes the table where LAPSE_TIMER names the very database that is migrated, and nothing anywhere else.
+    """Creates the table if LAPSE_TIMER names the database that is being migrated; otherwise does nothing.
 
-    Timers make their tables by themselves, so this is for databases in which only migrations may. Where the timer
-    cannot be asked where it is, nothing is made and a warning says so.
+    Timers create their tables themselves, so this is for databases where only migrations may create tables. If the
+    timer cannot be opened, nothing is created and a warning is logged.
     """
 
     reversible = True
     reduces_to_sql = True
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change no model: there is none."""
+        """Do nothing: the operation has no model."""
 
     def database_forwards(
         self,
@@ -38,7 +38,7 @@ class DeadlineTable(Operation):
         from_state: ProjectState,  # noqa: ARG002 - Django's signature
         to_state: ProjectState,  # noqa: ARG002 - as above
     ) -> None:
-        """Make the table; one that is there stays as it is."""
+        """Create the table. An existing table stays as it is."""
         _run(app_label, schema_editor, drop=False)
 
     def database_backwards(
@@ -48,11 +48,11 @@ class DeadlineTable(Operation):
         from_state: ProjectState,  # noqa: ARG002 - as above
         to_state: ProjectState,  # noqa: ARG002 - as above
     ) -> None:
-        """Remove it, with what was armed: the sweep finds the orders, and the next use makes it again."""
+        """Remove the table and its deadlines. The sweep still finds the orders; the next use creates the table."""
         _run(app_label, schema_editor, drop=True)
 
     def describe(self) -> str:
-        """Return what it does, as `migrate --plan` shows it."""
+        """Return the description that `migrate --plan` shows."""
         return "Make the timer's table, where LAPSE_TIMER is in this database"
 
 

@@ -1,4 +1,4 @@
-"""Whether a row with given values would match a condition, as far as that can be seen without a database."""
+"""Decides without a database, as far as possible, whether a row with given values would match a condition."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ from django.db.models import Q
 
 
 def q_matches(condition: Q, values: Mapping[str, object]) -> bool | None:
-    """Return True or False, or None where the values do not decide it.
+    """Return True if a row with these values matches the condition, False if not, None if the values do not decide it.
 
-    The lookups `exact`, `in` and `isnull` are understood, on fields that `values` sets to plain values.
+    It understands the lookups `exact`, `in` and `isnull` on fields that `values` sets to plain values.
     """
     answers = [
         q_matches(child, values) if isinstance(child, Q) else _lookup_matches(child, values)

@@ -1,4 +1,4 @@
-"""The queries that lock, read and change the rows of the orders. The database's clock decides what is due."""
+"""The queries that lock, read and change the orders' rows. The database's clock decides which orders are due."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Model)
 
 STREAM_ROWS = 2000
-"""How many rows a long read takes from the database at a time."""
+"""How many rows a long read fetches from the database at a time."""
 
 
 class Queries(Generic[M]):
     """The orders' table. It implements `lapse.orders.Rows`.
 
-    `unpaid` is the condition, `deadline` and `key` are names of fields; a key is `str()` of its field's value.
+    `unpaid` is the condition for unpaid orders. `deadline` and `key` are field names. A key is `str()` of its field's
+    value.
     """
 
     def __init__(self, model: type[M], *, unpaid: Q, deadline: str, key: str) -> None:
@@ -41,19 +42,19 @@ class Queries(Generic[M]):
 
     @property
     def using(self) -> str:
-        """The alias of the database that decides."""
+        """The alias of the database that the orders are written to."""
         return router.db_for_write(self._model)
 
     def transaction(self) -> AbstractContextManager[object]:
-        """Return a transaction in the database that decides; inside another one it is a savepoint."""
+        """Return a transaction in the orders' database. Inside another transaction it is a savepoint."""
         return transaction.atomic(using=self.using)
 
     def key_of(self, order: Model) -> str:
-        """Return the order's name in the timer."""
+        """Return the order's key in the timer."""
         return str(getattr(order, self._key_field.attname))
 
     def value_of(self, order: Model, field: str) -> object:
-        """Return the value of the field as the instance has it; of a foreign key, the other row's key."""
+        """Return the instance's value of the field; for a foreign key, the other row's key."""
         column: Any = self._model._meta.get_field(field)  # noqa: SLF001 - Django's public API
         return getattr(order, column.attname)
 
@@ -63,16 +64,16 @@ class Queries(Generic[M]):
         return bool(plain) and all(self.value_of(order, name) == self._stored(name, plain[name]) for name in plain)
 
     def due_at(self, order: Model) -> object:
-        """Return the deadline as the instance has it: perhaps None, or an expression that was just saved."""
+        """Return the instance's deadline. It may be None, or an expression that was just saved."""
         return getattr(order, self._deadline)
 
     def values_of(self, keys: Iterable[str]) -> list[Any]:
-        """Return the values of the key's field that the keys name; a key that can name no order is left out."""
+        """Return the key field's value for each key. A key that no order can have is left out."""
         found = []
         for key in dict.fromkeys(keys):
             try:
                 value = self._key_field.to_python(check_key(key))
-                self._key_field.run_validators(value)  # a number too big for its column, for one
+                self._key_field.run_validators(value)  # for example a number too large for its column
             except (ValidationError, InvalidDeadline):
                 continue
             if str(value) == key:
@@ -80,7 +81,7 @@ class Queries(Generic[M]):
         return found
 
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> list[M]:
-        """Lock and return these rows, by primary key; skip, or wait for, rows that another transaction has locked.
+        """Lock and return these rows, by primary key. With `wait`, wait for locked rows; without it, skip them.
 
         The condition is part of the locking statement, so the database checks it on the locked row.
         """
@@ -92,9 +93,9 @@ class Queries(Generic[M]):
         return list(rows)
 
     def change(self, orders: Sequence[M], values: Mapping[str, Any]) -> list[M]:
-        """Write the values into these unpaid rows and return the rows with their new values.
+        """Write the values into these unpaid rows. Return the rows with their new values.
 
-        Raises TryLater where a row is not unpaid any more: only a database without row locks allows that.
+        Raises TryLater if a row is no longer unpaid, which only a database without row locks can cause.
         """
         keys = [order.pk for order in orders]
         changed = self._table().filter(self._unpaid, pk__in=keys).update(**values)
@@ -109,7 +110,7 @@ class Queries(Generic[M]):
         return list(orders)
 
     def ask(self, keys: Collection[str]) -> dict[str, Result]:
-        """Return the state of every key, by one query; an order that is unpaid and due is LOCKED."""
+        """Return the state of every key, by one query. An order that is unpaid and due has the outcome LOCKED."""
         is_unpaid = Case(When(self._unpaid, then=Value(value=True)), default=False, output_field=BooleanField())
         rows = self._named(self._table(), keys).values_list(self._key_field.attname, self._deadline, is_unpaid, Now())
         found = {str(key): _state(due_at, now, unpaid=unpaid) for key, due_at, unpaid, now in rows}
@@ -118,19 +119,19 @@ class Queries(Generic[M]):
     def overdue(
         self, limit: int, *, where: Q | None = None, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> list[Deadline]:
-        """Return the unpaid orders that match and whose deadline passed `grace` ago, oldest first, after that one."""
+        """Return unpaid orders that match `where`, whose deadline passed `grace` ago, oldest first, after `after`."""
         then = ExpressionWrapper(Now() - Value(grace), DateTimeField()) if grace else Now()
         rows = self._table().filter(self._unpaid, where or Q(), **{f"{self._deadline}__lte": then})
         if after is not None:
             key = self._key_field.to_python(after.key)
             beyond = Q(**{f"{self._deadline}__gt": after.due_at}) | Q(**{f"{self._key}__gt": key})
-            # `beyond` implies the last condition, which is there because an index range can begin with it.
+            # `beyond` implies the last condition. It is added because an index range can begin with it.
             rows = rows.filter(beyond, **{f"{self._deadline}__gte": after.due_at})
         found = rows.order_by(self._deadline, self._key).values_list(self._key_field.attname, self._deadline)
         return [Deadline(str(key), due_at) for key, due_at in found[:limit]]
 
     def deadlines(self, where: Q | None = None) -> Iterator[Deadline]:
-        """Yield the deadlines of the unpaid orders; with `where`, of the orders that match, unpaid or not."""
+        """Yield the deadlines of the unpaid orders; with `where`, of all orders that match it, unpaid or not."""
         rows = self._table().filter(self._unpaid if where is None else where, **{f"{self._deadline}__isnull": False})
         found = rows.values_list(self._key_field.attname, self._deadline)
         for key, due_at in found.iterator(chunk_size=STREAM_ROWS):
@@ -142,12 +143,12 @@ class Queries(Generic[M]):
         return value.prepare_database_save(field) if isinstance(value, Model) else value
 
     def _table(self) -> QuerySet[M]:
-        # The base manager: an order that the default manager hides from shoppers lapses as well.
+        # The base manager: an order that the default manager hides from shoppers must lapse too.
         return self._model._base_manager.using(self.using)  # noqa: SLF001 - Django's public API
 
     def _locking(self, *, wait: bool) -> QuerySet[M]:
         features = connections[self.using].features
-        # Rows that the condition joins are not locked; a parent table's row is part of the order and is.
+        # Rows that the condition joins are not locked. A parent table's row is part of the order, so it is locked.
         joins_only = features.has_select_for_update_of and not self._model._meta.parents  # noqa: SLF001 - public API
         return self._table().select_for_update(
             skip_locked=features.has_select_for_update_skip_locked and not wait, of=("self",) if joins_only else ()

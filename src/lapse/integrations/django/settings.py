@@ -1,4 +1,4 @@
-"""LAPSE_ORDERS and LAPSE_HOOKS: the one set of orders, made when it is first used, and the hooks of the worker."""
+"""LAPSE_ORDERS and LAPSE_HOOKS: the shop's orders, created at their first use, and the worker's hooks."""
 
 import threading
 from typing import Any
@@ -19,7 +19,7 @@ _orders: UnpaidOrders[Any] | None = None
 def unpaid_orders() -> UnpaidOrders[Any]:
     """Return the shop's unpaid orders, the class that LAPSE_ORDERS names; one instance per process.
 
-    Raises ConfigError where the setting is missing or names something else.
+    Raises ConfigError if the setting is missing or does not name such a class.
     """
     global _orders  # noqa: PLW0603 - one per process, as Django's own settings are
     with _lock:
@@ -29,7 +29,7 @@ def unpaid_orders() -> UnpaidOrders[Any]:
 
 
 def orders_class() -> type[UnpaidOrders[Any]]:
-    """Import and return the class that LAPSE_ORDERS names. Raises ConfigError where there is none."""
+    """Import and return the class that LAPSE_ORDERS names. Raises ConfigError if there is none."""
     path = getattr(settings, "LAPSE_ORDERS", None)
     if not path:
         raise ConfigError("LAPSE_ORDERS is not set: name your subclass of UnpaidOrders, as 'myshop.lapsing.ShopOrders'")
@@ -43,17 +43,17 @@ def orders_class() -> type[UnpaidOrders[Any]]:
 
 
 def timer() -> Timer | None:
-    """Return the orders' timer that LAPSE_TIMER chooses, one per process; None where it is None, empty or "none".
+    """Return the orders' timer that LAPSE_TIMER names, one per process; None if the setting is None, "" or "none".
 
-    Raises what `open_timer` raises; the next call tries again.
+    Errors of `open_timer` are passed on; the next call tries again.
     """
     return timer_named(unpaid_orders().name)
 
 
 def hooks() -> tuple[Hook, ...]:
-    """Import and return the hooks that LAPSE_HOOKS names; a class is called for its instance. Empty unless set.
+    """Import and return the hooks that LAPSE_HOOKS names; of a class, an instance is created. Empty if not set.
 
-    Raises ConfigError where a hook cannot be imported, or called.
+    Raises ConfigError if a hook cannot be imported or is not callable.
     """
     return tuple(_hook(path) for path in getattr(settings, "LAPSE_HOOKS", ()))
 
@@ -65,12 +65,12 @@ def _hook(path: str) -> Hook:
         raise ConfigError(f"LAPSE_HOOKS names {path!r}, which cannot be imported: {error}") from error
     hook: Hook = found() if isinstance(found, type) else found
     if not callable(hook):
-        raise ConfigError(f"LAPSE_HOOKS names {path!r}, which takes no events: it cannot be called")
+        raise ConfigError(f"LAPSE_HOOKS names {path!r}, which is not callable, so it cannot receive events")
     return hook
 
 
 def forget(*, setting: str, **_: object) -> None:
-    """Drop the orders and the timer after a test has overridden their settings; the next use makes them again."""
+    """Drop the orders and the timer after a test has overridden their settings; the next use creates them again."""
     global _orders  # noqa: PLW0603 - as above
     if setting not in {"LAPSE_ORDERS", "LAPSE_TIMER"}:
         return

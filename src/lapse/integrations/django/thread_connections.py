@@ -1,4 +1,4 @@
-"""Gateways that close the database connections of the threads in which they are asked."""
+"""Wraps gateways so that each call closes the database connections of its thread."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ from lapse.orders.gateway import Attempt, Gateway, Ruling
 
 
 class ConnectionClosingGateway:
-    """Asks the gateway and closes the thread's connections: a gateway may well look something up in the database.
+    """Calls the gateway, then closes the thread's database connections, which the gateway may have opened.
 
-    Lapsing asks gateways in threads that end soon, and Django would leave a connection open in each of them.
+    Lapsing calls gateways in short-lived threads, and Django would leave a connection open in each thread.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -25,5 +25,5 @@ class ConnectionClosingGateway:
 
 
 def closing_connections(gateways: Mapping[str, Gateway]) -> dict[str, Gateway]:
-    """Return the same gateways, each of which closes its thread's connections after use."""
+    """Return the gateways, each wrapped so that it closes its thread's connections after a call."""
     return {name: ConnectionClosingGateway(gateway) for name, gateway in gateways.items()}

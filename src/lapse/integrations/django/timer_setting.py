@@ -1,4 +1,4 @@
-"""LAPSE_TIMER: which timer the settings choose, opened when it is first used."""
+"""LAPSE_TIMER: the timer that the settings name, opened at its first use."""
 
 import threading
 from urllib.parse import urlsplit
@@ -10,19 +10,19 @@ from lapse.engine.errors import MissingLibrary
 from lapse.engine.timer import Timer
 
 _lock = threading.RLock()
-_opened: dict[str, Timer] = {}  # by the timer's name; one per process, because a timer holds connections
+_opened: dict[str, Timer] = {}  # timer name → timer; one per process, because a timer holds connections
 
 
 def timer_url() -> str | None:
-    """Return LAPSE_TIMER, or None where the sweep works without a timer."""
+    """Return LAPSE_TIMER, or None if the sweep works without a timer."""
     url = getattr(settings, "LAPSE_TIMER", None)
     return None if url in (None, "", "none") else str(url)
 
 
 def timer_is_transactional() -> bool:
-    """Return whether the timer that LAPSE_TIMER chooses can be armed in an order's transaction. No server is asked.
+    """Return whether the timer that LAPSE_TIMER names can be armed in an order's transaction. Contacts no server.
 
-    False where there is no such timer or its library is missing: opening the timer raises the error.
+    Return False if there is no such timer or its library is missing: opening the timer raises that error.
     """
     scheme = urlsplit(timer_url() or "").scheme
     try:
@@ -32,9 +32,9 @@ def timer_is_transactional() -> bool:
 
 
 def timer_named(name: str) -> Timer | None:
-    """Return this process's timer of that name; None where LAPSE_TIMER is None, empty or "none".
+    """Return this process's timer of that name; None if LAPSE_TIMER is None, empty or "none".
 
-    Raises what `open_timer` raises; the next call tries again.
+    Errors of `open_timer` are passed on; the next call tries again.
     """
     with _lock:
         if name not in _opened and (url := timer_url()) is not None:
@@ -43,7 +43,7 @@ def timer_named(name: str) -> Timer | None:
 
 
 def close_timers() -> None:
-    """Close the timers, so that the next use opens them again: for tests that override the settings."""
+    """Close the timers; the next use opens them again. For tests that override the settings."""
     with _lock:
         while _opened:
             _opened.popitem()[1].close()

@@ -1,4 +1,4 @@
-"""The base class with which a shop's own order model lapses: what the shop declares, and what it calls."""
+"""The base class for a shop's unpaid orders, with the attributes to declare and the methods to call."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from lapse.orders.port import Result
 
 ASK_AGAIN = timedelta(seconds=5)
-"""How long reads and sales leave an order alone whose gateway did not answer; longer each time, up to a minute."""
+"""How long reads and sales skip an order whose gateway did not answer. Longer each time, up to a minute."""
 
 
 class OpenTransaction(LapseError):
-    """Lapsing would have asked a payment gateway inside a transaction, which holds row locks meanwhile."""
+    """Lapsing would have called a payment gateway inside a transaction, which holds row locks during the call."""
 
 
 class UnpaidOrders(Shop[M]):
@@ -43,9 +43,9 @@ class UnpaidOrders(Shop[M]):
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of
       its deadline field, a DateTimeField with an index.
-    * `key`: the unique field whose `str()` names the order to the timer and in `lapse()`.
+    * `key`: the unique field whose `str()` is the order's key in the timer and in `lapse()`.
     * `lapsed`, `closing`, `reason_field`, `gateways`, `name` and the hooks: see `lapse.orders.Shop`. Values may be
-      expressions. A row with the values of `lapsed` must no longer match `unpaid`; one with those of `closing` must.
+      expressions. A row with the values of `lapsed` must not match `unpaid`; a row with the values of `closing` must.
     """
 
     model: ClassVar[type[Any]]
@@ -54,11 +54,11 @@ class UnpaidOrders(Shop[M]):
     key: ClassVar[str] = "pk"
 
     def arm(self, *orders: M) -> None:
-        """Arm the timer for these orders' deadlines with the transaction; at once outside of one. Never fails a sale.
+        """Arm the timer for these orders' deadlines with the open transaction, or at once. Never fails a sale.
 
-        A timer in the orders' own database is armed in their transaction, and rolled back with it; any other timer is
-        armed after the commit. Call this after placing an order and after changing its deadline. Raises
-        InvalidDeadline for a naive time.
+        A timer in the orders' database is armed in their transaction, and rolled back with it. Any other timer is armed
+        after the commit. Call this after placing an order and after changing its deadline. Raises InvalidDeadline for a
+        naive time.
         """
         deadlines = []
         to_read = []
@@ -74,32 +74,32 @@ class UnpaidOrders(Shop[M]):
             self._arming.arm(deadlines, self._queries.using)
 
     def disarm(self, *orders: M) -> None:
-        """Disarm the timer, as `arm` arms it, for orders that no longer wait. Never fails a sale."""
+        """Disarm the timer for orders that are no longer unpaid. Works like `arm`. Never fails a sale."""
         keys = [self._queries.key_of(order) for order in orders]
         if keys:
             self._disarm(keys)
 
     def lapse(self, keys: Collection[str]) -> dict[str, Result]:
-        """Lapse those of the orders that are unpaid and due; return for every key what became of the order.
+        """Lapse the orders that are unpaid and due. Return the result for every key.
 
-        Raises OpenTransaction inside a transaction if there are gateways to ask, TryLater where the database does not
-        answer.
+        Raises OpenTransaction inside a transaction if the shop has gateways, TryLater if the database does not answer.
         """
         self._refuse_open_transaction()
         return _in_batches(DatabaseOrders(self, self._queries).lapsing(), keys)
 
     def cancel(self, orders: Iterable[M], *, by: str, reason: str) -> dict[str, Result]:
-        """Cancel unpaid orders for a person, whether due or not; return for every key what became of the order.
+        """Cancel unpaid orders for a person, whether due or not. Return the result for every key.
 
-        The steps and the hooks are those of `lapse`. A row that another transaction has locked is waited for. The
-        hooks get `by` as the actor and the first reason to cancel the order: `reason`, unless `reason_field` has one.
-        The timer is disarmed with the transaction that cancels.
+        The steps and the hooks are those of `lapse`. The call waits for rows that another transaction has locked. The
+        hooks get `by` as the actor. They get the first reason to cancel the order: `reason`, unless `reason_field`
+        already has a reason. The timer is disarmed with the transaction that cancels.
 
-        NOT_UNPAID is an order that was paid or cancelled before, also while this call waited. UNANSWERED is an order
-        whose gateway did not answer: it stays closing and held. Call again, or the timer goes on when it is due.
+        NOT_UNPAID: the order was paid or cancelled before, or while this call waited. UNANSWERED: the order's gateway
+        did not answer, so the order stays closing and keeps its stock. Call again, or let the timer lapse it when it is
+        due.
 
-        `orders` are not refreshed. Raises TypeError for anything but orders, ValueError where `by` or `reason` is
-        empty, and what `lapse` raises.
+        The instances in `orders` are not refreshed. Raises TypeError for other objects than orders, ValueError if `by`
+        or `reason` is empty, and the errors of `lapse`.
         """
         if not (by and reason):
             raise ValueError("cancel() needs `by` and `reason`: who cancels, and why")
@@ -113,10 +113,10 @@ class UnpaidOrders(Shop[M]):
         return _in_batches(DatabaseOrders(self, self._queries, cause, disarm=self._disarm).lapsing(), keys)
 
     def lapse_overdue(self, where: Q | None = None, *, limit: int = BATCH) -> dict[str, Result]:
-        """Lapse the overdue orders that match, oldest first, at most `limit`; return what became of each.
+        """Lapse up to `limit` overdue orders that match `where`, oldest first. Return the result of each.
 
-        So a sale takes the stock that overdue orders still hold, without waiting for a worker. An order whose lapse
-        raises is logged and left out. Raises what `lapse` raises.
+        A sale uses this to get the stock that overdue orders still hold, without waiting for a worker. If lapsing an
+        order raises, the error is logged and the order is left out. Raises the errors of `lapse`.
         """
         self._refuse_open_transaction()
         return lapse_on_read(
@@ -128,11 +128,10 @@ class UnpaidOrders(Shop[M]):
         )
 
     def fresh(self, queryset: QuerySet[M]) -> QuerySet[M]:
-        """Lapse the overdue orders among those of the query; return the query, not yet evaluated, to see the new state.
+        """Lapse the overdue orders in the query. Return the query, not yet evaluated, so that it shows the new state.
 
-        It costs one query where nothing is overdue. An order that another transaction is at work on, or whose
-        gateway does not answer, is shown as it is: compare its deadline before offering to pay. Raises what `lapse`
-        raises.
+        It costs one query if no order is overdue. An order stays unchanged if another transaction has locked it or its
+        gateway does not answer. So check its deadline before you offer to pay. Raises the errors of `lapse`.
         """
         self._refuse_open_transaction()
         rows = queryset if queryset.query.is_sliced else queryset.order_by()
@@ -145,9 +144,9 @@ class UnpaidOrders(Shop[M]):
         return queryset.all()
 
     def port(self, *, background: bool = False) -> DatabaseOrders[M]:
-        """Return what a worker and a sweep need of these orders.
+        """Return the `Orders` port for a worker and a sweep.
 
-        With `background`, database connections are cared for as a process without requests needs it.
+        With `background`, it replaces old database connections, for a process without requests.
         """
         return DatabaseOrders(self, self._queries, background=background)
 
@@ -171,7 +170,7 @@ class UnpaidOrders(Shop[M]):
             return self._queries.overdue(limit, where=where)
 
     def _refuse_open_transaction(self) -> None:
-        """Refuse at the first call, not only on the day when an attempt happens to be open."""
+        """Refuse an open transaction at every call, not only when an order has an open attempt to pay."""
         if not self.gateways:
             return
         try:
@@ -179,13 +178,13 @@ class UnpaidOrders(Shop[M]):
                 pass
         except RuntimeError as error:
             raise OpenTransaction(
-                "lapsing asks payment gateways, so it must not be called inside transaction.atomic() or with "
+                "lapsing calls payment gateways, so it must not run inside transaction.atomic() or with "
                 "ATOMIC_REQUESTS: call it before the transaction, or mark the view non_atomic_requests"
             ) from error
 
 
 def _in_batches(lapsing: Lapsing, keys: Iterable[str]) -> dict[str, Result]:
-    """Lapse the orders in batches, so that no transaction is large; return what became of each key."""
+    """Lapse the orders in batches, so that no transaction is large. Return the result for each key."""
     results: dict[str, Result] = {}
     left = iter(dict.fromkeys(keys))
     while part := list(islice(left, BATCH)):

@@ -1,4 +1,4 @@
-"""What `lapse check` finds on a Redis server: whether its settings keep deadlines."""
+"""The checks of `lapse check` on a Redis server: whether its settings keep deadlines."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,35 +17,35 @@ from lapse.timers.redis.notifications import SETTING, announced_flags, announces
 from lapse.timers.redis.permissions import Command, denied
 
 CLOCKS_AGREE = timedelta(seconds=1)
-"""The shop's hosts compute deadlines and the server's clock decides when they are due: a larger gap is a fault."""
+"""The largest difference allowed between clocks: hosts compute deadlines, the server's clock says when they are due."""
 
 MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a timer needs of its server."""
+    """What a timer needs from its server."""
 
     commands: Sequence[Command] = ()
-    """The commands that the timer runs. Where it runs none, a library runs them and this host's clock decides."""
+    """The commands that the timer runs. Empty if a library runs the commands and this host's clock decides."""
     flags: str = ""
     """The flags of notify-keyspace-events."""
     expiring: bool = False
     """Whether the timer depends on keys that expire."""
     relative: bool = False
-    """Whether deadlines are given as times to live, so that the clocks need not agree."""
+    """Whether deadlines are stored as times to live, so that the clocks need not agree."""
     tried_with: str = ""
-    """A key of the timer's own, with which events may be tried out."""
+    """A key that belongs to the timer, for testing whether events come."""
     no_cluster: str = ""
-    """The reason why the timer cannot use a node of a cluster, "" where it can."""
+    """The reason why the timer cannot use a node of a cluster; "" if it can."""
 
 
 LIBRARY_NEEDS = Needs()
-"""What is needed where a library runs the commands."""
+"""The needs of a timer whose commands a library runs."""
 
 
 def findings(server: redis.Redis, needs: Needs = LIBRARY_NEEDS) -> Iterator[Finding]:
-    """Yield what is found about version, rights, events, eviction, persistence and clock. Changes nothing."""
+    """Yield a finding each about version, permissions, events, eviction, persistence and clock. Changes nothing."""
     missing = sorted(set(denied(server, needs.commands))) if needs.commands else []
     try:
         with translated():
@@ -153,7 +153,7 @@ def _persistence(server: redis.Redis, info: dict[str, Any], needs: Needs) -> Fin
 
 
 def _clock(server: redis.Redis, needs: Needs) -> Finding:
-    """Return how far the server's clock is from this host's. Of five answers the quickest is the most exact."""
+    """Return the difference between the server's clock and this host's, from the quickest of five answers."""
     answers = []
     for _ in range(5):
         before, started = SYSTEM_CLOCK.now(), SYSTEM_CLOCK.monotonic()

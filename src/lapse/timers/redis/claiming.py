@@ -32,9 +32,10 @@ class Claiming:
         self._turn = count()
 
     def take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Return up to `limit` claims, and the seconds until the next look, None where no deadline is known.
+        """Return up to `limit` claims, and the seconds until the next look; None if no deadline is known.
 
-        Where a shard gives no answer, the claims from the other shards are returned: their leases run.
+        If a shard does not answer, the claims from the other shards are still returned, because their leases have
+        begun.
         """
         claims: list[Claim] = []
         due_in: float | None = None

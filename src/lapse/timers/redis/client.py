@@ -1,4 +1,4 @@
-"""The client of one Redis: the servers, the database and the connections that the client uses."""
+"""Facts about a Redis client: its servers, its database and its connections."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The client's exceptions, translated into the package's own: the one place where that is done."""
+"""Translates the Redis client's exceptions into Lapse's errors. This is the only place that does so."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,8 @@ _PASSING = (
     exceptions.RedisClusterException,
 )
 _FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
-# At the start. Up to Redis 6.2 after the place in the script: "…: @user_script: 9: -READONLY …".
+# The code is at the start of the reply. Up to Redis 6.2 it follows the script's line: "…: @user_script: 9: -READONLY
+# …".
 _PASSING_REPLY = re.compile(
     r"(^-?|: -)(LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF|OOM|BUSY|UNKILLABLE)\b"
 )

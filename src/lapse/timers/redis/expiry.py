@@ -1,15 +1,15 @@
-"""Key expiry events, made punctual and lossless. This timer is the delay queue of `queue.py`, and keys beside it.
+"""Key expiry events, made punctual and lossless: the delay queue of `queue.py`, plus one expiring key per deadline.
 
-Each deadline is a key that expires at its time, so that Redis announces the event to every subscriber. Each is also an
-entry in a ledger, which is the delay queue. The bare mechanism has three faults, which are removed as follows:
+Each deadline is a key that expires at its time, so that Redis sends the event to every subscriber. Each deadline is
+also an entry in a ledger, which is the delay queue. Expiry events alone have three faults. This timer removes them:
 
 * *Late*: Redis sends the event when it deletes the key, which may be long after the key's time. A worker claims the
   deadline from the ledger at its time and touches the key. Redis deletes a touched key whose time has come, and sends
   the event at once.
-* *Lost*: an event is gone if no subscriber is connected. The ledger is not: it is claimed and settled like every other
-  timer. The event is a wake-up and no more: of all workers that receive the event, one claims the deadline.
-* *Silent*: without `notify-keyspace-events` Redis sends no events. The setting is read, and set where that is
-  permitted. Where it is not, the timer refuses to start and names the line to add.
+* *Lost*: an event is lost if no subscriber is connected. The ledger keeps the deadline, and workers claim and settle it
+  like that of any other timer. The event only wakes workers; one of them claims the deadline.
+* *Silent*: without `notify-keyspace-events` Redis sends no events. The timer reads the setting and changes it if
+  permitted. If not permitted, the timer refuses to start and names the line to add.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,13 +34,13 @@ LINGER = 0.002
 """Seconds after which to touch again a key that had not yet expired when its deadline was claimed."""
 
 TOUCHES = 25
-"""How often a key is touched at most. A key that is still there then is another key, which was set to expire later."""
+"""The largest number of touches per key. A key that still exists then was set again, to expire later."""
 
 MANY = 1000
 """Commands in one pipeline."""
 
 ANNOUNCED = "Ex"
-"""The events that are needed: under their own names (E), of expired keys (x)."""
+"""The flags of the needed events: channels named by event (E), expired keys (x)."""
 
 
 class RedisExpiry(RedisQueue):
@@ -51,7 +51,7 @@ class RedisExpiry(RedisQueue):
     def __init__(self, client: Client, name: str, *, shards: int = 1, prefix: str = "") -> None:
         super().__init__(client, name, shards=shards)
         self._prefix = prefix or f"lapse:{name}:"
-        self._lingering: dict[str, int] = {}  # claimed keys that were still there → how many touches are left
+        self._lingering: dict[str, int] = {}  # claimed keys that still existed → how many touches are left
         self._event_listeners: list[RedisListener] = []
 
     def _needs(self) -> Needs:
@@ -69,7 +69,7 @@ class RedisExpiry(RedisQueue):
         with translated():
             pipeline = self._client.pipeline(transaction=False)
             for key, at in due.items():
-                # Redis expires a key once its clock is past the time, not at it: one millisecond less is on time.
+                # Redis expires a key after its time, not at it. One millisecond less is on time.
                 # A time in the past would delete the key with another event than `expired`, so the key expires soon.
                 if at - 1 > now:
                     pipeline.set(self._prefix + key, b"", nx=only_unknown, pxat=at - 1)
@@ -99,12 +99,12 @@ class RedisExpiry(RedisQueue):
         return claims, due_in
 
     def _stop_touching(self, keys: Iterable[str]) -> None:
-        """Touch these keys no more: a key that was armed or disarmed is not the key that was claimed."""
+        """Stop touching these keys: a key that was armed or disarmed is no longer the key that was claimed."""
         for key in keys:
             self._lingering.pop(self._prefix + key, None)
 
     def _touch(self, names: Sequence[str]) -> Iterable[str]:
-        """Let Redis delete and announce the keys whose time has come. Yield the keys that are still there."""
+        """Make Redis delete the keys whose time has come and send their events. Yield the keys that still exist."""
         for start in range(0, len(names), MANY):
             part = names[start : start + MANY]
             with translated():

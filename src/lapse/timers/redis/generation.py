@@ -1,7 +1,7 @@
 """The generation of a timer on Redis: a name that changes when a server may have lost deadlines.
 
-The generation has two parts. The servers' processes are one: a restart or a failover may bring older data, or none.
-The names that are stored with each shard are the other: they are lost together with the shard's data.
+The generation has two parts. The first names the servers' processes: a restart or a failover may bring back older data,
+or none. The second is the names that are stored with each shard: they are lost together with the shard's data.
 """
 
 from typing import cast
@@ -41,9 +41,9 @@ class ShardGenerations:
         self.last_seen = [""] * len(shards)
 
     def begin(self) -> None:
-        """Read what is stored, and store it where it is missing: of several processes one wins.
+        """Read the stored names, and store missing names. If several processes do this at once, the first one stores.
 
-        Raises TimerRefused where other processes use another number of shards for this timer.
+        Raises TimerRefused if other processes use another number of shards for this timer.
         """
         with translated():
             number = self._first_stored(self._shards[0] + "shards", str(len(self._shards)))
@@ -74,9 +74,9 @@ class ShardGenerations:
         return None if value is None else value.decode()
 
     def _first_stored(self, key: str, value: str) -> str:
-        """Return the value that is stored, or store this one.
+        """Return the stored value. If there is none, store `value` and return it.
 
-        A value that is there is only read: a server whose memory is full can still hand out what is due.
+        A stored value is read without a write, so that a server whose memory is full can still hand out due deadlines.
         """
         for _ in range(3):  # another process may empty the server between the two commands
             if (stored := self._read(key)) is not None:

@@ -1,4 +1,4 @@
-"""Receives what Redis publishes, in a thread, and reconnects when the server was unavailable."""
+"""Receives Redis messages in a thread, and reconnects after the server was unavailable."""
 
 import threading
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from lapse.timers.redis.errors import translated
 
 RECONNECT = Backoff(first=timedelta(milliseconds=50), most=timedelta(seconds=2))
 LISTEN = 0.5
-"""Seconds between two checks whether to stop."""
+"""Seconds between two checks for a request to stop."""
 
 
 class Listening(Protocol):
-    """An object that listens in threads of its own."""
+    """An object that listens in its own threads."""
 
     def ensure(self) -> None:
-        """Start to listen, unless it listens already."""
+        """Start to listen, unless it already listens."""
         ...
 
     def reconnect(self) -> None:
@@ -39,9 +39,9 @@ class Listening(Protocol):
 class RedisListener:
     """Subscribes to one channel on one server, or with `pattern` to all channels whose names match.
 
-    `on_message` is called with the channel and the text of each message. `on_connect` is called whenever the
-    subscription is in place, the first time and each time after: messages that were published in between are lost, and
-    the server may be another one. Both must return quickly.
+    `on_message` is called with the channel and the text of each message. `on_connect` is called after each
+    subscription, the first one and each later one. Messages between two subscriptions are lost, and the server may be
+    another one. Both must return quickly.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class RedisListener:
                 self._thread.pause(RECONNECT.delay(failures).total_seconds())
 
     def _receive(self, pubsub: redis.client.PubSub) -> str:
-        """Receive one message. Return its type, "" where none came in time."""
+        """Receive one message. Return its type, or "" if none came in time."""
         message = None
         with suppress(exceptions.TimeoutError):
             message = pubsub.get_message(timeout=LISTEN)

@@ -12,21 +12,21 @@ from lapse.timers.redis.errors import translated
 
 SETTING = "notify-keyspace-events"
 TRY_FOR = 2.0
-"""Seconds within which an event that is tried out must come."""
+"""Seconds within which the event of a test key must come."""
 
 ALL = "g$lshzxetd"
-"""The flags that the flag A stands for."""
+"""The flags that the flag A includes."""
 
 
 def announced_flags(server: redis.Redis) -> str:
-    """Return the flags that the server has. Raises TimerRefused where the user may not read them."""
+    """Return the server's flags. Raises TimerRefused if the user may not read them."""
     with translated():
         setting: Any = server.config_get(SETTING)
     return str(setting.get(SETTING, ""))
 
 
 def with_flags(flags: str, needed: str) -> str:
-    """Return the flags with the needed ones added. None is removed: other programs may need their events."""
+    """Return the flags with the needed flags added. No flag is removed: other programs may need its events."""
     present = flags + (ALL if "A" in flags else "")
     return flags + "".join(flag for flag in needed if flag not in present)
 
@@ -34,7 +34,7 @@ def with_flags(flags: str, needed: str) -> str:
 def set_flags(server: redis.Redis, needed: str) -> str:
     """Add the needed flags to the server's setting, and return the flags that the server then has.
 
-    Raises TimerRefused where the user may not. The message has the line that the operator must add.
+    Raises TimerRefused if the user may not change it. The message has the line that the operator must add.
     """
     wanted = with_flags(announced_flags(server), needed)
     with translated():
@@ -51,8 +51,9 @@ def set_flags(server: redis.Redis, needed: str) -> str:
 def require_notifications(server: redis.Redis, needed: str, *, tried_with: str = "") -> str:
     """Make sure that the server sends the needed events. Return the new flags if they had to be set, otherwise "".
 
-    Where the flags cannot be read, as at many hosting providers, the events are tried out with the key `tried_with`.
-    Raises TimerRefused where the flags can be neither read nor tried out nor set. The message has the line to add.
+    Many hosting providers do not let users read the flags. Then a test with the key `tried_with` shows whether events
+    come. Raises TimerRefused if the events are missing or unknown and the flags cannot be set. The message has the line
+    to add.
     """
     try:
         flags = announced_flags(server)
@@ -67,9 +68,9 @@ def require_notifications(server: redis.Redis, needed: str, *, tried_with: str =
 
 
 def announces(server: redis.Redis, key: str) -> bool:
-    """Return whether events come, under the key's name, when a key is set, gets a time to live, and expires.
+    """Return whether the server sends an event to the key's channel when the key is set, gets a TTL, and expires.
 
-    The key is set to try this out. Return False also where this user may not do so: then the answer is unknown.
+    This sets the key as a test. Return False also if the user may not set it, although events may come then.
     """
     missing = {b"set", b"expire", b"expired"}
     with suppress(TimerRefused), translated(), server.pubsub() as pubsub:  # type: ignore[no-untyped-call] # the library has no types here

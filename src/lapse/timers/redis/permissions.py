@@ -47,9 +47,9 @@ def queue_commands(key: str, channel: str) -> list[Command]:
 def denied(server: redis.Redis, commands: Iterable[Command]) -> list[str]:
     """Return the names of the commands that this user may not run, with these keys and channels. None is run.
 
-    The commands are queued in a transaction that is then discarded. Every version refuses a command without permission
-    when it is queued, so the user needs no right to ask about rights. Whether MULTI and DISCARD are permitted is tried
-    first: otherwise the commands would run, or the connection would stay inside the transaction.
+    The commands are queued in a transaction that is then discarded. Every Redis version refuses a forbidden command
+    when it is queued, so the user needs no permission to read permissions. MULTI and DISCARD are tried first. Without
+    them the commands would run, or the connection would stay inside the transaction.
     """
     if any(map(_is_forbidden, _queued(server, []))):
         close_idle(server)

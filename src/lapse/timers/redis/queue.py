@@ -57,7 +57,7 @@ class RedisQueue:
         self._generations = ShardGenerations(client, name, self._shards)
         self._claiming = Claiming(self._run, self._shards, self._generations, self._on_new_generation)
         self._doubts = count(1)
-        self._doubt = 0  # another number whenever the server may be another process: subscribed again, a call failed
+        self._doubt = 0  # changes whenever the server may be another process: after a new subscription or a failed call
         self._checked = (-1, "")  # the doubt at which the server was last checked, and the server's generation then
         self._wake_listener = RedisListener(
             lambda: primaries(self._client)[0], self._channel, lambda *_: self._waker.wake(), self._on_connect
@@ -83,7 +83,7 @@ class RedisQueue:
             self._disarmed(part)
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Return claims on due deadlines, waiting for some if there are none."""
+        """Return claims on due deadlines. If none is due, wait until one is."""
         self._ready()
         if wait > timedelta(0):
             for listener in self._listeners():
@@ -92,7 +92,7 @@ class RedisQueue:
         return claim_when_due(lambda: self._take(limit, lease_ms), self._waker, wait.total_seconds())
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again. Return the claims that were still held, renewed."""
+        """Restart the leases now. Return the renewed claims, without those whose lease had already ended."""
         renewed = []
         for shard, token, part in self._shards.parts_by_token(claims):
             keys = [claim.key for claim in part]
@@ -125,7 +125,7 @@ class RedisQueue:
         return sum(int(self._run("revive", shard, [self._channel, *part])) for shard, part in parts)
 
     def stats(self) -> Stats:
-        """Return the numbers of deadlines. Nothing is written: a mistyped name leaves no keys on the server."""
+        """Return the counts. This writes nothing, so a mistyped timer name leaves no keys on the server."""
         if self._checked[0] != self._doubt:
             server_generation(self._client)
             self._generations.check()
@@ -143,11 +143,11 @@ class RedisQueue:
         )
 
     def generation(self) -> str:
-        """Return a name of the servers' processes and of their data, which changes when deadlines may be lost."""
+        """Return a name for the servers' processes and data, which changes when deadlines may be lost."""
         return f"{self._ready()}/{'+'.join(self._generations.last_seen)}"
 
     def check(self) -> list[Finding]:
-        """Return what decides whether the server keeps deadlines. Changes nothing."""
+        """Return findings on whether the server keeps deadlines. Changes nothing."""
         needs = self._needs()
         return [finding for server in primaries(self._client) for finding in findings(server, needs)]
 
@@ -175,17 +175,17 @@ class RedisQueue:
         return Needs(commands=queue_commands(self._shards[0] + "pending", self._channel))
 
     def _armed(self, due: Mapping[str, int], now: int, *, only_unknown: bool) -> None:
-        """Follow up on deadlines that the queue has armed at the server's `now`. Times are ms since 1970."""
+        """Do further work after the queue has armed deadlines at the server's `now`. Times are ms since 1970."""
 
     def _disarmed(self, keys: Sequence[str]) -> None:
-        """Follow up on keys that the queue has forgotten."""
+        """Do further work after the queue has disarmed these keys."""
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Return up to `limit` claims, and the seconds until the next look, None where no deadline is known."""
+        """Return up to `limit` claims, and the seconds until the next look; None if no deadline is known."""
         return self._claiming.take(limit, lease_ms)
 
     def _check_server(self) -> None:
-        """Raise TimerRefused where the server's state does not fit this timer."""
+        """Raise TimerRefused if the server's state does not fit this timer."""
         self._generations.begin()
 
     def _on_new_generation(self) -> None:
@@ -198,7 +198,7 @@ class RedisQueue:
         self._waker.wake()
 
     def _ready(self) -> str:
-        """Make sure that the server is fit for this timer. Return the server's generation."""
+        """Check that the server fits this timer. Return the server's generation."""
         doubt, generation = self._checked
         if doubt != self._doubt:
             with self._lock:

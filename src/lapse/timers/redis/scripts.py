@@ -19,7 +19,7 @@ RunScript = Callable[[str, str, Arguments], Any]
 """Runs a script, given its name, a shard and the arguments, and returns its output."""
 
 PRELUDE_PACKAGE = "lapse.timers.redis"
-"""The package whose `lua/prelude.lua` stands before every script, of this package and of others."""
+"""The package whose `lua/prelude.lua` is put before every script, in this package and in others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Script:
     keys: tuple[str, ...]
 
     def run(self, client: Client, prefix: str, args: Arguments) -> Any:  # noqa: ANN401 - each script's header states the shape of its output
-        """Run the script and return its output. `prefix` stands before the name of each key.
+        """Run the script and return its output. `prefix` is put before the name of each key.
 
-        A server that does not know the digest is sent the source.
+        If the server does not know the digest, send it the source.
         """
         keys = [prefix + key for key in self.keys]
         with translated():

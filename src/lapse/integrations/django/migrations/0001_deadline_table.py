@@ -1,4 +1,4 @@
-"""The table of a timer that lives in the orders' own database."""
+"""The table of a timer in the orders' database."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from lapse.integrations.django.deadline_table import DeadlineTable
 
 
 class Migration(migrations.Migration):
-    """It depends on nothing, and nothing on it."""
+    """It depends on no other migration, and no other migration depends on it."""
 
     initial = True
     operations: ClassVar[list[Operation]] = [DeadlineTable()]

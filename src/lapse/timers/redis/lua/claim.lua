@@ -19,7 +19,8 @@ local ended = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit
 if #ended > 0 then
   local leases = redis.call('HMGET', lease, unpack(ended))
   for i, key in ipairs(ended) do
-    -- A server that evicts keys may have deleted the hash and kept the set. Due now is better than never.
+    -- A server that evicts keys may have deleted the hash and kept the set. Then the deadline is due now, so it is not
+    -- lost.
     local attempt, due = string.match(leases[i] or '', '^%d+:%d+:(%d+):(-?%d+)$')
     due = due or whole(now)
     redis.call('ZADD', pending, due, key)
@@ -29,7 +30,8 @@ if #ended > 0 then
   redis.call('HDEL', lease, unpack(ended))
 end
 
--- Of a backlog larger than the limit, one in `share` is taken from the newest, so that deadlines due now do not starve.
+-- If more deadlines are due than `limit`, one in `share` is taken from the newest, so that a backlog does not block
+-- them.
 local due_now = redis.call('ZCOUNT', pending, '-inf', now)
 local count = math.min(due_now, limit)
 local young = 0

@@ -1,4 +1,4 @@
--- Stands before every script of this package and of the packages that keep their own scripts.
+-- This text is put before every script of this package, and of other packages that have scripts.
 --
 -- The keys of a shard. All have one hash tag, so that a script stays in one slot of a cluster. The line KEYS in the
 -- header of each script has these stored names. Two of them differ from the words of the code:

@@ -8,7 +8,7 @@ local ended = redis.call('ZCOUNT', leased, '-inf', now)
 local due = redis.call('ZCOUNT', pending, '-inf', now)
 local oldest = due > 0 and redis.call('ZRANGE', pending, 0, 0, 'WITHSCORES')[2] or ''
 if ended > 0 then
-  -- Of the leases that have ended, the first to end stands for all: finding the oldest deadline means reading all.
+  -- Of the leases that have ended, only the first to end is read: finding the oldest deadline would mean reading all.
   local first = redis.call('HGET', lease, redis.call('ZRANGE', leased, 0, 0)[1])
   local since = first and string.match(first, ':(-?%d+)$')
   if since and (oldest == '' or tonumber(since) < tonumber(oldest)) then

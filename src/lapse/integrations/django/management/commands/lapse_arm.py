@@ -17,16 +17,16 @@ PROGRESS_EVERY = 2.0
 
 
 class Command(LapseCommand):
-    """Workers do this by themselves when a timer's server has lost deadlines; this is for a change of mechanism."""
+    """For a change of mechanism. After a server's loss of deadlines, the workers themselves arm the orders."""
 
-    help = "Arm every unpaid order again. It may be repeated, and run while the shop sells."
+    help = "Arm every unpaid order again. You can repeat it, and run it while the shop sells."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add whether known deadlines stay as they are."""
+        """Add the option that leaves known deadlines as they are."""
         parser.add_argument(
             "--only-unknown",
             action="store_true",
-            help="leave alone what the timer knows, also what was buried; without it, attempts are reset to 0",
+            help="do not change deadlines that the timer knows, buried ones included; else attempts are reset to 0",
         )
 
     def handle(self, *_: Any, only_unknown: bool, **__: Any) -> None:  # noqa: ANN401 - Django's signature
@@ -34,7 +34,7 @@ class Command(LapseCommand):
         opened = timer()
         if opened is None:
             raise CommandError("LAPSE_TIMER is none: the sweep needs no arming")
-        opened.stats()  # so that a timer that refuses is found also where there is nothing to arm
+        opened.stats()  # so that a timer that refuses is found even if there is nothing to arm
         count = 0
         reported = SYSTEM_CLOCK.monotonic()
         try:

@@ -13,9 +13,9 @@ from lapse.orders.sweep import Sweep
 
 
 class Command(LapseCommand):
-    """Fails where an order could not be lapsed."""
+    """Fails if an order could not be lapsed."""
 
-    help = "Lapse every overdue order once, and say how many there were. For cron, and after an outage."
+    help = "Lapse every overdue order once, and print how many. For cron, and after an outage."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the size of a batch."""

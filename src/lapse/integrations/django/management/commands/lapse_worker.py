@@ -20,7 +20,7 @@ USUAL = ServiceOptions()
 
 
 class Command(LapseCommand):
-    """A worker on the timer and a sweep beside it, or the sweep alone where LAPSE_TIMER is none."""
+    """Runs a worker on the timer and a sweep; only the sweep if LAPSE_TIMER is none."""
 
     help = "Lapse unpaid orders as they become due. Run as many as you like. Stops cleanly on SIGTERM and Ctrl-C."
 
@@ -57,11 +57,11 @@ class Command(LapseCommand):
             hooks=(log_event, *hooks()),
             after_thread=connections.close_all,
         )
-        port.overdue(1)  # a database that cannot be used is found now; while the service runs it is waited for
-        what = f"{url.partition(':')[0]} timer and a sweep" if url else "a sweep"  # the URL may hold a password
+        port.overdue(1)  # report an unusable database now: later the service would wait for it
+        lapsed_by = f"{url.partition(':')[0]} timer and a sweep" if url else "a sweep"  # the URL may hold a password
         seconds = service.sweep_every.total_seconds()
-        with stop_on_signals(service.stop):  # from the moment on at which the line says so
-            self.stdout.write(f"lapsing {orders.name} by {what} every {seconds:g} s; Ctrl-C or SIGTERM stops it")
+        with stop_on_signals(service.stop):  # signals stop it as soon as the line is printed
+            self.stdout.write(f"lapsing {orders.name} by {lapsed_by} every {seconds:g} s; Ctrl-C or SIGTERM stops it")
             self.stdout.flush()
             try:
                 service.run()
@@ -77,7 +77,7 @@ def _open_timer() -> Timer:
 
 
 def _log_to_standard_error() -> None:
-    """Send Lapse's log to standard error where the shop's settings send it nowhere."""
+    """Send Lapse's log to standard error if the shop's settings configure no handler for it."""
     log = logging.getLogger("lapse")
     if not log.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
