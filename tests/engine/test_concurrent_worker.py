@@ -1,5 +1,6 @@
 """Many deliveries at once on a real Redis: bounded, retried, buried, and drained."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from lapse.testing.clock import ManualClock
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
 from lapse.timers.memory import MemoryTimer
-from tests.engine.running import Recorder, unfinished, wait_until
+from tests.engine.running import Recorder, Running, unfinished, wait_until
 
 MOMENT = timedelta(milliseconds=1)
 
@@ -317,6 +318,20 @@ def test_an_unforeseen_error_of_the_timer_ends_the_worker() -> None:
     arm(timer, "1")
     with pytest.raises(LookupError):
         ConcurrentWorker(timer, lambda _: Settle(), concurrency=2, hooks=()).run()
+
+
+def test_a_handler_that_exits_ends_the_worker() -> None:
+    """As in a batch: `run` raises. A thread that is gone without a word would keep its claim leased for ever."""
+    timer = MemoryTimer("orders")
+    arm(timer, *map(str, range(5)))
+    worker = ConcurrentWorker(timer, lambda _: sys.exit(3), concurrency=2, hooks=())
+    running = Running(worker)
+    running.thread.join(10)
+    ended = not running.thread.is_alive()
+    worker.stop()
+    running.join()
+    assert ended
+    assert isinstance(running.error, SystemExit)
 
 
 def test_a_server_that_says_no_ends_it(redis: RedisServer) -> None:

@@ -135,7 +135,7 @@ class ClaimLoop:
             self._stopping += 1  # so that run() waits no longer than the drain
         try:
             self._executor.finish()
-        except Exception as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
             self._crash = self._crash or error
 
     def _loop(self) -> None:

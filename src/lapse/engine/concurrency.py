@@ -32,7 +32,7 @@ class ConcurrentExecutor:
         self._busy = 0
         self._changed = threading.Condition()
         self._stopping = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def start(self) -> None:
         """Start the threads."""
@@ -71,10 +71,10 @@ class ConcurrentExecutor:
 
     def _serve(self) -> None:
         while (claim := self._claims.get()) is not None:
-            error: Exception | None = None
+            error: BaseException | None = None
             try:
                 self._handle(claim)
-            except Exception as refused:  # noqa: BLE001 - carried over to the claim loop, which raises it
+            except BaseException as refused:  # noqa: BLE001 - carried over to the claim loop, which raises it
                 error = refused
             with self._changed:
                 self._busy -= 1
