@@ -100,7 +100,9 @@ def _act(notice: Notice, raw: str) -> Judged:
 def _close(order: Order, attempt: PaymentAttempt) -> None:
     """Close an unpaid attempt, which by itself cancels no order. A paid attempt that is closed was refunded."""
     if attempt.state in PAID:
-        AuditEntry.record([order], f"refunded at Alipay: attempt {attempt.out_trade_no}", f"gateway {attempt.gateway}")
+        AuditEntry.record(
+            [order], f"refunded at {attempt.gateway}: attempt {attempt.out_trade_no}", f"gateway {attempt.gateway}"
+        )
     else:
         PaymentAttempt.objects.filter(OPEN, pk=attempt.pk).update(state=State.CLOSED, changed_at=Now())
 

@@ -58,11 +58,24 @@ def open_timer(url: str, *, name: str) -> Timer:
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"a timer's name is 1 to 100 letters, digits, '_', '-' and '.'; got {name!r}")
-    scheme = _scheme(url)
+    return _mechanism(scheme_of(url)).open_from_url(url, name=name)
+
+
+def scheme_of(url: str) -> str:
+    """Return the scheme of a timer's URL, which is a key of MECHANISMS. No server is contacted.
+
+    Raises ConfigError for any other URL. The message never repeats the URL, which may hold a password.
+    """
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise ConfigError(
+            "the timer's URL cannot be read: write [ and ] as %5B and %5D, unless they are around an IPv6 address"
+        ) from None
     if scheme not in MECHANISMS:
         what = repr(scheme) if scheme else "a URL without a scheme"
         raise ConfigError(f"no timer understands {what}: use one of {', '.join(sorted(MECHANISMS))}")
-    return _mechanism(scheme).open_from_url(url, name=name)
+    return scheme
 
 
 def traits_of(scheme: str) -> Traits:
@@ -71,15 +84,6 @@ def traits_of(scheme: str) -> Traits:
     Raises KeyError for a scheme that is not in MECHANISMS, MissingLibrary where its library is not installed.
     """
     return _mechanism(scheme).TRAITS
-
-
-def _scheme(url: str) -> str:
-    try:
-        return urlsplit(url).scheme
-    except ValueError:  # its text may contain a part of a password, so it is not repeated
-        raise ConfigError(
-            "the timer's URL cannot be read: write [ and ] as %5B and %5D, unless they are around an IPv6 address"
-        ) from None
 
 
 def _mechanism(scheme: str) -> Mechanism:

@@ -65,6 +65,15 @@ def test_a_timer_with_an_unknown_scheme_is_found(settings: Settings, url: str) -
     assert ids(settings) == ["lapse.E006"]
 
 
+@pytest.mark.parametrize("url", ["reddis://:hunter2@localhost", "redis://:hunter2[@localhost"])
+def test_no_check_repeats_a_password(settings: Settings, url: str) -> None:
+    """A mistyped scheme, or a URL that cannot be read, is found without any part of the URL in the message."""
+    settings.LAPSE_TIMER = url
+    (message,) = check_setup()
+    assert message.id == "lapse.E006"
+    assert "hunter2" not in f"{message.msg} {message.hint}"
+
+
 @pytest.mark.parametrize("url", [None, "", "none", "redis+expiry://localhost", "memory://"])
 def test_known_timers_and_none_are_fine(settings: Settings, url: str | None) -> None:
     """The sweep alone is a set-up too."""

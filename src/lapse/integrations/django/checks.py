@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
@@ -11,7 +10,7 @@ from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import DateTimeField, F, Field, Model, Q, UniqueConstraint
 from django.db.models.expressions import OrderBy
 
-from lapse.config import MECHANISMS
+from lapse.config import scheme_of
 from lapse.engine.errors import ConfigError
 from lapse.integrations.django.q_match import q_matches
 from lapse.integrations.django.settings import hooks, orders_class
@@ -50,12 +49,11 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
             id="lapse.E004",
         )
     url = timer_url()
-    if url is not None and urlsplit(url).scheme not in MECHANISMS:
-        yield checks.Error(
-            f"LAPSE_TIMER is {url!r}, which no timer understands.",
-            hint=f"Use {', '.join(f'{scheme}://' for scheme in sorted(MECHANISMS))}, or None for the sweep alone.",
-            id="lapse.E006",
-        )
+    try:
+        if url is not None:
+            scheme_of(url)
+    except ConfigError as error:
+        yield checks.Error(f"LAPSE_TIMER: {error}", hint="Use None for the sweep alone.", id="lapse.E006")
     try:
         hooks()
     except ConfigError as error:

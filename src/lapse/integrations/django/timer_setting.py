@@ -1,12 +1,11 @@
 """LAPSE_TIMER: the timer that the settings name, opened at its first use."""
 
 import threading
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from lapse.config import MECHANISMS, open_timer, traits_of
-from lapse.engine.errors import MissingLibrary
+from lapse.config import open_timer, scheme_of, traits_of
+from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Timer
 
 _lock = threading.RLock()
@@ -24,10 +23,10 @@ def timer_is_transactional() -> bool:
 
     Return False if there is no such timer or its library is missing: opening the timer raises that error.
     """
-    scheme = urlsplit(timer_url() or "").scheme
+    url = timer_url()
     try:
-        return scheme in MECHANISMS and traits_of(scheme).transactional
-    except MissingLibrary:
+        return url is not None and traits_of(scheme_of(url)).transactional
+    except ConfigError:
         return False
 
 
