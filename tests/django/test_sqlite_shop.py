@@ -64,6 +64,43 @@ paid.refresh_from_db()
 print(json.dumps([mine.status, paid.status, late, tea.stock, timer().stats().pending]))
 """
 
+WAITED = """
+import json, sqlite3, threading
+from datetime import timedelta
+from django.db import connections
+from lapse.integrations.django import unpaid_orders
+from myshop.models import Product
+from myshop.orders import place
+
+order = place(Product.objects.create(name="tea", stock=3), 1, timedelta(minutes=-1))
+work = [
+    lambda: unpaid_orders().cancel([order], by="buyer 7", reason="buyer"),
+    lambda: unpaid_orders().lapse([str(order.pk)]),
+]
+outcomes = []
+
+def run(one):
+    try:
+        outcomes.append(one()[str(order.pk)].outcome)
+    except Exception as error:
+        outcomes.append(repr(error))
+    finally:
+        connections.close_all()
+
+payer = sqlite3.connect(connections["default"].settings_dict["NAME"], isolation_level=None, timeout=30)
+payer.execute("BEGIN IMMEDIATE")
+payer.execute("UPDATE myshop_order SET status = 'paid' WHERE id = ?", [order.pk])
+threads = [threading.Thread(target=run, args=[one]) for one in work]
+for thread in threads:
+    thread.start()
+threads[0].join(1.0)
+payer.execute("COMMIT")
+payer.close()
+for thread in threads:
+    thread.join(60)
+print(json.dumps(outcomes))
+"""
+
 TWO_DATABASES = """
 DATABASES["orders"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).parent / "orders.sqlite3"}
 DATABASE_ROUTERS = ["here.Router"]
@@ -147,6 +184,13 @@ def test_a_person_cancels(shop: Path) -> None:
     manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer=timer)
     written = manage(shop, "shell", "--no-imports", "--command", CANCELLED, timer=timer)
     assert json.loads(written) == ["cancelled", "paid", 2, 2, 0]
+
+
+def test_who_meets_a_payment_waits_for_it(shop: Path) -> None:
+    """SQLite locks the whole file: a person and a worker wait for the payment and find the order paid."""
+    manage(shop, "migrate", "--run-syncdb", "--verbosity", "0", timer="none")
+    written = manage(shop, "shell", "--no-imports", "--command", WAITED, timer="none")
+    assert json.loads(written) == ["not unpaid", "not unpaid"]
 
 
 def test_the_migration_on_sqlite(shop: Path) -> None:

@@ -85,6 +85,8 @@ class Queries(Generic[M]):
 
         The condition is part of the locking statement, so the database checks it on the locked row.
         """
+        if not connections[self.using].features.has_select_for_update:
+            self._lock_database()
         rows = self._named(self._locking(wait=wait), keys).order_by("pk")
         if which is not Which.ALL:
             rows = rows.filter(self._unpaid)
@@ -141,6 +143,18 @@ class Queries(Generic[M]):
         """Return what the column has for this value: of an instance, the key that a foreign key refers to."""
         field: Any = self._model._meta.get_field(name)  # noqa: SLF001 - Django's public API
         return value.prepare_database_save(field) if isinstance(value, Model) else value
+
+    def _lock_database(self) -> None:
+        """Take the write lock of a database without row locks, SQLite; wait for it as long as its `timeout` says.
+
+        A transaction that has read first cannot wait: SQLite fails its write at once if another one has written.
+        """
+        meta = self._model._meta  # noqa: SLF001 - Django's public API
+        quoted = connections[self.using].ops.quote_name
+        pk: Any = meta.pk
+        table, column = quoted(meta.db_table), quoted(pk.column)
+        with connections[self.using].cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET {column} = {column} WHERE 1 = 0")  # noqa: S608 - names of the model
 
     def _table(self) -> QuerySet[M]:
         # The base manager: an order that the default manager hides from shoppers must lapse too.
