@@ -124,12 +124,12 @@ def test_an_old_server_is_refused(version: str) -> None:
 
 @needs_mariadb
 def test_a_durable_server_is_fit() -> None:
-    """The check of a server with default settings says that deadlines outlive a crash."""
+    """The check of a server with default settings says that deadlines survive a crash."""
     with MariaDbServer(durable=True) as server, open_timer(server.url, name="orders") as timer:
         first, second = timer.check()
         assert (first.fit, second.fit) == (True, True)
         assert "MariaDB" in first.text
-        assert "outlives" in second.text
+        assert "survives" in second.text
 
 
 @needs_mariadb

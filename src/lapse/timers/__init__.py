@@ -1,1 +1,1 @@
-"""The mechanisms: a folder for each, or one file. `lapse.config` chooses a mechanism by its URL."""
+"""The mechanisms, each in a folder or a file. `lapse.config` chooses the mechanism by the URL's scheme."""

@@ -1,4 +1,4 @@
-"""The reference implementation: the contract in its plainest form, for one process, and the stand-in for tests."""
+"""The reference implementation of the contract, in its simplest form, for one process and for tests."""
 
 import threading
 from bisect import bisect_left, insort
@@ -27,7 +27,7 @@ TRAITS = Traits(
 )
 
 SORT_FROM = 64
-"""The number of new entries from which sorting the whole list is cheaper than inserting each entry."""
+"""From this number of new entries on, sorting the whole list is cheaper than inserting each entry."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class _Entry:
 
 
 class MemoryTimer:
-    """A timer in this process's memory, by `clock`. Its deadlines are lost when the process ends."""
+    """A timer in this process's memory. `clock` decides what is due. Deadlines are lost when the process ends."""
 
     traits = TRAITS
 
@@ -76,11 +76,11 @@ class MemoryTimer:
                 self._forget(key)
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Return claims on due deadlines, waiting for some if there are none."""
+        """Return claims on due deadlines. If none is due, wait until one is."""
         return claim_when_due(lambda: self._take(limit, lease), self._waker, wait.total_seconds(), self._clock)
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again. Return the claims that were still held, renewed."""
+        """Restart the leases now. Return the renewed claims, without those whose lease had already ended."""
         with self._lock:
             self._end_leases()
             leased_until = from_milliseconds(self._now()) + lease
@@ -143,7 +143,7 @@ class MemoryTimer:
         return revived
 
     def stats(self) -> Stats:
-        """Return the numbers of deadlines."""
+        """Return the counts."""
         with self._lock:
             self._end_leases()
             now = self._now()
@@ -201,7 +201,7 @@ class MemoryTimer:
         return claim
 
     def _due_in(self, now: int) -> float | None:
-        """Return the seconds until the earliest pending deadline or end of a lease, None for neither."""
+        """Return the seconds until the next deadline is due or the next lease ends; None if there is neither."""
         times = [visible for visible, _ in self._pending[:1]]
         times += [to_milliseconds(claim.leased_until) for claim in self._claimed.values()]
         return max(min(times) - now, 0) / 1000 if times else None
@@ -243,7 +243,7 @@ class MemoryTimer:
 
 
 def open_from_url(url: str, *, name: str) -> MemoryTimer:
-    """Return a new, empty timer. The URL has no part but its scheme."""
+    """Return a new, empty timer. The URL must have only a scheme."""
     if url != "memory://":
         raise ConfigError(f"a timer in memory has no address: write memory://, not {url!r}")
     return MemoryTimer(name)

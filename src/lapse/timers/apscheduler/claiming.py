@@ -27,7 +27,7 @@ def end_leases(stores: JobStores) -> None:
 
 
 def claim_due(stores: JobStores, limit: int, token: int, lease: timedelta) -> list[Claim]:
-    """Return claims on up to `limit` due jobs; fewer where other processes arm or disarm them at the same moment."""
+    """Return claims on up to `limit` due jobs; fewer if other processes arm or disarm jobs at the same moment."""
     claims: list[Claim] = []
     for part in parts(_oldest(stores, limit)):
         at, end = now(), after(lease)
@@ -41,7 +41,7 @@ def claim_due(stores: JobStores, limit: int, token: int, lease: timedelta) -> li
         except TimerUnavailable:
             if not claims:
                 raise
-            break  # the claims of earlier parts are held: their leases run
+            break  # return the earlier parts' claims: their leases have begun
         claims += [
             Claim(job.key, moment(job.due), job.attempt + 1, token, moment(at), moment(end))
             for job, _ in part
@@ -53,7 +53,7 @@ def claim_due(stores: JobStores, limit: int, token: int, lease: timedelta) -> li
 def change_held(
     stores: JobStores, claims: Sequence[Claim], transfer_of: Callable[[Entry, bytes], Transfer]
 ) -> set[tuple[str, int]]:
-    """Transfer the jobs of those claims that are still held. Return the keys of these claims with their tokens."""
+    """Transfer the jobs of the claims that are still held. Return the keys and tokens of these claims."""
     tokens = {(job_id(claim.key), claim.token) for claim in claims}
 
     def if_held(found: Entry, state: bytes) -> Transfer | None:
@@ -69,7 +69,7 @@ def change_held(
 def change(
     stores: JobStores, store: Store, job_ids: Sequence[str], transfer_of: Callable[[Entry, bytes], Transfer | None]
 ) -> list[Entry]:
-    """Transfer each job as `transfer_of` says, where it returns a transfer. Return the entries from before.
+    """Carry out the transfer that `transfer_of` returns for each job, if any. Return the moved jobs' old entries.
 
     A job that another process changes between the reading and the transfer is read again.
     """
@@ -85,7 +85,7 @@ def change(
 
 
 def _oldest(stores: JobStores, limit: int) -> Iterable[tuple[Entry, bytes]]:
-    """Return due jobs, the oldest first; where there are more than `limit`, the last part of them are the newest."""
+    """Return due jobs, oldest first. If there are more than `limit`, the last part of the list are the newest jobs."""
     at = now()
     found = stores.due(Store.PENDING, at, limit + 1)
     if len(found) > limit:

@@ -1,6 +1,6 @@
-"""The record of one timer: its generation, the tokens that are used up, and the process that claims.
+"""The record of one timer: its generation, the highest reserved token, and the process that claims.
 
-It is a paused job in the pending store. A new record, so a new generation, is written where the jobs were deleted.
+The record is a paused job in the pending store. If the jobs are deleted, a new record with a new generation is written.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,20 +22,20 @@ class Record:
 
     generation: str
     tokens: int
-    """The process that claims next uses higher tokens than this."""
+    """The next claiming process uses higher tokens than this."""
     owner: str = ""
     """A random id of the process that claims; "" for none."""
     who: str = ""
-    """The name of that process, for people."""
+    """The name of the claiming process, for people."""
     until: int = 0
-    """When its ownership ends, in milliseconds since 1970 by its own clock: for people only."""
+    """When the process's ownership ends, in milliseconds since 1970 by its clock: for people only."""
     span: int = 0
-    """For how many milliseconds the record must stay unchanged until its owner counts as dead."""
+    """Milliseconds for which the record must stay unchanged before its owner counts as dead."""
     renewal: int = 0
-    """Rises with every renewal, so that each renewal changes the record."""
+    """A number that rises with every renewal, so that each renewal changes the record."""
 
     def put(self, expected: bytes) -> Transfer:
-        """Return the transfer that writes this record over `expected`, or, where that is empty, over nothing."""
+        """Return the transfer that replaces the record `expected`; if that is empty, the transfer adds the record."""
         source = Store.PENDING if expected else Store.NONE
         return Transfer(RECORD, source, expected, Store.PENDING, self.state(), None)
 
@@ -52,7 +52,7 @@ def record_in(state: bytes) -> Record:
 
 
 def read_record(stores: JobStores) -> tuple[bytes, Record | None]:
-    """Return the record as it is stored, and its content; empty and None where there is none."""
+    """Return the stored bytes of the record and its content; empty bytes and None if there is no record."""
     state = stores.find(Store.PENDING, [RECORD]).get(RECORD, b"")
     return state, record_in(state) if state else None
 
@@ -63,12 +63,12 @@ def new_record() -> Record:
 
 
 def generation(stores: JobStores) -> str:
-    """Return the generation: of the server's process, where a restart may lose jobs, and of the record.
+    """Return the generation: the record's name, and the server process's if a restart may lose jobs.
 
-    Writes a record where there is none.
+    Writes a record if there is none.
     """
     while True:
         _, record = read_record(stores)
         if record is not None:
             return f"{stores.server_generation()}/{record.generation}"
-        stores.transfer([new_record().put(b"")])  # another process may be first: then its record is read
+        stores.transfer([new_record().put(b"")])  # if another process is first, its record is read

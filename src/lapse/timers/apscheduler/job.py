@@ -1,7 +1,7 @@
 """A deadline as a job of APScheduler 3.
 
-The stored form is the library's own: a pickled dictionary of the job's fields. Unpickling runs no code of a store: only
-times, text and numbers are read out of a job, and every other type is refused.
+The stored form is the library's: a pickled dictionary of the job's fields. Unpickling runs no code from a store: it
+accepts only times, text and numbers, and refuses every other type.
 """
 
 import pickle
@@ -24,22 +24,22 @@ from lapse.engine.timer import LEASE
 from lapse.timers.apscheduler.stores import Store, Transfer
 
 LONGEST_ID = 191
-"""Characters of the longest job id that every job store of the library accepts."""
+"""The largest number of characters in a job id that every job store of the library accepts."""
 
 OURS = "lapse:"
-"""The beginning of every job id that is not simply an order's key."""
+"""The prefix of every job id that is not an order's key itself."""
 
 LAST = 253_402_300_799_999
 """The last millisecond that a datetime can represent, in the year 9999."""
 
 EARLIER_MODULES = ("lapse.timers.jobs.job",)
-"""Where this module was before. Jobs name it, and those that were stored at that time are read as well."""
+"""The module's earlier name. Jobs stored at that time contain it, and they can still be read."""
 
 
 class UntilSettled(BaseTrigger):  # type: ignore[misc] # the library has no types
-    """Runs at `due_at`, and every ten seconds from then on, until a Lapse worker removes the job.
+    """A trigger that runs at `due_at` and then every ten seconds, until a Lapse worker removes the job.
 
-    The library's own DateTrigger runs once: any scheduler that opens the store would remove the deadline for good.
+    The library's DateTrigger runs only once: a scheduler that opens the store by mistake would delete the deadline.
     """
 
     __slots__ = ("due_at",)
@@ -56,7 +56,7 @@ class UntilSettled(BaseTrigger):  # type: ignore[misc] # the library has no type
 
 
 def lapse_deadline(key: str, **_: object) -> NoReturn:
-    """Raise TimerRefused: only a scheduler of the library calls this function of every job, which is a mistake."""
+    """Raise TimerRefused. Every job names this function, and only a library scheduler, run by mistake, calls it."""
     raise TimerRefused(
         f"the job of {key!r} is a deadline of Lapse and does nothing by itself: run a Lapse worker on this store, and "
         "give this scheduler a store of its own"
@@ -65,7 +65,7 @@ def lapse_deadline(key: str, **_: object) -> NoReturn:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The deadline in a job; times in milliseconds since 1970.
+    """The deadline in a job. Times are in milliseconds since 1970.
 
     `run_at` is the earliest time of a claim. For a claimed deadline it is the end of its lease, for a buried one None.
     """
@@ -79,7 +79,7 @@ class Entry:
     buried_at: int = 0
 
     def state(self) -> bytes:
-        """Return the job as a job store writes it."""
+        """Return the job in the form that a job store writes."""
         fields = {"attempt": self.attempt, "token": self.token, "reason": self.reason, "buried_at": self.buried_at}
         return write(
             job_id(self.key),
@@ -107,19 +107,19 @@ def entry_in(state: bytes) -> Entry:
 
 
 def job_id(key: str) -> str:
-    """Return the id of an order's job: its key, or the key's digest where a job store cannot take the key."""
+    """Return the id of an order's job: the key, or the key's digest if a job store cannot store the key."""
     if len(key) <= LONGEST_ID and not key.startswith(OURS):
         return key
     return OURS + sha256(key.encode()).hexdigest()
 
 
 def moment(milliseconds: int) -> datetime:
-    """Return milliseconds since 1970 as a datetime, at most the last that there is."""
+    """Return the datetime for milliseconds since 1970, at most the latest possible datetime."""
     return from_milliseconds(min(milliseconds, LAST))
 
 
 def timestamp(milliseconds: int) -> float:
-    """Return milliseconds since 1970 as job stores compare them: in seconds, computed by the library."""
+    """Return milliseconds since 1970 in seconds, computed by the library, as job stores compare them."""
     return float(datetime_to_utc_timestamp(moment(milliseconds)))
 
 
@@ -129,12 +129,12 @@ def now() -> int:
 
 
 def after(delay: timedelta) -> int:
-    """Return the time so long after now, in milliseconds since 1970, rounded up."""
+    """Return the time `delay` after now, in milliseconds since 1970, rounded up."""
     return min(now() - (-delay // MILLISECOND), LAST)
 
 
 def write(job: str, run_at: int | None, **fields: object) -> bytes:
-    """Return a job with this id and these fields as a job store writes it."""
+    """Return a job with this id and these fields in the form that a job store writes."""
     next_run_time = None if run_at is None else moment(run_at)
     return pickle.dumps({**_template(), "id": job, "next_run_time": next_run_time, **fields}, PROTOCOL)
 
@@ -162,10 +162,10 @@ _ALLOWED |= {(module, UntilSettled.__name__): UntilSettled for module in EARLIER
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickles plain values and times. A call of anything else could run code, and is refused."""
+    """Unpickles plain values and times only. Any other type could run code, so it is refused."""
 
     def find_class(self, module: str, name: str) -> type:
-        """Return a type that Lapse's jobs are made of."""
+        """Return the type if Lapse's jobs may contain it."""
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it holds a {module}.{name}")
         return _ALLOWED[module, name]
@@ -173,14 +173,14 @@ class _Reader(pickle.Unpickler):
 
 @cache
 def _functions() -> frozenset[str]:
-    """Return the function of every job, under its present name and under earlier ones."""
+    """Return the names of the function in every job: the present name and the earlier ones."""
     name = lapse_deadline.__name__
     return frozenset({_template()["func"], *(f"{module}:{name}" for module in EARLIER_MODULES)})
 
 
 @cache
 def _template() -> dict[str, Any]:
-    """Return all fields of a job, as the installed version of the library writes them."""
+    """Return all fields of a job in the form that the installed library version writes."""
     job = Job(
         None,
         id=OURS,
@@ -190,7 +190,7 @@ def _template() -> dict[str, Any]:
         name="lapse deadline",
         trigger=UntilSettled(from_milliseconds(0)),
         executor="default",
-        misfire_grace_time=None,  # with the default of a second, a restarted scheduler drops late jobs
+        misfire_grace_time=None,  # with the default of 1 s, a restarted scheduler drops late jobs
         coalesce=True,
         max_instances=1,
     )

@@ -17,7 +17,7 @@ from lapse.timers.sql.postgresql_errors import translated
 
 
 def open_stores(url: str, *, name: str) -> SqlStores:
-    """Return the job stores of a timer, at a URL in the form that libpq takes."""
+    """Return a timer's job stores at a URL in libpq's form."""
     address = conninfo(url)
     engine = create_engine(
         "postgresql+psycopg://",
@@ -26,8 +26,8 @@ def open_stores(url: str, *, name: str) -> SqlStores:
         max_overflow=-1,
         pool_pre_ping=True,  # after a restart of the server, no sale fails
     )
-    # One writer at a time for the tables of a timer. With row locks, one process that arms a claimed job and another
-    # that releases the same job would deadlock.
+    # Only one process at a time writes to a timer's tables. With row locks, a process that arms a claimed job and a
+    # process that releases the same job would deadlock.
     number = int.from_bytes(sha256(f"lapse apscheduler {name}".encode()).digest()[:8], signed=True)
     where = conninfo_to_dict(address)
     return SqlStores(
@@ -65,4 +65,4 @@ def _findings(connection: Connection) -> Iterator[Finding]:
     if fsync == "off":
         yield Finding(fit=False, text="fsync off: a crash of the machine can lose all jobs: set fsync on")
     else:
-        yield Finding(fit=True, text="a stored job outlives a crash")
+        yield Finding(fit=True, text="a stored job survives a crash")

@@ -20,8 +20,8 @@ from lapse.timers.redis.scripts import script
 class RedisStores:
     """Three job stores, each with a hash of jobs and a sorted set of run times.
 
-    The library's own methods write one job at a time and compare nothing. So transfers use the stores' client and keys
-    directly, by a script.
+    The library's methods write one job at a time without a compare-and-set. So transfers run a script on the stores'
+    keys.
     """
 
     def __init__(self, client: redis.Redis, name: str) -> None:
@@ -40,7 +40,7 @@ class RedisStores:
         self.address = f"redis {server}/{where.get('db', 0)} {name}"
 
     def transfer(self, transfers: Sequence[Transfer]) -> set[str]:
-        """Move jobs by one script. Return the ids of the moved."""
+        """Move jobs by one script. Return the ids of the moved jobs."""
         if not transfers:
             return set()
         args: list[bytes | str] = []
@@ -51,7 +51,7 @@ class RedisStores:
         return {job_id.decode() for job_id in moved}
 
     def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the states of those jobs that the store has, by id."""
+        """Return the states of the jobs that the store has, by id."""
         if not job_ids:
             return {}
         with translated():
@@ -105,7 +105,7 @@ class RedisStores:
         )
 
     def server_generation(self) -> str:
-        """Return a name of the server's process: after a restart, Redis may have lost jobs or have older ones."""
+        """Return a name for the server's process: after a restart, Redis may have lost jobs or have older jobs."""
         return server_generation(self._client)
 
     def findings(self) -> Iterable[Finding]:
@@ -118,12 +118,12 @@ class RedisStores:
 
 
 def _raw(found: Any) -> Any:  # noqa: ANN401 - the library's types allow for answers that are decoded to text
-    """Return the answer as it is: this client decodes nothing."""
+    """Return the answer unchanged: this client decodes nothing."""
     return found
 
 
 def _milliseconds(found: list[tuple[bytes, float]]) -> int | None:
-    """Return the run time of the first job found, in milliseconds since 1970; None where none was found."""
+    """Return the run time of the first job, in milliseconds since 1970; None if there is no job."""
     return round(found[0][1] * 1000) if found else None
 
 

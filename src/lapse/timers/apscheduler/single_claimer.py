@@ -1,11 +1,10 @@
-"""Lets one process claim at a time: APScheduler's job stores cannot be shared by several.
+"""Lets only one process claim at a time: several processes cannot share APScheduler's job stores.
 
-APScheduler runs a job twice where two schedulers open one store, and neither notices. Here the timer's record names the
-process that claims. The process writes the record by compare-and-set, and renews it while claims go on.
-
-A second process watches the record. Where the record changes, its owner lives, and the second process is refused.
-Where the record stays unchanged until its time is over, its owner is dead, and the second process takes over.
-Arming, disarming and counting need no ownership.
+If two schedulers open one store, APScheduler runs a job twice, and neither scheduler notices. Here the timer's record
+names the process that claims. The process writes the record by compare-and-set, and renews it while it claims. A second
+process watches the record. If the record changes, its owner lives, and the second process is refused. If the record
+stays unchanged until its time is over, its owner is dead, and the second process takes over. Arming, disarming and
+counting need no ownership.
 """
 
 import os
@@ -26,17 +25,17 @@ from lapse.timers.apscheduler.job import now
 from lapse.timers.apscheduler.stores import JobStores
 
 OWNED_FOR = timedelta(seconds=10)
-"""How long ownership lasts from its last renewal, or for a lease where that is longer."""
+"""How long ownership lasts after its last renewal, unless a lease is longer."""
 
 RENEW_AFTER = 2.5
-"""Seconds after which ownership is renewed. A second process needs so long to learn that the owner lives."""
+"""Seconds between two renewals. A second process needs this long to learn that the owner lives."""
 
 TOKENS = 1_000_000
-"""Tokens that are reserved at each renewal."""
+"""How many tokens each renewal reserves."""
 
 
 class SingleClaimer:
-    """This process's ownership of one timer, shared by all its handles. Call the methods with `lock` held."""
+    """This process's ownership of one timer, shared by all its timer objects. Call the methods with `lock` held."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -49,9 +48,9 @@ class SingleClaimer:
         self._token = 0
 
     def acquire(self, stores: JobStores, holder: Hashable, lease: timedelta) -> bool:
-        """Acquire or renew ownership for a handle. Return False while it is unknown whether another owner lives.
+        """Acquire or renew ownership for `holder`. Return False while it is unknown whether another owner lives.
 
-        Raises TimerRefused where another owner lives.
+        Raises TimerRefused if another owner lives.
         """
         mine = self._mine
         if mine is not None and SYSTEM_CLOCK.monotonic() < self._renew_at and self._token < mine.tokens:
@@ -66,13 +65,13 @@ class SingleClaimer:
                 return True
 
     def renew(self, stores: JobStores, lease: timedelta) -> None:
-        """Renew ownership where this process has it: while a handler works for long, no claim renews it."""
+        """Renew ownership if this process has it: during a long handler call, no claim renews it."""
         for holder in list(self._holders)[:1]:
             with suppress(TimerRefused):  # another process has taken over, which the next claim reports
                 self.acquire(stores, holder, lease)
 
     def next_token(self) -> int:
-        """Return the next token. Each is returned once, among all processes, and is higher than all before."""
+        """Return the next token, which is unique among all processes and higher than all earlier tokens."""
         self._token += 1
         return self._token
 
@@ -99,7 +98,7 @@ class SingleClaimer:
                     f"{record.who} claims from this timer, and only one process may: APScheduler's job stores cannot "
                     "be shared. Stop one of the two, or choose a timer that can: redis://, postgresql://"
                 )
-        # By this process's own clock alone: another host's clock may be ahead of that of an owner that lives.
+        # Use only this process's clock: compared with another host's clock, a living owner could seem dead.
         return state == before and since - self._seen_since > record.span / 1000
 
     def _take(self, stores: JobStores, state: bytes, record: Record | None, span: timedelta) -> bool:
@@ -128,7 +127,7 @@ _guard = threading.Lock()
 
 
 def claimer_of(address: str) -> SingleClaimer:
-    """Return this process's claimer for the stores of this address; a forked process has another one."""
+    """Return this process's claimer for the stores at this address. A forked process has another one."""
     with _guard:
         found = _claimers.get((os.getpid(), address))
         if found is None:

@@ -22,11 +22,11 @@ PLAIN = re.compile(r"[a-z0-9_]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What differs between the databases.
+    """The differences between the databases.
 
-    `begin` has the statements that begin a transaction which alone may write to the timer's tables. `read` has those
-    for a transaction that reads a snapshot. Both are needed, because otherwise the engine commits each statement by
-    itself. `translated` translates errors into the package's own. `findings` examines the server.
+    `begin` has the statements that begin a transaction with exclusive writing to the timer's tables. `read` has those
+    that begin a transaction with a snapshot. Without them the engine commits each statement separately. `translated`
+    translates errors into Lapse's errors. `findings` checks the server.
     """
 
     address: str
@@ -40,8 +40,8 @@ class Dialect:
 class SqlStores:
     """Three job stores, each with a table.
 
-    The library's own methods write one job per transaction and compare nothing. So transfers use the stores' engine and
-    tables directly.
+    The library's methods write one job per transaction without a compare-and-set. So transfers use the stores' engine
+    and tables directly.
     """
 
     def __init__(self, dialect: Dialect, name: str) -> None:
@@ -57,7 +57,7 @@ class SqlStores:
         self._ready = False
 
     def transfer(self, transfers: Sequence[Transfer]) -> set[str]:
-        """Move jobs in one transaction, during which no one else writes to the tables. Return the ids of the moved."""
+        """Move jobs in one transaction; no other process writes meanwhile. Return the ids of the moved jobs."""
         if not transfers:
             return set()
         job_ids = [transfer.job_id for transfer in transfers]
@@ -82,7 +82,7 @@ class SqlStores:
         return {transfer.job_id for transfer in allowed}
 
     def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the states of those jobs that the store has, by id."""
+        """Return the states of the jobs that the store has, by id."""
         if not job_ids:
             return {}
         with self._connected() as connection:
@@ -194,14 +194,14 @@ class SqlStores:
 
 
 def table_part(name: str) -> str:
-    """Return the timer's part of its table names: its name, or a digest where a table name cannot contain it."""
+    """Return the timer's part of its table names: its name, or a digest if a table name cannot contain the name."""
     if PLAIN.fullmatch(name):
         return name
     return f"{re.sub('[^a-z0-9]', '_', name.lower())[:24]}-{sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _involved(transfers: Sequence[Transfer]) -> set[Store]:
-    """Return the stores that must be read to know whether the transfers are allowed, and where the jobs are."""
+    """Return the stores to read, to know whether the transfers are allowed and where the jobs are."""
     sources = {transfer.source for transfer in transfers}
     return set(STORES) if sources & {Store.ANY, Store.NONE} else sources
 

@@ -19,8 +19,8 @@ from lapse.timers.sql.sqlite_errors import translated
 def open_stores(url: str, *, name: str) -> SqlStores:
     """Return the job stores of a timer, at a URL such as sqlite:///orders.db."""
     path = file_of(url)
-    # A new connection for each use: to open the file takes a tenth of a millisecond. So no connection is left that must
-    # not be used, as after a fork, or after another file was put in the place of the first.
+    # A new connection for each use: opening the file takes 0.1 ms. So there is never an old connection, which would be
+    # unusable after a fork or after the file was replaced.
     engine = create_engine(
         "sqlite://",
         creator=partial(_connect, path),
@@ -42,7 +42,7 @@ def open_stores(url: str, *, name: str) -> SqlStores:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = connect(path)
-    write_ahead(connection)  # orders in the same file can then be read while they are armed
+    write_ahead(connection)  # then orders in the same file can be read while deadlines are armed
     return connection
 
 
@@ -57,4 +57,4 @@ def _translated(path: Path) -> Iterator[None]:
 def _findings(connection: Connection) -> Iterator[Finding]:
     (synchronous,) = connection.exec_driver_sql("PRAGMA synchronous").one()
     yield Finding(fit=True, text=f"SQLite {sqlite3.sqlite_version}")
-    yield Finding(fit=synchronous > 1, text="a stored job outlives a crash; all processes must be on this host")
+    yield Finding(fit=synchronous > 1, text="a stored job survives a crash; all processes must be on this host")

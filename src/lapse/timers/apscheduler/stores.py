@@ -1,4 +1,4 @@
-"""What the timer needs from APScheduler's job stores, on any server."""
+"""The interface of APScheduler's job stores that the timer needs, on any server."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lapse.engine.timer import Finding
 
 
 class Store(StrEnum):
-    """A job store of the timer: every job is in one of three. A `Transfer` can also name any store, or none."""
+    """A job store of the timer. Every job is in one of three stores. A `Transfer` can also name ANY or NONE."""
 
     PENDING = "pending"
     CLAIMED = "claimed"
@@ -23,7 +23,7 @@ class Store(StrEnum):
 STORES = (Store.PENDING, Store.CLAIMED, Store.BURIED)
 
 MOST_TRANSFERS = 500
-"""Jobs in one transaction."""
+"""The largest number of jobs in one transaction."""
 
 T = TypeVar("T")
 
@@ -65,16 +65,16 @@ class JobStores(Protocol):
     """The three job stores of one timer. Every method may be called from several threads, and raises TimerError."""
 
     address: str
-    """Names the stores and their server, without a password: the same for every handle on them."""
+    """Identifies the stores and their server, without a password. Equal for all objects on the same stores."""
 
     def transfer(self, transfers: Sequence[Transfer]) -> set[str]:
         """Carry out, in one transaction, each transfer whose condition holds. Return the ids of the moved jobs."""
 
     def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
-        """Return the states of those jobs that the store has, by id."""
+        """Return the states of the jobs that the store has, by id."""
 
     def earliest(self) -> datetime | None:
-        """Return the earliest run time of all pending and claimed jobs, None where there is none."""
+        """Return the earliest run time of all pending and claimed jobs; None if there is none."""
 
     def due(self, store: Store, now: int, limit: int, *, newest: bool = False) -> list[bytes]:
         """Return the states of up to `limit` jobs to run by `now`, the oldest first, or the newest first."""
@@ -86,7 +86,7 @@ class JobStores(Protocol):
         """Return the counts of all three stores."""
 
     def server_generation(self) -> str:
-        """Return a name of the server's process where a restart may lose jobs, else ""."""
+        """Return a name for the server's process if a restart may lose jobs, else ""."""
 
     def findings(self) -> Iterable[Finding]:
         """Return findings about whether the server keeps jobs."""
@@ -96,7 +96,7 @@ class JobStores(Protocol):
 
 
 def parts(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield the items in lists that one transaction takes."""
+    """Yield the items in lists, each small enough for one transaction."""
     rest = iter(items)
     while part := list(islice(rest, MOST_TRANSFERS)):
         yield part

@@ -1,13 +1,13 @@
 """One scheduled job per order, in the job stores of APScheduler 3.
 
-Job stores and jobs have the library's own form. A timer has three stores: for pending, claimed and buried deadlines.
-The library's scheduler is not used, because it loses deadlines. It removes a job from the store before it runs the job,
-and drops a job that is a second late. It has no leases and no attempts. A worker claims from the stores instead, and
-moves a job from one store to another in a transaction that compares the job first.
+Job stores and jobs have the library's format. A timer has three stores: for pending, claimed and buried deadlines. The
+library's scheduler is not used, because it loses deadlines. It removes a job from the store before it runs the job, and
+drops a job that is a second late. It has no leases and no attempts. Instead a worker claims from the stores. It moves a
+job between stores in a transaction that compares the job first.
 
-The traits say what the mechanism cannot do. One process claims (see `single_claimer.py`), any number of processes arms.
-No job store notifies a process of what another process armed, so a claim that waits looks ten times a second. No
-server's clock is used: the clock of the host that claims decides.
+The traits say what the mechanism cannot do. Only one process claims (see `single_claimer.py`); any number of processes
+may arm. Job stores do not notify a process when another process arms, so a waiting claim looks ten times a second. The
+clock of the claiming host decides what is due, not a server's clock.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -30,10 +30,10 @@ from lapse.timers.apscheduler.single_claimer import SingleClaimer, claimer_of
 from lapse.timers.apscheduler.stores import JobStores, Store, Transfer, parts
 
 LOOK = 0.1
-"""Seconds between two looks of a claim that waits."""
+"""Seconds between two looks of a waiting claim."""
 
 LOST_RACE = 0.01
-"""Seconds until the next look where other processes armed or disarmed all due deadlines at the same moment."""
+"""Seconds until the next look if other processes armed or disarmed all due deadlines at the same moment."""
 
 TRAITS = Traits(
     mechanism="apscheduler",
@@ -48,7 +48,7 @@ TRAITS = Traits(
 
 
 class ApschedulerTimer:
-    """Deadlines as jobs, by the clock of this host."""
+    """Deadlines as jobs. The clock of this host decides what is due."""
 
     traits = TRAITS
 
@@ -59,7 +59,7 @@ class ApschedulerTimer:
         self._claimer = claimer_of(stores.address)
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
-        """Arm many at once."""
+        """Arm many deadlines at once."""
         latest = {deadline.key: min(to_milliseconds(deadline.due_at), LAST) for deadline in deadlines}
         source = Store.NONE if only_unknown else Store.ANY
         for part in parts(latest.items()):
@@ -72,7 +72,7 @@ class ApschedulerTimer:
             self._stores.transfer([Transfer(job_id(key), Store.ANY, b"", Store.NONE, b"", None) for key in part])
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Return claims on due deadlines, or wait for them. Raises TimerRefused where another process claims."""
+        """Return claims on due deadlines, or wait for them. Raises TimerRefused if another process claims."""
         return claim_when_due(lambda: self._take(limit, lease), self._waker, wait.total_seconds())
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
@@ -124,7 +124,7 @@ class ApschedulerTimer:
         return len(change_held(self._stores, claims, buried))
 
     def buried(self, limit: int = 100) -> list[Buried]:
-        """Return the buried deadlines, the longest buried first. All of them are read for that."""
+        """Return the buried deadlines, the longest buried first. This reads all buried deadlines."""
         found = sorted(map(entry_in, self._stores.buried()), key=lambda entry: (entry.buried_at, entry.key))
         return [
             Buried(
@@ -162,7 +162,7 @@ class ApschedulerTimer:
         )
 
     def generation(self) -> str:
-        """Return the generation of the jobs, and of the server's process where a restart may lose jobs."""
+        """Return the generation: the record's name, and the server process's if a restart may lose jobs."""
         return generation(self._stores)
 
     def check(self) -> list[Finding]:
@@ -176,11 +176,11 @@ class ApschedulerTimer:
         ]
 
     def wake(self) -> None:
-        """Make a claim that waits return."""
+        """Make a waiting claim return."""
         self._waker.interrupt()
 
     def close(self) -> None:
-        """Release ownership, where this handle is the last that claims, and close the connections."""
+        """Release ownership if this is the last timer object that claims, and close the connections."""
         self._waker.interrupt()
         claimer = self._own_claimer()
         with claimer.lock:
@@ -200,9 +200,10 @@ class ApschedulerTimer:
         return self._claimer
 
     def _take(self, limit: int, lease: timedelta) -> tuple[list[Claim], float | None]:
-        """Return claims, and in how many seconds to look again.
+        """Return claims, and the number of seconds until the next look.
 
-        One thread of this process claims at a time, so that no two of them take the same jobs and one is left empty.
+        Only one thread of this process claims at a time. Otherwise two threads could try the same jobs, and one would
+        get none.
         """
         claimer = self._own_claimer()
         with claimer.lock:

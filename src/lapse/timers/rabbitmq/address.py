@@ -9,7 +9,7 @@ import pika
 from lapse.engine.errors import ConfigError
 
 HEARTBEAT = 10
-"""Seconds, as long as a lease. A broker that receives nothing for two heartbeats closes the connection.
+"""Seconds; as long as a lease. A broker that receives nothing for two heartbeats closes the connection.
 
 It then gives the connection's unacknowledged messages to other consumers.
 """

@@ -1,4 +1,4 @@
-"""Lists and revives buried deadlines. RabbitMQ cannot search a queue, so all messages are taken out and put back."""
+"""Lists and revives buried deadlines. RabbitMQ cannot search a queue, so this takes out all messages and requeues."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from lapse.timers.rabbitmq.messages import Message, Received
 from lapse.timers.rabbitmq.queues import Names
 
 MOST = 50_000
-"""How many messages are searched, the longest buried first. AMQP allows at most 65,535 unacknowledged deliveries."""
+"""The number of messages to search, the longest buried first. AMQP allows 65,535 unacknowledged deliveries."""
 
 BACK_WITHIN = 10.0
-"""Seconds in which the queue must have taken back all messages."""
+"""Seconds within which the broker must requeue all messages."""
 
 BACK_AGAIN = 0.005
-"""Seconds between two looks at whether it has."""
+"""Seconds between two checks whether all messages are requeued."""
 
 
 def list_buried(consumer: Consumer, names: Names, limit: int) -> list[Buried]:
@@ -29,7 +29,7 @@ def list_buried(consumer: Consumer, names: Names, limit: int) -> list[Buried]:
 
 
 def revive(consumer: Consumer, names: Names, keys: Collection[str], publish: Callable[[list[Message]], None]) -> int:
-    """Publish the messages with these keys, remove them here, and return how many of the keys were found."""
+    """Publish the messages with these keys, remove them from the queue, and return how many keys were found."""
     wanted = set(keys)
     with _taken_out(consumer, names) as (received, put_back):
         found = [copy for copy in received if copy.message.key in wanted]
@@ -46,10 +46,10 @@ def _buried(message: Message) -> Buried:
 
 @contextmanager
 def _taken_out(consumer: Consumer, names: Names) -> Iterator[tuple[list[Received], list[int]]]:
-    """Take all messages out for a block, and put back those whose tags the block adds to the second list, in order.
+    """Take all messages out for a block. Afterwards requeue those whose tags the block adds to the second list.
 
-    The connection of a process that dies meanwhile gives them back. The lock keeps two processes from searching at
-    once, because each would see a part of the messages.
+    If the process dies meanwhile, the broker requeues its messages. The lock prevents two processes from searching at
+    once, because each would see only a part of the messages.
     """
     put_back: list[int] = []
     with locked(consumer.connection, names), consumer.subscribe(names.buried, MOST) as subscription:
@@ -58,6 +58,6 @@ def _taken_out(consumer: Consumer, names: Names) -> Iterator[tuple[list[Received
         yield subscription.received, put_back
         consumer.channel.answer(requeue=put_back)
         end = SYSTEM_CLOCK.monotonic() + BACK_WITHIN
-        # The broker requeues bit by bit, and the next search must see all messages.
+        # The broker requeues gradually, and the next search must see all messages.
         while consumer.channel.count(names.buried) < len(put_back) and SYSTEM_CLOCK.monotonic() < end:
             SYSTEM_CLOCK.sleep(BACK_AGAIN)

@@ -14,7 +14,7 @@ from lapse.timers.rabbitmq.connection import Connection, fail, resolve
 from lapse.timers.rabbitmq.errors import PublishFailed
 
 MOST_UNCONFIRMED = 1000
-"""Messages that are sent before the broker must confirm them. This bounds the memory that both sides need for them."""
+"""Messages to send before waiting for confirms. This limits the memory that both sides need."""
 
 CONFIRM_WITHIN = 20.0
 """Seconds in which the broker must confirm a batch: it writes every message to disk first."""
@@ -41,7 +41,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Batch:
-    """Messages sent together: how many are not confirmed yet, and why a message was not stored ("" if all were)."""
+    """Messages sent together: how many are not confirmed yet, and why one was not stored ("" if all were stored)."""
 
     future: Future[None]
     unconfirmed: int
@@ -74,7 +74,7 @@ class Channel:
         )
 
     def count(self, queue: str) -> int:
-        """Return how many messages of the queue wait for a consumer. Raises NotFound where there is no such queue."""
+        """Return how many messages of the queue wait for a consumer. Raises NotFound if there is no such queue."""
         frame = self._call(lambda channel, done: channel.queue_declare(queue, passive=True, callback=done))
         return int(frame.method.message_count)
 
@@ -111,7 +111,7 @@ class Channel:
             on_delivery(Delivery(method.delivery_tag, body, int(headers.get("x-delivery-count", 0)), headers))
 
         def start(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
-            # Applies to the consumers that are started after it, so both are sent in one step.
+            # The prefetch applies to consumers that start after it, so both are sent in one step.
             channel.basic_qos(prefetch_count=prefetch)
             channel.basic_consume(queue, on_message, callback=done)
 
@@ -122,13 +122,13 @@ class Channel:
 
         def start(channel: Any, done: Callable[[Any], None]) -> None:  # noqa: ANN401 - pika has no types
             channel.basic_cancel(consumer_tag, callback=done)
-            # Otherwise pika rejects the deliveries that are still under way, and the broker counts each as delivered.
+            # Otherwise pika rejects deliveries that are still under way, and the broker counts each as a delivery.
             channel._cancelled.discard(consumer_tag)  # noqa: SLF001 - pika has no setting for that
 
         self._call(start)
 
     def answer(self, *, ack: Iterable[int] = (), requeue: Iterable[int] = ()) -> None:
-        """Acknowledge the deliveries with the tags in `ack`, and give back those in `requeue`.
+        """Acknowledge the deliveries with the tags in `ack`, and requeue those with the tags in `requeue`.
 
         The broker does not reply. The reply to any later call on this channel shows that it has processed the answer.
         """
@@ -150,7 +150,7 @@ class Channel:
     def publish(self, publishings: Sequence[Publishing]) -> None:
         """Send persistent messages, and return when the broker has confirmed all of them.
 
-        Raises PublishFailed where the broker did not store a message or had no queue for it. Others may be stored.
+        Raises PublishFailed if the broker did not store a message or had no queue for it. Other messages may be stored.
         """
         for start in range(0, len(publishings), MOST_UNCONFIRMED):
             part = publishings[start : start + MOST_UNCONFIRMED]
@@ -219,7 +219,7 @@ class Channel:
             self._channel.basic_publish(exchange, routing_key, publishing.body, properties, mandatory=True)
 
     def _on_return(self, _channel: object, method: Any, properties: Any, _body: bytes) -> None:  # noqa: ANN401 - a callback of pika
-        """Note that no queue took a message. Its confirm follows."""
+        """Record that no queue accepted a message. The broker confirms the message later."""
         batch = self._unconfirmed.get(int(properties.message_id))
         if batch is not None:
             batch.failure = f"{method.reply_text} for {method.routing_key!r} at {method.exchange or 'the default'!r}"

@@ -1,4 +1,4 @@
-"""What `lapse check` examines on a RabbitMQ broker: version, alarms, clock."""
+"""The checks of `lapse check` on a RabbitMQ broker: version, alarms, clock."""
 
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -11,11 +11,11 @@ from lapse.timers.rabbitmq.channel import Channel, Delivery, Publishing
 from lapse.timers.rabbitmq.connection import Connection
 
 CLOCKS_AGREE = timedelta(seconds=2)
-"""The difference up to which two clocks agree. The broker's time has whole seconds, so one second is uncertain."""
+"""Clocks that differ by no more than this agree. The broker's time has whole seconds, so a second is uncertain."""
 
 
 def findings(connection: Connection) -> list[Finding]:
-    """Return what the broker's version, alarms and clock mean for the timer."""
+    """Return findings on the broker's version, alarms and clock."""
     version = connection.pika.server_properties.get("version", "of an unknown version")
     found = [
         Finding(fit=True, text=f"RabbitMQ {version}; quorum queues keep every deadline on disk, confirmed"),

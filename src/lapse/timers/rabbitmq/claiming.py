@@ -1,4 +1,4 @@
-"""Waits until a deadline is due, and sends messages that arrived too early back to wait."""
+"""Waits until a deadline is due. Messages that arrived too early are sent back to the waiting queues."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from lapse.timers.rabbitmq.publisher import Publisher, milliseconds_now
 from lapse.timers.rabbitmq.queues import Names
 
 SOON = 1000
-"""Milliseconds. A message that arrived up to so much too early is kept during a claim, and not sent back to wait."""
+"""Milliseconds. A message that is early by at most this is kept during a claim instead of sent back."""
 
 
 class Wakeups:
-    """Ends the waits of the claims of one timer. Each claim has a waker of its own, for its own deliveries."""
+    """Ends the waits of one timer's claims. Each claim has a separate waker, for its own deliveries."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,12 +39,12 @@ class Wakeups:
                 self._wakers = tuple(other for other in self._wakers if other is not waker)
 
     def wake_all(self) -> None:
-        """Let every claim that waits look again."""
+        """Make every waiting claim look again."""
         for waker in self._wakers:
             waker.wake()
 
     def interrupt(self) -> None:
-        """Make one claim that waits return at once, or else the next that would wait. Signal-safe."""
+        """Make one waiting claim return at once; if none waits, the next one that would. Signal-safe."""
         self._interrupts.put(None)
         self.wake_all()
 
@@ -66,7 +66,7 @@ class Claiming:
         self._publisher = publisher
 
     def due(self, consumer: Consumer, limit: int, wait: float) -> list[Received]:
-        """Return messages that are due by this process's clock. Where none is due, wait up to `wait` seconds."""
+        """Return messages that are due by this process's clock. If none is due, wait up to `wait` seconds."""
         end = SYSTEM_CLOCK.monotonic() + wait
         with (
             self._wakeups.waker() as waker,
@@ -93,10 +93,10 @@ class Claiming:
             return due
 
     def _send_back(self, consumer: Consumer, subscription: Subscription, early: list[Received]) -> None:
-        """Let early messages wait for the rest of their time.
+        """Publish early messages again, so that they wait for the rest of their time.
 
-        A message is early where its delay is longer than all levels can wait. It is also early where the process that
-        computed the delay has a clock that is ahead of this process's clock.
+        A message is early if its delay is longer than all levels together can wait. It is also early if the clock of
+        the process that computed the delay is ahead of this process's clock.
         """
         if early:
             self._publisher().publish([copy.counted for copy in early])

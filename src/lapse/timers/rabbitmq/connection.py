@@ -1,7 +1,7 @@
-"""One connection to a broker, and the thread that serves it: heartbeats go on while no call is under way.
+"""One connection to a broker, and the thread that serves it, so that heartbeats go on between calls.
 
-Any thread may call. The connection's own thread does the work, and the caller waits for the answer. Where no answer
-comes in time, the connection is dropped, so that the broker gives its unacknowledged messages to other consumers.
+Any thread may call. The connection's thread does the work, and the caller waits for the answer. If no answer comes in
+time, the connection is dropped. Then the broker gives its unacknowledged messages to other consumers.
 """
 
 import logging
@@ -31,9 +31,9 @@ class Connection:
     def __init__(self, address: Address, on_lost: Callable[[], None] = lambda: None) -> None:
         self.where = address.where
         self.mutex = threading.Lock()
-        """Held for work that only one thread at a time may do on this connection."""
+        """A lock for work that only one thread at a time may do on this connection."""
         self.blocked = ""
-        """Why the broker accepts no messages, in its own words: it is short of memory or disk. "" if it accepts."""
+        """The broker's reason to accept no messages, such as low memory or disk; "" while it accepts messages."""
         self._address = address
         self._on_lost = on_lost
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class Connection:
     def request(self, start: Callable[[Future[T]], None], within: float = ANSWER_WITHIN) -> T:
         """Call `start` with a future in the connection's thread, wait for the future, and return its result.
 
-        Raises the future's exception, translated; TimerUnavailable where there is no result `within` so many seconds.
+        Raises the future's exception, translated. Raises TimerUnavailable if there is no result in `within` seconds.
         """
         future: Future[T] = Future()
 
@@ -89,7 +89,7 @@ class Connection:
                 self._waiting.discard(future)
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call `call` in the connection's thread after so many seconds, unless the connection is lost before."""
+        """Call `call` in the connection's thread after the given seconds, unless the connection is lost before."""
         loop = self._pika.ioloop
         with self._lock:
             if self._reason is None:
@@ -102,7 +102,7 @@ class Connection:
             self._pika.ioloop.add_callback_threadsafe(lambda: self._cut(reason))
 
     def close(self) -> None:
-        """Close the connection, and cut it where the broker takes too long. Returns when the thread has ended."""
+        """Close the connection, or cut it if the broker takes too long. Returns when the thread has ended."""
         with self._lock:
             if self._reason is None:
                 self._pika.ioloop.add_callback_threadsafe(self._begin_close)
@@ -117,7 +117,7 @@ class Connection:
 
     def _cut(self, reason: str) -> None:
         if not self._pika.is_closed:
-            # pika's own close() waits for an answer, and this broker is not expected to give one.
+            # pika's close() would wait for an answer, which this broker may never send.
             self._pika._terminate_stream(OSError(reason))  # noqa: SLF001 - see above
 
     def _serve(self) -> None:
@@ -144,7 +144,7 @@ class Connection:
         self._opened.set_result(None)
 
     def _on_blocked(self, _connection: object, frame: Any) -> None:  # noqa: ANN401 - a callback of pika
-        """Drop the connection: the broker reads nothing more from it until an alarm is over, and confirms nothing."""
+        """Drop the connection: the broker reads nothing from it and confirms nothing until an alarm is over."""
         self.blocked = str(frame.method.reason)
         self.drop(f"it accepts no messages while it is short of memory or disk: {self.blocked}")
 

@@ -18,14 +18,14 @@ from lapse.timers.rabbitmq.queues import Names
 log = logging.getLogger("lapse")
 
 MOST_AT_ONCE = 2000
-"""The most messages that one claim takes. It bounds the unacknowledged deliveries of a connection."""
+"""The largest number of messages that one claim takes. It limits a connection's unacknowledged deliveries."""
 
 GATHER_WITHIN = 2.0
-"""Seconds in which a claim collects the queue's messages, before it goes on with those that have arrived."""
+"""Seconds for which a claim collects the queue's messages. Then it goes on with the messages that have arrived."""
 
 EMPTY_LOOKS = 2
-"""How often in a row the queue must be empty to end the collecting: deliveries under way at the first look have
-arrived at the second."""
+"""How often in a row the queue must be empty to end the collecting. Deliveries that are under way at the first look
+have arrived at the second."""
 
 
 class Subscription:
@@ -33,7 +33,7 @@ class Subscription:
 
     def __init__(self, channel: Channel, queue: str, prefetch: int, on_arrival: Callable[[], None]) -> None:
         self.received: list[Received] = []
-        """The deliveries that are not answered yet. The connection's thread adds to them."""
+        """Deliveries that are neither acknowledged nor requeued yet. The connection's thread adds to them."""
         self._channel = channel
         self._queue = queue
         self._prefetch = prefetch
@@ -48,13 +48,13 @@ class Subscription:
             empty_looks = 0 if self._channel.count(self._queue) else empty_looks + 1
 
     def split(self, now: int) -> tuple[list[Received], list[Received]]:
-        """Return the messages that are due by `now`, in milliseconds, and those that are early."""
+        """Return the messages that are due at `now`, in milliseconds, and the messages that came too early."""
         received = list(self.received)
         due = [copy for copy in received if copy.message.at <= now]
         return due, [copy for copy in received if copy.message.at > now]
 
     def remove(self, answered: Iterable[Received]) -> None:
-        """Remove deliveries that were answered."""
+        """Remove deliveries that were acknowledged or requeued."""
         for copy in answered:
             self.received.remove(copy)
 
@@ -95,14 +95,14 @@ class Consumer:
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is gone, and with it all its claims."""
+        """Whether the connection is gone, together with all its claims."""
         return self._connection.lost
 
     @contextmanager
     def subscribe(
         self, queue: str, prefetch: int, on_arrival: Callable[[], None] = lambda: None
     ) -> Iterator[Subscription]:
-        """Consume the queue for a block. If the block raises, drop the connection, and with it all deliveries."""
+        """Consume the queue for a block. If the block raises, drop the connection and all its deliveries."""
         try:
             with self._lock:
                 subscription = Subscription(self.channel, queue, prefetch, on_arrival)

@@ -1,4 +1,4 @@
-"""Translates the errors of pika and of the broker into the package's own."""
+"""Translates the errors of pika and of the broker into Lapse's errors."""
 
 import ssl
 
@@ -16,7 +16,7 @@ class Locked(TimerUnavailable):
 
 
 class PublishFailed(TimerUnavailable):
-    """The broker did not store or could not route a message. No message of the same call counts as armed."""
+    """The broker did not store or could not route a message. Treat every message of the call as not armed."""
 
 
 _NOT_FOUND, _IN_USE, _PRECONDITION = 404, 405, 406
@@ -26,7 +26,7 @@ _ADVICE = {
     530: "the virtual host does not exist, or the account may not use it: check the URL's path",
     540: "this broker cannot do that: Lapse needs RabbitMQ 3.10 or later with all stable feature flags",
 }
-"""AMQP reply code → what to change. Repeating the call does not help with these codes."""
+"""AMQP reply code → what the operator must change. With these codes, repeating the call does not help."""
 
 _REFUSED_AT_LOGIN = (
     exceptions.AuthenticationError,
@@ -36,7 +36,7 @@ _REFUSED_AT_LOGIN = (
 
 
 def translated(error: BaseException, where: str) -> TimerError:
-    """Return the package's error for an error of pika. Its message does not contain the password."""
+    """Return Lapse's error for an error of pika. The message does not contain the password."""
     if isinstance(error, TimerError):
         return error
     error = _cause(error)
@@ -53,7 +53,7 @@ def translated(error: BaseException, where: str) -> TimerError:
 
 
 def _advice(error: BaseException, code: int | None) -> str:
-    """Return what to change, or "" where repeating the call may help."""
+    """Return what the operator must change, or "" if repeating the call may help."""
     if isinstance(error, _REFUSED_AT_LOGIN):
         return _ADVICE[403]
     if isinstance(error, exceptions.IncompatibleProtocolError):

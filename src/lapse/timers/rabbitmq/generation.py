@@ -1,6 +1,6 @@
 """The generation of a timer's queues: it changes whenever the broker may have lost deadlines.
 
-It is the only message of a queue of its own. The queues are declared together with it, where they are missing.
+The generation is the only message of a separate queue. Missing queues are declared together with it.
 """
 
 from queue import Empty, SimpleQueue
@@ -13,12 +13,12 @@ from lapse.timers.rabbitmq.lock import locked
 from lapse.timers.rabbitmq.queues import QUORUM, RESTORES, Names, exists, flush_queue_names
 
 READ_WITHIN = 5.0
-"""Seconds to wait for the queue's message: a process that died while it read the message first gives it back."""
+"""Seconds to wait for the queue's message. If a process died while reading it, the broker first requeues it."""
 
 
 def read_or_create(connection: Connection, names: Names) -> str:
-    """Return the generation. Where a queue is missing, declare all of them and begin a new generation."""
-    with locked(connection, names):  # also to read, because one process at a time can hold the message
+    """Return the generation. If a queue is missing, declare all queues and begin a new generation."""
+    with locked(connection, names):  # for reading too, because only one process can hold the message
         if exists(connection, names.due) and (generation := _read(connection, names)):
             return generation
         with Channel(connection, confirming=True) as channel:
@@ -35,7 +35,7 @@ def read_or_create(connection: Connection, names: Names) -> str:
 
 
 def _read(connection: Connection, names: Names) -> str:
-    """Return the generation, or "" where there is none: take the queue's message and give it back."""
+    """Take the queue's message, put it back, and return the generation in it; "" if there is no message."""
     received: SimpleQueue[Delivery] = SimpleQueue()
     try:
         with Channel(connection) as channel:

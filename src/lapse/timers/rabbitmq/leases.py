@@ -24,10 +24,10 @@ class Held:
 
 
 class Leases:
-    """The claims of one connection. When the connection is lost they are void: the broker gives them to others.
+    """The claims of one connection. If the connection is lost, the broker gives their messages to other consumers.
 
-    `requeue` is called with the delivery tags of claims whose lease has ended. `call_later` calls a function after so
-    many seconds. Both run in the connection's thread.
+    `requeue` is called with the delivery tags of claims whose lease has ended. `call_later(seconds, function)` calls
+    the function later. Both run in the connection's thread.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Leases:
             return len(self._held)
 
     def hold(self, copies: Mapping[str, Sequence[Received]], lease: timedelta, now: datetime) -> list[Claim]:
-        """Return one claim per key, for all copies of the key. The copy that was armed last sets the deadline."""
+        """Hold and return one claim per key, for all copies of the key. The copy armed last sets the deadline."""
         leased_until = now + lease
         ends = SYSTEM_CLOCK.monotonic() + lease.total_seconds() + LEASE_MARGIN
         claims = []
@@ -77,7 +77,7 @@ class Leases:
         return renewed
 
     def take(self, claims: Iterable[Claim]) -> list[Held]:
-        """Remove the claims that are still held, and return them. The caller must answer their deliveries."""
+        """Remove and return the claims that are still held. The caller must acknowledge or requeue their deliveries."""
         now = SYSTEM_CLOCK.monotonic()
         with self._lock:
             wanted = dict.fromkeys((claim.key, claim.token) for claim in claims)
@@ -87,7 +87,7 @@ class Leases:
         return taken
 
     def take_keys(self, keys: Iterable[str]) -> list[Held]:
-        """Remove every claim on these keys, and return them. The caller must answer their deliveries."""
+        """Remove and return every claim on these keys. The caller must acknowledge or requeue their deliveries."""
         wanted = set(keys)
         with self._lock:
             taken = [held for (key, _), held in self._held.items() if key in wanted]
@@ -95,7 +95,7 @@ class Leases:
         return taken
 
     def keys(self) -> set[str]:
-        """Return the keys that are claimed here."""
+        """Return the keys of all held claims."""
         with self._lock:
             return {key for key, _ in self._held}
 

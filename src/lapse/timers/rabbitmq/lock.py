@@ -1,4 +1,4 @@
-"""A lock among all processes that use one timer: an exclusive queue, which one connection at a time can declare."""
+"""A lock for all processes that use one timer: an exclusive queue, which only one connection can declare."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from lapse.timers.rabbitmq.errors import Locked
 from lapse.timers.rabbitmq.queues import Names
 
 LOCK_WITHIN = 10.0
-"""Seconds after which a lock that another process holds is given up."""
+"""Seconds to wait for a lock that another process holds, before TimerUnavailable is raised."""
 
 LOCK_AGAIN = 0.05
 """Seconds between two tries."""
@@ -19,9 +19,9 @@ LOCK_AGAIN = 0.05
 
 @contextmanager
 def locked(connection: Connection, names: Names) -> Iterator[None]:
-    """Hold the timer's lock for a block. It ends with the connection at the latest.
+    """Hold the timer's lock for a block. If the connection ends earlier, so does the lock.
 
-    Raises TimerUnavailable where another process holds it for too long.
+    Raises TimerUnavailable if another process holds the lock for too long.
     """
     end = SYSTEM_CLOCK.monotonic() + LOCK_WITHIN
     with connection.mutex:

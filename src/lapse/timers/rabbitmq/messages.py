@@ -1,4 +1,4 @@
-"""The body of the timer's messages, one deadline as JSON, and a message as it was received."""
+"""The timer's messages: the body, which is one deadline as JSON, and a received message."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -11,10 +11,10 @@ from lapse.engine.errors import InvalidDeadline
 class Message:
     """One copy of a deadline. Times are in milliseconds since 1970, in UTC.
 
-    `due` is the deadline that was armed. `at` is the earliest time of a claim: later than `due` after a release with a
-    delay. `attempts` and `token` are those of the last claim before the message was written. Later deliveries without
-    an acknowledgement are counted by the broker (x-delivery-count) and added to both. `armed` is when the deadline was
-    armed, in microseconds, and orders the copies of one key. `reason` and `buried` (when) are set for a buried one.
+    `due` is the armed deadline. `at` is the earliest time of a claim, which is later than `due` after a release with a
+    delay. `attempts` and `token` are those of the last claim before the message was written. The broker counts later
+    deliveries without an acknowledgement (x-delivery-count); that count is added to both. `armed` is the time of arming
+    in microseconds; it orders the copies of one key. A buried message has `reason` and `buried`, the time of burial.
     """
 
     key: str
@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A delivery: its tag, its message, and how often the broker delivered it before without an acknowledgement."""
+    """A delivery: its tag, its message, and the number of earlier deliveries without an acknowledgement."""
 
     tag: int
     message: Message

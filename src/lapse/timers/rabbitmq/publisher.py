@@ -1,7 +1,7 @@
-"""The connection over which a timer publishes, apart from the connection that consumes.
+"""The connection over which a timer publishes, separate from the connection that consumes.
 
-A broker that is short of memory or disk reads nothing more from a connection that publishes. Claims on the other
-connection can still be settled.
+A broker that is short of memory or disk stops reading from connections that publish. On the other connection, claims
+can still be settled.
 """
 
 import threading
@@ -20,7 +20,7 @@ from lapse.timers.rabbitmq.queues import Names, declare_level, flush_queue_names
 
 
 class Publisher:
-    """Publishes messages to the queues in which they wait. The broker confirms each message before a call returns."""
+    """Publishes messages to the waiting queues. A call returns after the broker has confirmed every message."""
 
     def __init__(self, address: Address, names: Names) -> None:
         self._names = names
@@ -40,7 +40,7 @@ class Publisher:
         return self.connection.lost
 
     def publish(self, messages: Iterable[Message]) -> None:
-        """Publish messages so that each reaches the queue of due messages at its time, by this process's clock."""
+        """Publish messages. Each reaches the queue of due messages at its time, by this process's clock."""
         with self._dropped_on_error():
             publishings: list[Publishing] = []
             now = milliseconds_now()
@@ -56,13 +56,13 @@ class Publisher:
             self._channel.publish(publishings)
 
     def bury(self, messages: Iterable[Message]) -> None:
-        """Publish messages to the queue of buried ones."""
+        """Publish messages to the queue of buried messages."""
         with self._dropped_on_error():
             self._channel.publish([Publishing("", self._names.buried, message.encode()) for message in messages])
 
     @contextmanager
     def _dropped_on_error(self) -> Iterator[None]:
-        """Drop the connection where the block fails: the next call opens another and declares what is missing."""
+        """Drop the connection if the block fails. The next call opens another and declares missing queues."""
         try:
             yield
         except TimerError:
@@ -70,7 +70,7 @@ class Publisher:
             raise
 
     def _declare_levels(self, wanted: int) -> None:
-        """Declare levels until there are `wanted`, so that they outlive a crash together with their messages."""
+        """Declare levels until there are `wanted`, so that the queues and their messages survive a crash."""
         with self._lock:
             if self._levels < wanted:
                 for number in range(self._levels, wanted):

@@ -1,4 +1,4 @@
-"""The queues of one timer: their names, the route of a message to its time, how they are declared and counted.
+"""The queues of one timer: their names, how messages are routed through them, how they are declared and counted.
 
 A message that must wait goes into the queue of the highest bit of its delay, counted in ticks of 125 ms. Every message
 in the queue of one level waits equally long. So the first message in is the first message out, and no message blocks
@@ -15,16 +15,16 @@ from lapse.timers.rabbitmq.connection import Connection
 from lapse.timers.rabbitmq.errors import NotFound
 
 TICK = 125
-"""Milliseconds of the lowest level. A delay is rounded up to whole ticks."""
+"""The waiting time of the lowest level, in milliseconds. A delay is rounded up to whole ticks."""
 
 LEVELS = 26
 """The highest level waits 48.5 days, near the longest time to live of a broker (2³² ms). All together wait 97 days."""
 
 RESTORES = 3
-"""How many processes may restore the deadlines in one generation: each may double those that the broker still has."""
+"""How many processes may restore deadlines in one generation. Each may duplicate deadlines that were not lost."""
 
 FLUSH_QUEUE_EXPIRES = 60_000
-"""Milliseconds after which the broker deletes a flush queue by itself, where the process that declared it died."""
+"""Milliseconds after which the broker deletes a flush queue if the process that declared it died."""
 
 QUORUM: dict[str, Any] = {
     "x-queue-type": "quorum",
@@ -65,11 +65,11 @@ class Names:
         return f"lapse.{self.timer}.level-{number}"
 
     def flush(self, suffix: str) -> str:
-        """Return the name of a queue that exists for a moment, see `flush_queue_names`."""
+        """Return the name of a short-lived queue, see `flush_queue_names`."""
         return f"lapse.{self.timer}.seal-{suffix}"
 
     def restored(self, number: int) -> str:
-        """Return the name of the exchange that exists once the deadlines were restored so many times, see RESTORES."""
+        """Return the name of the exchange that marks the restoring with this number, see RESTORES."""
         return f"lapse.{self.timer}.restored-{number}"
 
     def level_arguments(self, number: int) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def levels_for(delay: int) -> int:
 
 
 def ticks(delay: int) -> int:
-    """Return the delay in ticks, rounded up, at most what all levels together can wait.
+    """Return the delay in ticks, rounded up, but not more than all levels together can wait.
 
     A message with a longer delay arrives too early and waits again.
     """
@@ -104,7 +104,7 @@ def ticks(delay: int) -> int:
 
 
 def routing_key(count: int) -> str:
-    """Return the routing key for so many ticks: the bits, lowest first."""
+    """Return the routing key for `count` ticks: the bits, lowest first."""
     return ".".join(reversed(f"{count:b}"))
 
 
@@ -126,18 +126,19 @@ def declare_level(channel: Channel, names: Names, number: int) -> None:
 
 
 def flush_queue_names(channel: Channel, names: Names) -> None:
-    """Make sure that a broker which is killed the next moment still knows the queues that were just declared.
+    """Make sure that a broker still knows the queues that were just declared, even if it is killed the next moment.
 
     A quorum queue's messages are on disk before they are confirmed. Before May 2024, the name under which the broker
-    finds them again was not (https://github.com/rabbitmq/ra/pull/443). It stayed in an in-memory table of Erlang for up
-    to three seconds. A broker killed in that time came back with the queue, and without all messages that it had
-    confirmed for it. Seen on RabbitMQ 3.10.8.
+    finds these messages was not (https://github.com/rabbitmq/ra/pull/443). The name stayed in an in-memory table of
+    Erlang for up to three seconds. A broker killed in that time came back with the queue, but had lost all its
+    confirmed messages. Seen on RabbitMQ 3.10.8.
 
-    To declare one more quorum queue helps: the broker looks its name up in that table first, and a look-up of a name
-    that is missing there writes the table to disk. So this declares one and deletes it, before the others are used.
+    Declaring one more quorum queue helps: the broker looks up its name in that table first, and looking up a missing
+    name writes the table to disk. So this function declares such a queue and deletes it, before the other queues are
+    used.
 
-    A connection that finds a queue cannot know whether the process that declared it came so far, nor whether a crash
-    has undone it. So each connection does this itself, once for all queues that it is about to publish to.
+    A connection that finds a queue cannot know whether the process that declared it also called this function, or
+    whether a crash has undone it. So each connection calls it, once for all queues that it is about to publish to.
     """
     queue = names.flush(uuid4().hex)  # a new name each time: a queue that exists already would write nothing
     channel.declare_queue(queue, QUORUM | {"x-expires": FLUSH_QUEUE_EXPIRES})
@@ -156,7 +157,7 @@ def exists(connection: Connection, queue: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Messages that no consumer holds: those that wait for their time, those that are due, those that are buried."""
+    """Numbers of messages that no consumer holds: waiting, due and buried messages."""
 
     waiting: int
     due: int
@@ -164,7 +165,7 @@ class Counts:
 
 
 def counts(connection: Connection, names: Names) -> Counts:
-    """Return the counts, by one short call per queue: 28 at most. Levels exist from the lowest up to the first gap."""
+    """Return the counts, by one short call per queue, 28 at most. Levels exist from the lowest up to the first gap."""
     with Channel(connection) as channel:
         due, buried, waiting = channel.count(names.due), channel.count(names.buried), 0
         try:

@@ -1,4 +1,4 @@
-"""Opens a connection at its first use, opens another one when it is lost, and leaves it alone in a forked process."""
+"""Opens a connection at its first use, and a new one after a loss. A forked process opens its own connection."""
 
 import os
 import threading
@@ -27,14 +27,14 @@ C = TypeVar("C", bound=Losable)
 
 
 class Reconnecting(Generic[C]):
-    """Holds the object that `open_new` opens, and replaces it once its connection is lost."""
+    """Holds the object that `open_new` opens, and replaces it after its connection is lost."""
 
     def __init__(self, open_new: Callable[[], C]) -> None:
         self._open_new = open_new
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._current: C | None = None
-        self._inherited: list[C] = []  # the parent's, which no thread serves here: never collected, so never closed
+        self._inherited: list[C] = []  # the parent's, which must not be garbage-collected: that would close them
         self._closed = False
         self._failures = 0
         self._last_failure = ""
@@ -42,7 +42,7 @@ class Reconnecting(Generic[C]):
     def get(self) -> C:
         """Return the open object, opening one if needed. Raises what `open_new` raises.
 
-        Threads that waited during a failed try do not try again one after the other: each try may take long.
+        If one thread's try fails, threads that waited for it fail with it: each further try may take long.
         """
         self._disown()
         failures = self._failures
@@ -61,7 +61,7 @@ class Reconnecting(Generic[C]):
             return self._current
 
     def peek(self) -> C | None:
-        """Return the open object, or None where none is open."""
+        """Return the open object, or None if none is open."""
         self._disown()
         return None if self._current is None or self._current.lost else self._current
 
@@ -74,7 +74,7 @@ class Reconnecting(Generic[C]):
                 self._current.connection.close()
 
     def _disown(self) -> None:
-        """After a fork, leave the parent's connection alone, and the lock, which a thread of the parent may hold."""
+        """After a fork, use neither the parent's connection nor its lock, which a thread of the parent may hold."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._lock = threading.Lock()

@@ -1,8 +1,8 @@
 """Restores deadlines that the broker may have lost, without filling its queues with copies.
 
-No one can look up which deadlines the broker still has, so each restored deadline may exist twice. Therefore
-deadlines are restored a few times only per generation. And a process sends each deadline once per generation, also
-where the connection is lost in between and the rest goes over the next one.
+The broker cannot list the deadlines that it still has, so each restored deadline may exist twice. Therefore deadlines
+are restored only a few times per generation. A process sends each deadline once per generation, even if the connection
+is lost in between and the next one sends the rest.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger("lapse")
 
 
 class Restoring:
-    """What this process has restored in the current generation."""
+    """Records which deadlines this process has restored in the current generation."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -31,7 +31,7 @@ class Restoring:
         self._sent: set[int] = set()
 
     def restore(self, publisher: Publisher, messages: Iterable[Message]) -> None:
-        """Publish those messages that this process has not yet published in this generation, if it may."""
+        """Publish the messages that this process has not yet published in this generation, if it is allowed to."""
         with self._lock:
             if publisher.generation != self._generation:
                 self._permitted = _may_restore(publisher.connection, self._names)
@@ -46,7 +46,7 @@ class Restoring:
 
 
 def _may_restore(connection: Connection, names: Names) -> bool:
-    """Return whether this process may restore the deadlines, and count it if so: one exchange stands for each."""
+    """Return whether this process may restore the deadlines. If so, count it: each count is one exchange."""
     with locked(connection, names):
         for number in range(1, RESTORES + 1):
             with Channel(connection) as channel:
@@ -59,5 +59,7 @@ def _may_restore(connection: Connection, names: Names) -> bool:
             with Channel(connection) as channel:
                 channel.declare_exchange(names.restored(number))
                 return True
-    log.info("timer %s: the deadlines were restored %s times already: not again", names.timer, RESTORES)
+    log.info(
+        "timer %s: the deadlines were already restored %s times; they are not restored again", names.timer, RESTORES
+    )
     return False

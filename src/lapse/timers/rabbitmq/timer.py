@@ -1,4 +1,4 @@
-"""Delayed messages on RabbitMQ without a plugin: messages wait in quorum queues, in one after the other."""
+"""Delayed messages on RabbitMQ without a plugin: each message waits in one or more quorum queues in turn."""
 
 import threading
 from collections import defaultdict
@@ -41,8 +41,8 @@ TRAITS = Traits(
 class RabbitTimer:
     """A timer in one virtual host of a RabbitMQ broker.
 
-    RabbitMQ has no command that returns its time. So the process that arms computes how long a message waits, by its
-    own clock. The process that claims decides whether a message is due, by its own clock.
+    RabbitMQ has no command that returns its time. So the arming process computes by its clock how long a message waits.
+    The claiming process decides by its clock whether a message is due.
     """
 
     traits = TRAITS
@@ -59,7 +59,7 @@ class RabbitTimer:
         self._last_armed = 0
 
     def arm(self, deadlines: Iterable[Deadline], *, only_unknown: bool = False) -> None:
-        """Arm many at once. Messages of the same keys that were published earlier still fire."""
+        """Arm many deadlines at once. Messages published earlier for the same keys still fire."""
         latest = {deadline.key: to_milliseconds(deadline.due_at) for deadline in deadlines}
         if not latest:
             return
@@ -74,7 +74,7 @@ class RabbitTimer:
             self._end_claims(latest)
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """End this handle's claims on the keys. Waiting messages cannot be found by their keys, and fire."""
+        """End this timer object's claims on the keys. Waiting messages cannot be found by key, so they still fire."""
         self._end_claims(keys)
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
@@ -107,23 +107,23 @@ class RabbitTimer:
         with self._taken(claims) as held:
             self._publisher.get().publish(
                 replace(
-                    one.message,
-                    at=later or one.message.due,
-                    attempts=one.claim.attempt - forgive,
-                    token=one.claim.token,
+                    entry.message,
+                    at=later or entry.message.due,
+                    attempts=entry.claim.attempt - forgive,
+                    token=entry.claim.token,
                 )
-                for one in held
+                for entry in held
             )
         return len(held)
 
     def bury(self, claims: Sequence[Claim], *, reason: str) -> int:
-        """Move the claims' messages to the queue of buried ones, and return how many claims were still held."""
+        """Move the claims' messages to the queue of buried messages. Return how many claims were still held."""
         now = to_milliseconds(SYSTEM_CLOCK.now())
         reason = reason.encode(errors="replace").decode()
         with self._taken(claims) as held:
             self._publisher.get().bury(
-                replace(one.message, attempts=one.claim.attempt, token=one.claim.token, reason=reason, buried=now)
-                for one in held
+                replace(entry.message, attempts=entry.claim.attempt, token=entry.claim.token, reason=reason, buried=now)
+                for entry in held
             )
         return len(held)
 
@@ -147,7 +147,7 @@ class RabbitTimer:
         return buried.revive(self._consumer.get(), self._names, wanted, publish)
 
     def stats(self) -> Stats:
-        """Return the broker's counts of messages that no consumer holds, and the number of claims of this handle."""
+        """Return the broker's counts of messages that no consumer holds, and this timer object's number of claims."""
         consumer = self._consumer.get()
         counted = counts(consumer.connection, self._names)
         return Stats(
@@ -173,7 +173,7 @@ class RabbitTimer:
         self._wakeups.interrupt()
 
     def close(self) -> None:
-        """Close the connections. The broker gives this handle's claims to other consumers at once."""
+        """Close the connections. The broker gives this timer object's claims to other consumers at once."""
         self.wake()
         self._consumer.close()
         self._publisher.close()
@@ -187,7 +187,7 @@ class RabbitTimer:
         self.close()
 
     def _arming_number(self) -> int:
-        """Return the time in microseconds since 1970, but always more than the last number of this process."""
+        """Return the time in microseconds since 1970, or the last returned number plus 1 if that is larger."""
         with self._lock:
             now = (SYSTEM_CLOCK.now() - EPOCH) // timedelta(microseconds=1)
             self._last_armed = max(self._last_armed + 1, now)
@@ -202,7 +202,7 @@ class RabbitTimer:
     def _taken(self, claims: Sequence[Claim]) -> Iterator[list[Held]]:
         """Take the claims that are still held, for a block that publishes their messages elsewhere; then acknowledge.
 
-        Where the block raises, the deliveries go back to their queue.
+        If the block raises, the deliveries are requeued.
         """
         consumer = self._consumer.peek()
         held = consumer.leases.take(claims) if consumer else []
@@ -212,7 +212,7 @@ class RabbitTimer:
         try:
             yield held
         except BaseException:
-            # Where this fails too, the connection is lost, and the broker gives the messages to other consumers.
+            # If this fails too, the connection is lost, and the broker gives the messages to other consumers.
             with suppress(TimerError):
                 consumer.channel.answer(requeue=_tags(held))
             raise
@@ -225,4 +225,4 @@ def open_from_url(url: str, *, name: str) -> RabbitTimer:
 
 
 def _tags(held: Iterable[Held]) -> list[int]:
-    return [tag for one in held for tag in one.tags]
+    return [tag for entry in held for tag in entry.tags]

@@ -1,4 +1,4 @@
-"""Timers in a table of an SQL database: what all dialects share, and the files of each dialect.
+"""Timers in a table of an SQL database: the code that all dialects share, and the files of each dialect.
 
 `database.py` says what a new dialect needs.
 """

@@ -1,4 +1,4 @@
-"""Batches as JSON, which every SQL dialect can read, in parts that lock rows for a short time only."""
+"""Batches as JSON, which every SQL dialect can read, in parts that lock rows only for a short time."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from lapse.engine.deadline import Claim, Deadline, check_key, to_milliseconds
 from lapse.engine.errors import InvalidDeadline
 
 MOST_ROWS = 1000
-"""The most rows in one statement, which limits how long rows stay locked."""
+"""The largest number of rows in one statement, which limits how long rows stay locked."""
 
 
 def deadline_parts(deadlines: Iterable[Deadline]) -> Iterator[str]:
@@ -17,7 +17,7 @@ def deadline_parts(deadlines: Iterable[Deadline]) -> Iterator[str]:
 
 
 def key_parts(keys: Iterable[str]) -> Iterator[str]:
-    """Return parts with the keys, without those that no timer can hold."""
+    """Return parts with the keys, except keys that no timer can store."""
     return _parts(sorted(key for key in set(keys) if _storable(key)))
 
 
@@ -28,7 +28,7 @@ def claim_parts(claims: Iterable[Claim]) -> Iterator[str]:
 
 
 def _storable(key: str) -> bool:
-    """Return whether the key could have been armed. Any other key is unknown, and is not sent to the database."""
+    """Return whether the key could have been armed. Any other key is unknown, so it is not sent to the database."""
     try:
         check_key(key)
     except InvalidDeadline:

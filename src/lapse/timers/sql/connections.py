@@ -10,14 +10,14 @@ from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
 
 MOST_IDLE = 8
-"""The most idle connections that stay open. More connections may be lent at once."""
+"""The largest number of idle connections that stay open. More connections may be lent at once."""
 
 FORK_WAITS = 6.0
-"""Seconds that a fork waits for connections that must not cross it. None is lent for longer than that."""
+"""Seconds that a fork waits for lent connections that must not be open during it. No loan lasts longer."""
 
 
 class Closable(Protocol):
-    """A DB-API connection, as far as it is needed here."""
+    """A DB-API connection; only `close` is needed here."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -29,9 +29,10 @@ C = TypeVar("C", bound=Closable)
 class Connections(Generic[C]):
     """Lends connections that `connect` opens.
 
-    After an error a connection is closed, and so are all the others, which may be broken too. The idle ones are closed
-    at once, the lent ones when they are returned. `socket_of` returns the descriptor of a connection's socket. If such
-    a socket has data to read while the connection is idle, the server has ended the connection: it is not lent again.
+    After an error on one connection, all connections are closed, because the others may be broken too. Idle connections
+    are closed at once, lent connections when they are returned. `socket_of` returns the descriptor of a connection's
+    socket. If the socket of an idle connection has data to read, the server has ended the connection, and it is not
+    lent again.
 
     After a fork, the child leaves the parent's connections alone and opens its own. With `crosses_forks=False` no
     connection is open during a fork: the fork waits until all are returned, and closes them.
@@ -103,12 +104,12 @@ class Connections(Generic[C]):
             self._changed.notify_all()
 
     def begin_in_child(self) -> None:
-        """Lend again, in the child. It has none of the parent's threads, one of which may have held the lock."""
+        """Lend again, in the child. A thread of the parent may have held the lock, and the child has no such thread."""
         self._changed = threading.Condition()
         self._out = self._forks = 0
 
     def _take(self) -> tuple[C | None, int]:
-        """Return an idle connection that seems alive, or None, and how often all connections were closed before."""
+        """Return an idle connection that seems alive, or None, and how often all connections were closed so far."""
         with self._changed:
             self._disown()
             self._changed.wait_for(lambda: not self._forks)
@@ -133,7 +134,7 @@ class Connections(Generic[C]):
             self._count_down()
 
     def _count_down(self) -> None:
-        """Count one connection less that is lent or being closed. It must be closed before: a fork waits for that."""
+        """Count one lent or closing connection less. Close the connection before this call: a fork waits for that."""
         with self._changed:
             self._out -= 1
             self._changed.notify_all()

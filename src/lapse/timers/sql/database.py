@@ -1,4 +1,4 @@
-"""What an SQL timer needs of its database: the driver, its errors, its location, and a way to wake waiting claims.
+"""The interface of an SQL timer's database: the driver, its errors, its location, and how to wake waiting claims.
 
 A dialect has these files, for example SQLite:
 
@@ -8,7 +8,7 @@ A dialect has these files, for example SQLite:
 * `sqlite_watch.py`: wakes waiting claims when another connection has armed a deadline
 * `dialects/sqlite.sql`: the named statements
 
-A new dialect copies these five, and adds its schemes to `lapse.config`.
+To add a dialect, copy these five files and add the URL schemes to `lapse.config`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Parameters = Mapping[str, str | int]
 class Location:
     """The database of a connection and the timers' table in it, in the server's words.
 
-    Two locations of the same moment can be compared. `table` is None where the table is missing, or where the
+    Two locations read at about the same time can be compared. `table` is None if the table is missing or the
     connection's user may not write to it.
     """
 
@@ -35,7 +35,7 @@ class Location:
 
 
 class Database(Protocol):
-    """One database. Every method may be called from several threads, and raises the timer's errors only."""
+    """One database. Every method may be called from several threads, and raises only Lapse's errors."""
 
     traits: Traits
     dialect: str
@@ -45,7 +45,7 @@ class Database(Protocol):
         """Run a named statement that changes nothing. Return its rows."""
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statements in one transaction of their own. Return the rows of the last statement."""
+        """Run the named statements in one new transaction. Return the rows of the last statement."""
 
     def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - the driver's, or a wrapper
         """Run the named statements in the current transaction of `connection`."""
@@ -54,13 +54,13 @@ class Database(Protocol):
         """Return the location of this timer's table. With `make` a missing table is created."""
 
     def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - as above
-        """Return the location of `connection`, None for another driver. The connection stays in its transaction."""
+        """Return the location of `connection`; None for another driver. The connection stays in its transaction."""
 
     def watch(self, timer: str, waker: Waker) -> None:
         """From now on, wake `waker` whenever a deadline of the timer may have been armed. A repeated call is cheap."""
 
     def findings(self) -> list[Finding]:
-        """Return what decides whether the database keeps deadlines."""
+        """Return findings on whether the database keeps deadlines."""
 
     def close(self) -> None:
         """Close connections and stop threads."""

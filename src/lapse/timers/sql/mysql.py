@@ -1,4 +1,4 @@
-"""A deadline table in MySQL or MariaDB: claims skip locked rows, a cheap look finds what other processes arm."""
+"""A deadline table in MySQL or MariaDB: claims skip locked rows, and a cheap look finds newly armed deadlines."""
 
 import json
 import random
@@ -32,12 +32,12 @@ TRAITS = Traits(
     can_disarm=True,
     transactional=True,
     ordered=True,
-    # A deadline that another connection arms just before its time is found by the next look. All others are exact.
+    # If another connection arms a deadline just before its time, the next look finds it. All other deadlines are exact.
     precision=timedelta(seconds=LOOK),
 )
 
 DEADLOCKS = 5
-"""How often a statement is tried that the server has ended because of a deadlock. It had changed nothing."""
+"""How often a statement is tried if the server ends it because of a deadlock. Such a statement changed nothing."""
 
 LEAST_PACKET = 4 << 20
 """The least max_allowed_packet, in bytes: a full batch of the longest keys has a third of that."""
@@ -46,7 +46,7 @@ _STATEMENTS = statements("mysql")
 
 
 class MysqlDatabase:
-    """One database of a MySQL or MariaDB server, whose clock decides."""
+    """One database of a MySQL or MariaDB server. The server's clock decides what is due."""
 
     traits = TRAITS
     dialect = "mysql"
@@ -61,9 +61,9 @@ class MysqlDatabase:
         return self.write(name, parameters)
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statements, each a transaction of its own.
+        """Run the named statements, each in a separate transaction.
 
-        Return the rows of the last statement, or one empty row for each row that it changed: it cannot do both.
+        Return the rows of the last statement. If it returns no rows, return one empty row for each row that it changed.
         """
         rows: list[Row] = []
         encoded = _encoded(parameters)
@@ -74,7 +74,7 @@ class MysqlDatabase:
         return rows
 
     def write_in(self, connection: Any, name: str, parameters: Parameters) -> None:  # noqa: ANN401 - or a wrapper
-        """Run the named statements in the current transaction. Creating the table would commit it, so this does not."""
+        """Run the named statements in the current transaction. Never create the table: that would commit."""
         own = underlying(connection)
         errors = errors_of(own)
         if errors is None:
@@ -91,7 +91,7 @@ class MysqlDatabase:
                     _execute(cursor, "unbound")
 
     def location(self, *, make: bool) -> Location:
-        """Return the location by a connection of this timer, which creates the table with `make` only."""
+        """Return the location that a connection of this timer sees. With `make`, create a missing table."""
         if make:
             with self._lent() as connection, closing(connection.cursor()) as cursor:
                 return _location(cursor, pymysql.err.Error)
@@ -103,7 +103,7 @@ class MysqlDatabase:
             return _location(cursor, pymysql.err.Error)
 
     def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
-        """Return the location by this connection, None for another driver."""
+        """Return the location that this connection sees; None for a connection of another driver."""
         own = underlying(connection)
         errors = errors_of(own)
         if errors is None:
@@ -116,7 +116,7 @@ class MysqlDatabase:
         self._watch.ensure(timer, waker)
 
     def findings(self) -> list[Finding]:
-        """Return what a crash would lose."""
+        """Return findings on what a crash would lose."""
         settings = {str(name): str(value) for name, value in self.read("settings", {})}
         ((engine,),) = self.read("engine", {})
         version = settings["version"]
@@ -139,7 +139,7 @@ class MysqlDatabase:
             text = f"innodb_flush_log_at_trx_commit {flush}: a crash loses the last second's deadlines"
             found.append(Finding(fit=True, text=text))
         elif all(finding.fit for finding in found):
-            found.append(Finding(fit=True, text="a deadline that was armed outlives a crash"))
+            found.append(Finding(fit=True, text="an armed deadline survives a crash"))
         return found
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ def _execute(cursor: Any, name: str, parameters: Parameters | None = None) -> No
 
 
 def _location(cursor: Any, errors: type[Exception]) -> Location:  # noqa: ANN401 - as above
-    """Return the location of the cursor's connection. Its table is None where the account may not write to it."""
+    """Return the location of the cursor's connection. Its table is None if the account may not write to it."""
     _execute(cursor, "location")
     ((database, exists),) = (row.values() if isinstance(row, dict) else row for row in cursor.fetchall())
     if not exists:

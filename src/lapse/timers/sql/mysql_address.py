@@ -20,13 +20,13 @@ DEFAULTS = {"connect_timeout": 5.0, "read_timeout": 10.0, "write_timeout": 10.0}
 """Seconds without an answer after which the server counts as unavailable, unless the URL sets them."""
 
 LOCK_WAIT = 5.0
-"""The most seconds that a statement waits for locks on rows or on the table.
+"""The longest time, in seconds, that a statement waits for locks on rows or on the table.
 
 An order's transaction may hold such locks and stay idle.
 """
 
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
-"""The oldest versions with the statements that are used (SKIP LOCKED, JSON_TABLE)."""
+"""The oldest versions that have the statements used here (SKIP LOCKED, JSON_TABLE)."""
 
 _EXAMPLE = "write mysql://user:password@localhost:3306/database"
 _TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password")
@@ -40,7 +40,7 @@ def settings_of(url: str) -> dict[str, Any]:
         parts = urlsplit(url)
         port = parts.port
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:  # its text can contain the password
+    except ValueError:  # the error's text can contain the password
         raise ConfigError(f"not a MySQL URL: {_EXAMPLE}") from None
     database = unquote(parts.path.removeprefix("/"))
     if not database or "/" in database or parts.fragment:
@@ -78,7 +78,7 @@ def connect(settings: Settings) -> "Connection[Any]":
 
 
 def _check(version: str) -> None:
-    """Raise TimerRefused for a server without the statements that are used."""
+    """Raise TimerRefused for a server that lacks the statements used here."""
     server = "MariaDB" if "mariadb" in version.lower() else "MySQL"
     found = re.match(r"(\d+)\.(\d+)", version)
     if found and (int(found[1]), int(found[2])) < OLDEST[server]:

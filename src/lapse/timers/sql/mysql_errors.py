@@ -1,4 +1,4 @@
-"""The errors of PyMySQL and mysqlclient, translated into the package's own: the one place where that is done."""
+"""Translates the errors of PyMySQL and mysqlclient into Lapse's errors. This is the only place that does so."""
 
 import ssl
 from collections.abc import Iterator
@@ -58,12 +58,12 @@ def translated(of: type[Exception] = pymysql.err.Error) -> Iterator[None]:
 
 
 def is_forbidden(error: Exception) -> bool:
-    """Return whether a driver's error says that the account lacks a right."""
+    """Return whether a driver's error says that the account lacks a permission."""
     return bool(error.args) and error.args[0] in _RIGHTS
 
 
 def errors_of(connection: Any) -> type[Exception] | None:  # noqa: ANN401 - any object, which this function checks
-    """Return the error class of a connection of PyMySQL or mysqlclient, None for any other object."""
+    """Return the error class of a PyMySQL or mysqlclient connection; None for any other object."""
     errors = getattr(connection, "Error", None)
     is_mysql = isinstance(errors, type) and issubclass(errors, Exception) and hasattr(connection, "get_server_info")
     return errors if is_mysql else None

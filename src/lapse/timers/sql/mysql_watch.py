@@ -1,4 +1,4 @@
-"""Finds deadlines that other connections have armed in MySQL while claims wait: MySQL has no notifications."""
+"""Finds deadlines that other connections arm in MySQL while claims wait: MySQL has no notifications."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,20 +8,20 @@ from lapse.engine.errors import TimerError
 from lapse.engine.waker import Waker
 
 LOOK = 0.05
-"""Seconds between two looks. Each reads two ends of an index and takes about 0.2 ms."""
+"""Seconds between two looks. Each look reads both ends of an index and takes about 0.2 ms."""
 
 PAUSE = 1.0
-"""Seconds until the next look after the server gave no answer."""
+"""Seconds until the next look if the server did not answer."""
 
 SOON = 3 * LOOK
-"""Claims are woken so many seconds before a deadline, and then sleep until exactly that time."""
+"""Claims are woken this many seconds before a deadline. Then they sleep until exactly the deadline."""
 
 
 class MysqlWatch:
     """Wakes a waker when a deadline of its timer comes near, no matter which process armed the deadline and when.
 
-    Each look is independent of the earlier ones, so no change can be missed. `next_in` returns the seconds until a
-    timer's next deadline, None where there is none.
+    Each look is independent of earlier looks, so no change can be missed. `next_in` returns the seconds until a timer's
+    next deadline; None if there is none.
     """
 
     def __init__(self, next_in: Callable[[str], float | None]) -> None:

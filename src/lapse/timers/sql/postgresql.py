@@ -35,7 +35,7 @@ _STATEMENTS = {
 
 
 class PostgresDatabase:
-    """One database of a PostgreSQL server, whose clock decides."""
+    """One database of a PostgreSQL server. The server's clock decides what is due."""
 
     traits = TRAITS
     dialect = "postgresql"
@@ -50,7 +50,7 @@ class PostgresDatabase:
         return self.write(name, parameters)
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statement. Every section has one statement, and so is one transaction. Return its rows."""
+        """Run the named statement as one transaction, since every section has one statement. Return its rows."""
         with self._lent() as connection:
             (statement,) = _STATEMENTS[name]
             cursor = connection.execute(statement, parameters)
@@ -66,14 +66,14 @@ class PostgresDatabase:
             cursor.execute(b";\n".join(_STATEMENTS["bound"] + _STATEMENTS[name] + _STATEMENTS["unbound"]), parameters)
 
     def location(self, *, make: bool) -> Location:
-        """Return the location by a connection of this timer, which creates the table with `make` only."""
+        """Return the location that a connection of this timer sees. With `make`, create a missing table."""
         if make:
             return _location(self.read("location", {}))
         with translated(), closing(connect(self._address)) as connection:
             return _location(connection.execute(_STATEMENTS["location"][0]).fetchall())
 
     def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
-        """Return the location by this connection, None for another driver."""
+        """Return the location that this connection sees; None for a connection of another driver."""
         own = underlying(connection)
         if not isinstance(own, psycopg.Connection):
             return None
@@ -85,7 +85,7 @@ class PostgresDatabase:
         self._listener.ensure(timer, waker)
 
     def findings(self) -> list[Finding]:
-        """Return what a crash would lose."""
+        """Return findings on what a crash would lose."""
         ((version, fsync, commit, encoding, persistence),) = self.read("settings", {})
         found = [Finding(fit=True, text=f"PostgreSQL {version}")]
         if fsync == "off":
@@ -98,7 +98,7 @@ class PostgresDatabase:
         if encoding != "UTF8":
             found.append(Finding(fit=False, text=f"the database's encoding is {encoding}: keys need UTF8"))
         if all(finding.fit for finding in found):
-            found.append(Finding(fit=True, text="a deadline that was armed outlives a crash"))
+            found.append(Finding(fit=True, text="an armed deadline survives a crash"))
         return found
 
     def close(self) -> None:

@@ -27,9 +27,9 @@ SET enable_bitmapscan = off
 """
 """Settings of each session.
 
-The time-outs are there because an order's transaction may arm and then stay idle: it must not block every worker's
-leases for long. Bitmap scans are off because the planner takes the table for nearly empty before its first ANALYZE. It
-would then collect and sort all pending rows, although an index has these rows in order.
+An order's transaction may arm and then stay idle. The timeouts keep it from blocking the workers' leases for long.
+Bitmap scans are off because the planner assumes a nearly empty table before its first ANALYZE. It would then collect
+and sort all pending rows, although an index has these rows in order.
 """
 
 _EXAMPLE = "write postgresql://user:password@localhost:5432/database"
@@ -50,7 +50,7 @@ def conninfo(url: str) -> str:
 
 def connect(address: str) -> psycopg.Connection:
     """Return a new connection that commits each statement by itself. Raises the driver's errors."""
-    # Nothing is prepared, so that a pooler may run each transaction on another server process.
+    # No statement is prepared, so that a pooler may run each transaction on another server process.
     connection = psycopg.connect(address, autocommit=True, prepare_threshold=None)
     try:
         connection.execute(SESSION)

@@ -1,4 +1,4 @@
-"""psycopg's errors, translated into the package's own: the one place where that is done."""
+"""Translates psycopg's errors into Lapse's errors. This is the only place that does so."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _FINAL_AT_CONNECT = re.compile(
 _PASSING = (
     psycopg.OperationalError,  # also: a shutdown, too many connections, a deadlock, a lock that took too long
     psycopg.InterfaceError,
-    errors.ReadOnlySqlTransaction,  # the other server has taken over
+    errors.ReadOnlySqlTransaction,  # after a failover this server is read-only
     errors.UndefinedTable,  # dropped while in use: the next connection creates the table again
     errors.TransactionRollback,
 )
@@ -39,5 +39,5 @@ def translated() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or the name of its class where the text is empty."""
+    """Return the first line of an error's text, or the name of its class if the text is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,4 +1,4 @@
-"""Receives PostgreSQL's notifications, in a thread, and reconnects when the server was unavailable."""
+"""Receives PostgreSQL's notifications in a thread, and reconnects after the server was unavailable."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +14,11 @@ from lapse.timers.sql.postgresql_errors import translated
 
 RECONNECT = Backoff(first=timedelta(milliseconds=50), most=timedelta(seconds=2))
 LISTEN = 0.5
-"""Seconds between two checks whether to stop."""
+"""Seconds between two checks for a request to stop."""
 
 
 class PostgresListener:
-    """Wakes the wakers of the timers whose names arrive. Wakes all of them after each connection."""
+    """Wakes the wakers of each timer whose name arrives. After each new connection, wakes all wakers."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
         self._connect = connect

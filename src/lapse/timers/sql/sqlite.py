@@ -27,7 +27,7 @@ TRAITS = Traits(
     can_disarm=True,
     transactional=True,
     ordered=True,
-    # A deadline that was armed before the wait began is exact. One armed by another connection is found by a look.
+    # A deadline armed before the wait began is exact. A look finds a deadline that another connection arms later.
     precision=timedelta(seconds=LOOK),
     clock="host",
 )
@@ -36,7 +36,7 @@ _STATEMENTS = statements("sqlite")
 
 
 class SqliteDatabase:
-    """One file. The host's clock decides; it is read after this process has got the right to write."""
+    """One file. The host's clock decides what is due; it is read after this process has the write lock."""
 
     traits = TRAITS
     dialect = "sqlite"
@@ -44,8 +44,9 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = 0
-        # SQLite's locks belong to the process. A child with an inherited connection does not lock the file by its own
-        # connections. When the inherited connection is closed, the log is deleted, with all that the child has written.
+        # SQLite's locks belong to the process. In a child with an inherited connection, the child's new connections do
+        # not lock the file. Closing the inherited connection deletes the log, with everything that the child has
+        # written.
         self._connections = Connections(self._connect, crosses_forks=False)
         self._watch = SqliteWatch(Connections(self._open, crosses_forks=False), self._inode)
 
@@ -55,7 +56,7 @@ class SqliteDatabase:
             return _run(connection, name, {**parameters, "file": str(self._seen)})
 
     def write(self, name: str, parameters: Parameters) -> list[Row]:
-        """Run the named statements in one transaction that is the only writer from its start. Return the last rows."""
+        """Run the named statements in one transaction, which locks the file for writing. Return the last rows."""
         with self._lent() as connection:
             connection.execute("BEGIN IMMEDIATE")
             rows = _run(connection, name, parameters)
@@ -69,7 +70,7 @@ class SqliteDatabase:
             raise ConfigError(f"arming in a transaction needs a connection of sqlite3; got {type(own).__name__}")
         with self._translated():
             if not _has_table(own):
-                _run(own, "schema", {})  # in this transaction: another connection would wait for its end
+                _run(own, "schema", {})  # in this transaction: another connection would wait until it ends
             _run(own, name, parameters)
 
     def location(self, *, make: bool) -> Location:  # noqa: ARG002 - arming creates the table
@@ -77,7 +78,7 @@ class SqliteDatabase:
         return Location(_number(self._path), "lapse_deadline")
 
     def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
-        """Return the file that the connection has open, None for another driver."""
+        """Return the file that the connection has open; None for another driver."""
         own = underlying(connection)
         if not isinstance(own, sqlite3.Connection):
             return None
@@ -91,13 +92,13 @@ class SqliteDatabase:
         self._watch.ensure(waker)
 
     def findings(self) -> list[Finding]:
-        """Return what a crash would lose."""
+        """Return findings on what a crash would lose."""
         with self._lent() as connection:
             ((mode,),) = connection.execute("PRAGMA journal_mode").fetchall()
         return [
             Finding(fit=True, text=f"SQLite {sqlite3.sqlite_version}"),
             Finding(fit=mode == "wal", text=f"journal mode {mode}" + ("" if mode == "wal" else ": set it to wal")),
-            Finding(fit=True, text="a deadline that was armed outlives a crash; all processes must be on this host"),
+            Finding(fit=True, text="an armed deadline survives a crash; all processes must be on this host"),
         ]
 
     def close(self) -> None:
@@ -132,7 +133,7 @@ class SqliteDatabase:
         return connect(self._path)
 
     def _inode(self) -> int:
-        """Return the file's inode, 0 where there is no file."""
+        """Return the file's inode, or 0 if there is no file."""
         return self._path.stat().st_ino if self._path.exists() else 0
 
     def _translated(self) -> AbstractContextManager[None]:
@@ -153,7 +154,7 @@ def open_from_url(url: str, *, name: str) -> SqliteTimer:
 def _number(file: Path) -> str:
     """Return the file's device and inode, which no other file has."""
     if not file.exists():
-        return f"{file}, which is not there"
+        return f"{file}, which does not exist"
     status = file.stat()
     return f"{status.st_dev}/{status.st_ino}"
 

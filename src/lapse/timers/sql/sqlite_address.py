@@ -8,16 +8,16 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError, TimerRefused
 
 OLDEST = (3, 35)
-"""The oldest SQLite with the statements that are used (RETURNING)."""
+"""The oldest SQLite version that has the statements used here (RETURNING)."""
 
 BUSY = 5.0
-"""Seconds that another process may write before the file counts as unavailable."""
+"""Seconds to wait for another process that writes. After that the file counts as unavailable."""
 
 
 def file_of(url: str) -> Path:
     """Return the file that a URL names.
 
-    Raises ConfigError for a URL that names no file, TimerRefused where the SQLite library is too old.
+    Raises ConfigError for a URL without a file, TimerRefused if the SQLite library is too old.
     """
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))

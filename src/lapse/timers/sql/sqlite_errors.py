@@ -1,4 +1,4 @@
-"""sqlite3's errors, translated into the package's own: the one place where that is done."""
+"""Translates sqlite3's errors into Lapse's errors. This is the only place that does so."""
 
 import sqlite3
 from collections.abc import Iterator

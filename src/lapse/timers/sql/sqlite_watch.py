@@ -1,4 +1,4 @@
-"""Notices that another connection, of any process, has changed an SQLite file: SQLite has no notifications."""
+"""Detects that a connection of any process has changed an SQLite file: SQLite has no notifications."""
 
 import sqlite3
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from lapse.engine.waker import Waker
 from lapse.timers.sql.connections import Connections
 
 LOOK = 0.02
-"""Seconds between two looks at the file's version. Each takes a few microseconds."""
+"""Seconds between two reads of the file's version. Each read takes a few microseconds."""
 
 PAUSE = 1.0
 """Seconds until the next try after the file could not be read."""
 
 
 class SqliteWatch:
-    """Wakes the wakers when the file's version changes. `connections` open the file and have no other user."""
+    """Wakes the wakers when the file's version changes. `connections` open the file; only this watch uses them."""
 
     def __init__(self, connections: Connections[sqlite3.Connection], inode: Callable[[], int]) -> None:
         self._connections = connections
@@ -36,7 +36,7 @@ class SqliteWatch:
 
     def _run(self) -> None:
         while not self._thread.closing:
-            with suppress(sqlite3.Error, OSError):  # the worker's own claims report these
+            with suppress(sqlite3.Error, OSError):  # the worker's claims report these errors
                 self._look()
             self._thread.pause(PAUSE)
 

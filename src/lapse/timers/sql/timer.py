@@ -1,4 +1,4 @@
-"""A timer in a table of an SQL database: the part that is the same for every dialect.
+"""A timer in a table of an SQL database: the code that is the same for every dialect.
 
 The deadlines of all timers are rows of one table, `lapse_deadline`, which is created on first use. The statements of
 each dialect are in `dialects/`. The rest of a dialect, its driver and the way it wakes claims, is a `Database`.
@@ -20,14 +20,14 @@ from lapse.timers.sql.database import Database, Row
 from lapse.timers.sql.statements import statements
 
 LOCKED_PAUSE = 0.01
-"""Seconds until the next look where another claimant has locked all due rows, and will commit soon."""
+"""Seconds until the next look if another claimant, which will commit soon, has locked all due rows."""
 
 
 class SqlTimer:
     """Deadlines in a table, claimed under leases, by the database's clock.
 
-    Where the order is in the same database, `arm_in` arms its deadline in the order's own transaction. An order that is
-    rolled back leaves no deadline, and an order that is committed always has one.
+    If the order is in the same database, `arm_in` arms its deadline in the order's transaction. An order that is rolled
+    back leaves no deadline, and a committed order always has a deadline.
     """
 
     def __init__(self, database: Database, name: str) -> None:
@@ -45,8 +45,8 @@ class SqlTimer:
     def arm_in(self, connection: Any, deadlines: Iterable[Deadline]) -> None:  # noqa: ANN401 - a driver's, Django's, SQLAlchemy's
         """Arm many deadlines in the current transaction of `connection`. Its commit wakes the claims that wait.
 
-        `connection` is the driver's own, Django's or SQLAlchemy's. It must lead to the database with this timer's
-        table: `arms_in` checks that, and creates the table. After an exception, roll back.
+        `connection` is the driver's, Django's or SQLAlchemy's. It must be to the database with this timer's table:
+        `arms_in` checks that and creates the table. After an exception, roll back.
         """
         for items in deadline_parts(deadlines):
             self._database.write_in(connection, "arm", {"timer": self.name, "items": items})
@@ -70,7 +70,7 @@ class SqlTimer:
         return self._database.location_of(connection) == own and own.table is not None
 
     def is_beside(self, connection: Any) -> bool:  # noqa: ANN401 - as above
-        """Return whether `connection` leads to this timer's database. Creates nothing."""
+        """Return whether `connection` is to this timer's database. Creates nothing."""
         location = self._database.location_of(connection)
         return location is not None and location.database == self._database.location(make=False).database
 
@@ -79,14 +79,14 @@ class SqlTimer:
         return statements(self._database.dialect)["drop" if drop else "schema"]
 
     def claim(self, limit: int = 500, *, wait: timedelta = timedelta(0), lease: timedelta = LEASE) -> list[Claim]:
-        """Return claims on due deadlines, waiting for some if there are none."""
+        """Return claims on due deadlines. If none is due, wait until one is."""
         if wait > timedelta(0):
             self._database.watch(self.name, self._waker)
         lease_ms = max(lease // MILLISECOND, 1)
         return claim_when_due(lambda: self._take(limit, lease_ms), self._waker, wait.total_seconds())
 
     def renew(self, claims: Sequence[Claim], *, lease: timedelta = LEASE) -> list[Claim]:
-        """Let the leases run from now again. Return the claims that were still held, renewed."""
+        """Restart the leases now. Return the renewed claims, without those whose lease had already ended."""
         ends: dict[str, int] = {}
         for items in claim_parts(claims):
             ends.update((key, end) for key, end in self._write("renew", items=items, lease=lease // MILLISECOND))
@@ -127,7 +127,7 @@ class SqlTimer:
         return revived
 
     def stats(self) -> Stats:
-        """Return the numbers of deadlines. Reads all rows of this timer."""
+        """Return the counts. Reads all rows of this timer."""
         ((now, pending, due, claimed, buried, oldest, upcoming),) = self._database.read("stats", {"timer": self.name})
         return Stats(
             pending=pending,
@@ -142,7 +142,7 @@ class SqlTimer:
     def generation(self) -> str:
         """Return a name that changes when the table may have lost rows.
 
-        Its parts are a random name in a row of the table, and what identifies the table's file or the server.
+        It consists of a random name in a row of the table, and an identifier of the table's file or of the server.
         """
         for _ in range(3):  # another process may empty the table between the two statements
             for (name,) in self._database.read("generation", {"timer": self.name}):
@@ -151,7 +151,7 @@ class SqlTimer:
         raise TimerUnavailable("the table lapse_deadline loses its rows as soon as they are written")
 
     def check(self) -> list[Finding]:
-        """Return what decides whether the database keeps deadlines."""
+        """Return findings on whether the database keeps deadlines."""
         return self._database.findings()
 
     def wake(self) -> None:
@@ -170,9 +170,9 @@ class SqlTimer:
         self.close()
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Return up to `limit` claims, and the seconds until the next look, None where no deadline is known.
+        """Return up to `limit` claims, and the seconds until the next look; None if no deadline is known.
 
-        The look locks no rows. Rows are claimed only where a deadline is due.
+        The look locks no rows. The claiming statement runs only if a deadline is due.
         """
         ((now, at),) = self._database.read("look", {"timer": self.name})
         if at is None:
@@ -189,7 +189,7 @@ class SqlTimer:
             except TimerUnavailable:
                 if not claims:
                     raise
-                break  # the earlier parts are claimed: their leases run
+                break  # return the earlier parts: their leases have begun
             claims += _claims(rows)
             if len(rows) < part:
                 break

@@ -1,17 +1,15 @@
--- The statements of the timer in MySQL or MariaDB, by name. Times are milliseconds since 1970 by the server's own clock:
--- the moment at which a statement begins, in UTC. So time zones and summer time have no effect.
---
--- Every statement is a transaction of its own, because a program that freezes within a transaction keeps its rows locked.
--- Rows are locked in the order of their keys, or locked rows are skipped, so that no two statements wait for each other.
--- Keys are sent as hexadecimal digits and stored as bytes. So no connection's character set, collation or quoting has an
--- effect.
+-- The statements of the timer in MySQL or MariaDB, by name. Times are milliseconds since 1970 by the server's own
+-- clock: the moment at which a statement begins, in UTC. So time zones and summer time have no effect. Every statement
+-- is a separate transaction, because a program that freezes in a transaction keeps its rows locked. Rows are locked in
+-- the order of their keys, or locked rows are skipped, so that no two statements wait for each other. Keys are sent as
+-- hexadecimal digits and stored as bytes. So no connection's character set, collation or quoting has an effect.
 --
 -- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
 -- empty key has the generation of its timer in the column reason and the latest token. If
 -- the table is emptied, this row is lost together with the deadlines.
 
 -- name: session
--- No gaps between rows are locked, the server's time zone and mode have no effect, and statements wait for locks only
+-- No gaps between rows are locked. The server's time zone and SQL mode have no effect. Statements wait for locks only
 -- briefly. A connection may stay idle for a night.
 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
@@ -55,7 +53,7 @@ SELECT
     );
 
 -- name: try_to_write
--- These statements change nothing, but fail without the right to change the table.
+-- These statements change nothing, but fail without permission to change the table.
 INSERT INTO lapse_deadline (timer, `key`, due, visible)
 SELECT timer, `key`, due, visible FROM lapse_deadline WHERE FALSE
 ON DUPLICATE KEY UPDATE due = VALUES(due);
@@ -63,7 +61,7 @@ ON DUPLICATE KEY UPDATE due = VALUES(due);
 DELETE FROM lapse_deadline WHERE FALSE;
 
 -- name: bound
--- In the order's own transaction: another transaction that locks the row or the table must not delay the sale for long.
+-- For the order's transaction: another transaction that locks the row or the table must not delay the sale for long.
 SET
     @lapse_rows = @@SESSION.innodb_lock_wait_timeout,
     @lapse_table = @@SESSION.lock_wait_timeout,

@@ -62,7 +62,7 @@ SELECT
     END;
 
 -- name: bound
--- In the order's own transaction: an ALTER TABLE in another session must not delay the sale for long. As in the timer's
+-- For the order's transaction: an ALTER TABLE in another session must not delay the sale for long. As in the timer's
 -- own sessions, the planner must not collect all pending rows because it expects few.
 SELECT
     set_config('lapse.lock_timeout', current_setting('lock_timeout'), true),
@@ -162,7 +162,7 @@ WHERE d.timer = %(timer)s AND d.key = chosen.key
 RETURNING d.key, d.due, d.attempt, d.token, (SELECT now FROM moment), d.leased_until;
 
 -- name: renew
--- A row that another transaction has locked is being taken from this claimant. It must not delay the other leases.
+-- If another transaction has locked a row, it is taking the row from this claimant. It must not delay the other leases.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
 held AS (
     SELECT d.key FROM lapse_deadline AS d

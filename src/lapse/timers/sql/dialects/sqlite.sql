@@ -1,5 +1,5 @@
 -- The statements of the timer in SQLite, by name. Times are milliseconds since 1970 by the host's clock. :now is read
--- after the transaction has got the right to write. Each section is one transaction, and returns the rows of its last
+-- after the transaction has the write lock. Each section is one transaction, and returns the rows of its last
 -- statement.
 --
 -- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
@@ -147,7 +147,7 @@ SELECT
 FROM known;
 
 -- name: generation
--- An older copy of the file has the same row. Once it has taken the file's place, its inode differs.
+-- An older copy of the file has the same row. If the copy replaces the file, the inode differs.
 SELECT reason || '/' || :file FROM lapse_deadline WHERE timer = :timer AND key = '';
 
 -- name: begin_generation
