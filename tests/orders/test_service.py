@@ -95,7 +95,7 @@ def test_a_worker_a_sweep_and_arming_are_one_service() -> None:
         wait_until(lambda: "lapse-rearm" in ended)
     assert orders.lapsed["soon"][1] == "lapse-orders"  # the sweep leaves it to the timer for the grace
     assert list(orders.unpaid) == ["later"]
-    assert sorted(ended) == ["lapse-rearm", "lapse-sweep"]
+    assert sorted(ended) == ["lapse-orders", "lapse-rearm", "lapse-sweep"]
 
 
 @pytest.mark.parametrize(("grace", "left"), [(HOUR, True), (timedelta(0), False)])

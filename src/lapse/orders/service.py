@@ -6,13 +6,15 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
 
-from lapse.engine.claim_loop import RECONNECT
+from lapse.engine.batches import BatchExecutor, Handler
+from lapse.engine.claim_loop import RECONNECT, ClaimLoop
 from lapse.engine.errors import ConfigError, TimerUnavailable
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
+from lapse.engine.settlement import Settlement
 from lapse.engine.stopping import stop_on_signals
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
-from lapse.engine.worker import DRAIN, MAX_ATTEMPTS, Worker
+from lapse.engine.worker import DRAIN, MAX_ATTEMPTS
 from lapse.orders.arm_again import ARM_BATCH, arm_unpaid
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.sweep import Sweep
@@ -80,7 +82,7 @@ class Service:
         self._hooks = tuple(hooks)
         self._after_thread = after_thread
         self._timer: Timer | None = None
-        self._worker: Worker | None = None
+        self._worker: ClaimLoop | None = None
         self._waker = Waker()
         self._stopping = False
         beside = open_timer is not None
@@ -123,12 +125,12 @@ class Service:
 
     def _work(self, timer: Timer) -> None:
         self._timer = timer
-        self._worker = Worker(
+        self._worker = ClaimLoop(
             timer,
-            self._lapsing.handle,
-            batch=self._options.batch,
+            lambda settlement: _Batches(self._lapsing.handle, settlement, self._options.batch, self._after_thread),
             lease=self._options.lease,
             max_attempts=self._options.max_attempts,
+            backoff=None,
             drain=self._options.drain,
             rearm=partial(self._rearm, timer),
             hooks=self._hooks,
@@ -178,3 +180,15 @@ class Service:
 
     def _emit(self, kind: Kind, reason: str = "") -> None:
         emit(self._hooks, Event(kind=kind, timer=self._name, reason=reason))
+
+
+class _Batches(BatchExecutor):
+    """Executes the batches of a service, and calls `after_thread` at the end of the thread in which it did."""
+
+    def __init__(self, handler: Handler, settlement: Settlement, limit: int, after_thread: Callable[[], None]) -> None:
+        super().__init__(handler, settlement, limit=limit)
+        self._after_thread = after_thread
+
+    def finish(self) -> None:
+        """Close what the orders opened in this thread."""
+        self._after_thread()
