@@ -47,7 +47,7 @@ class Heartbeat:
         with self._lock:
             if event.kind in (Kind.HANDLED, Kind.SWEPT):
                 self._handled += event.count
-            if event.latest is not None:
+            if event.kind is Kind.HANDLED:  # an order that fails again is late each time, and the others are not
                 self._latest = event.latest
         if event.kind is Kind.STARTED or (self._thread is None and not self._ending.is_set()):
             self._start()

@@ -144,3 +144,12 @@ def test_a_database_that_does_not_answer_slows_nothing(hook: Heartbeat, caplog: 
     hook(Event(kind=Kind.IDLE, timer="orders"))
     wait_until(lambda: WorkerHeartbeat.objects.filter(handled=10_000).exists())
     assert [record.name for record in caplog.records].count("shop.console") == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.FAILED, Kind.RELEASED, Kind.BURIED, Kind.LEASE_LOST])
+def test_the_lateness_is_that_of_the_last_batch(hook: Heartbeat, kind: Kind) -> None:
+    """An order that fails again an hour after its deadline does not make the worker look late."""
+    hook(Event(kind=Kind.HANDLED, timer="orders", count=2, lateness=(timedelta(0), timedelta(milliseconds=3))))
+    hook(Event(kind=kind, timer="orders", count=1, lateness=(timedelta(hours=1),)))
+    wait_until(WorkerHeartbeat.objects.exists)
+    assert WorkerHeartbeat.objects.get().latest_ms == 3
