@@ -1,7 +1,9 @@
 """One background thread: one at a time, started again after a fork, ended by `close`."""
 
+import _thread
 import os
 import threading
+import time
 
 import pytest
 
@@ -47,7 +49,7 @@ def test_a_fork_starts_its_own_thread() -> None:
     thread.ensure()
     thread.close(5.0)
     other = BackgroundThread(ran.set, name="lapse-other")
-    with other._starting:  # as a thread of the parent would that is just starting it
+    with other._own().starting:  # as a thread of the parent would that is just starting it
         child = os.fork()
         if not child:
             ran.clear()
@@ -55,3 +57,38 @@ def test_a_fork_starts_its_own_thread() -> None:
             os._exit(0 if ran.wait(10.0) else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # as above
+def test_two_threads_of_a_fork_start_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither waits for the lock that a thread of the parent held, however long the other takes to replace it."""
+    runs: list[int] = []
+
+    def run() -> None:
+        runs.append(1)
+        _forever()
+
+    thread = BackgroundThread(run, name="lapse-test")
+    lock_of_the_parent = thread._own().starting
+    with lock_of_the_parent:
+        child = os.fork()
+        if not child:
+            monkeypatch.setattr(threading, "Lock", _slow_lock)
+            callers = [threading.Thread(target=thread.ensure, daemon=True) for _ in range(2)]
+            for caller in callers:
+                caller.start()
+            for caller in callers:
+                caller.join(10.0)
+            os._exit(0 if runs == [1] and not any(caller.is_alive() for caller in callers) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def _forever() -> None:
+    threading.Event().wait(60.0)
+
+
+def _slow_lock() -> _thread.LockType:
+    """Make a lock, and let another thread run meanwhile."""
+    time.sleep(0.2)
+    return _thread.allocate_lock()

@@ -19,9 +19,8 @@ class BackgroundThread:
         self._run = run
         self._name = name
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-        self._closing = threading.Event()
-        self._process = os.getpid()
+        self._closed = False
+        self._by_process: dict[int, _Own] = {}
 
     @property
     def alive(self) -> bool:
@@ -31,15 +30,14 @@ class BackgroundThread:
     @property
     def closing(self) -> bool:
         """Whether `close` has been called."""
-        return self._closing.is_set()
+        return self._closed
 
     def ensure(self) -> bool:
         """Start the thread unless it runs. Return True if it replaces an earlier thread, which has ended.
 
         After `close`, this starts nothing.
         """
-        self._after_fork()
-        with self._starting:
+        with self._own().starting:
             if self.alive or self.closing:
                 return False
             replaces = self._thread is not None
@@ -49,20 +47,25 @@ class BackgroundThread:
 
     def pause(self, seconds: float) -> bool:
         """Wait the given seconds, or until `close` is called. Return True if the thread must end."""
-        return self._closing.wait(seconds)
+        own = self._own()
+        return self._closed or own.closing.wait(seconds)
 
     def close(self, within: float = END_WITHIN) -> None:
         """Ask the thread to end, and wait up to `within` seconds until it ends. The thread itself may call this."""
-        self._closing.set()
+        self._closed = True
+        self._own().closing.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(within)
 
-    def _after_fork(self) -> None:
-        """Replace the lock and the event: a thread of the parent may have held either during the fork."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            self._starting = threading.Lock()
-            closed, self._closing = self._closing.is_set(), threading.Event()
-            if closed:
-                self._closing.set()
+    def _own(self) -> "_Own":
+        """Return this process's own lock and event. Two threads that ask first in a forked process get the same."""
+        return self._by_process.setdefault(os.getpid(), _Own())
+
+
+class _Own:
+    """A lock and an event of one process. A thread of the parent may have held the parent's during the fork."""
+
+    def __init__(self) -> None:
+        self.starting = threading.Lock()
+        self.closing = threading.Event()
