@@ -39,7 +39,7 @@ def test_it_makes_the_table_where_told(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/shop.db"
     for _ in range(2):
         done = lapse("schema", url, "--apply")
-        assert (done.returncode, done.stdout) == (0, "The table lapse_deadline is there.\n")
+        assert (done.returncode, done.stdout) == (0, "The table lapse_deadline exists.\n")
         with open_timer(url, name="orders") as timer:
             timer.arm([Deadline("1", ago(1))])
             assert timer.stats().pending == 1
@@ -57,7 +57,7 @@ def test_a_server_that_is_away_and_a_role_without_rights() -> None:
 
 @pytest.mark.parametrize("url", ["redis://localhost:6379/0", "memory://"])
 def test_a_timer_without_a_table_says_so(url: str) -> None:
-    """There is nothing to make, and no server is asked."""
+    """There is no table to create, and no server is contacted."""
     done = lapse("schema", url)
     assert (done.returncode, done.stdout) == (2, "")
     assert "has no table" in done.stderr

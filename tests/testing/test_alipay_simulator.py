@@ -306,5 +306,5 @@ def test_the_program_with_a_key_that_is_none(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "app_public_key is no public key" in ended.stderr
+    assert "app_public_key is not a public key" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -158,7 +158,7 @@ SAID = [
     (("redis://127.0.0.1:1/0", "--prefix", "nick_", "--post", "http://shop.example/"), SECRET, 2, "--insecure-http"),
     (("redis://127.0.0.1:1/0", "--prefix", "", *POST), SECRET, 2, "prefix"),
     (("redis://127.0.0.1:1/0", "--prefix", "nick_", *POST), "", 2, "openssl rand"),
-    (("redis://127.0.0.1:1/0", "--prefix", "nick_", *POST), "c2hvcnQ=", 2, "24 are the least"),
+    (("redis://127.0.0.1:1/0", "--prefix", "nick_", *POST), "c2hvcnQ=", 2, "at least 24"),
     (("redis://127.0.0.1:1/0", "--prefix", "nick_", *POST, "--unsigned"), SECRET, 2, "--unsigned"),
     (("redis://127.0.0.1:1/0", "--prefix", "nick_", *POST, "--secret-file", "/no/such"), "", 2, "/no/such"),
     (("redis://127.0.0.1:1/0", "--prefix", "nick_", *POST, "--body", "order={key}"), SECRET, 2, "template"),

@@ -155,5 +155,5 @@ def test_a_prefix_that_was_meant_as_a_pattern(
         before = len(scans(recorder))
         timer._tracker.scan_again()
         wait_until(lambda: len(scans(recorder)) > before)
-        told = [event for event in recorder.of(Kind.UNFIT) if "no pattern" in event.reason]
+        told = [event for event in recorder.of(Kind.UNFIT) if "not a pattern" in event.reason]
     assert len(told) == int(warned)

@@ -285,7 +285,7 @@ def test_names_that_no_timer_could_keep_are_told_of(server: RedisServer, shop: r
             shop.set(prefix, "x", px=50)
         shop.set(prefix + "订单", "x", px=50)
         wait_until(lambda: [claim.key for claim in fired] == ["订单"])
-        told = [event.reason for event in recorder.of(Kind.UNFIT) if "cannot be followed" in event.reason]
+        told = [event.reason for event in recorder.of(Kind.UNFIT) if "cannot be tracked" in event.reason]
     assert len(told) == 3
 
 

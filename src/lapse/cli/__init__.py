@@ -8,7 +8,7 @@ from lapse.observability import quiet_libraries
 
 
 def main() -> None:
-    """Run one command. Every error of the package is one line on standard error, never a traceback."""
+    """Run one command. Every error of Lapse is one line on standard error without a traceback."""
     quiet_libraries()
     try:
         try:
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _fail(error: LapseError, code: int) -> None:
-    """Print the message and exit. A password of an address among the arguments is replaced by stars."""
+    """Print the message and exit. Passwords of URLs among the arguments are replaced by stars."""
     message = str(error)
     for word in (*sys.argv, *message.split()):
         if "://" in word and (password := _password(word)):

@@ -1,4 +1,4 @@
-"""All commands under one name."""
+"""The application that contains all commands."""
 
 from typing import Annotated
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     name="lapse",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # a traceback is a bug of this package, and is shown as Python shows it
+    pretty_exceptions_enable=False,  # a traceback means a bug in Lapse, so it is shown in Python's form
     rich_markup_mode="rich",
 )
 
@@ -27,14 +27,14 @@ def _version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="The URL of the timer may also stand in LAPSE_TIMER.")
+@app.callback(epilog="You can also set the timer's URL in LAPSE_TIMER.")
 def about(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
-    """Cancel unpaid orders on time, once, and give their stock back, even when processes crash.
+    """Cancel unpaid orders on time, once, and make their stock available again, even when processes crash.
 
     [bold]Examples[/bold]
 
@@ -48,7 +48,7 @@ def about(
 
     lapse buried list redis://localhost:6379/0
     """
-    del version  # its callback has done the work
+    del version  # its callback has already printed the version
 
 
 app.command()(worker)

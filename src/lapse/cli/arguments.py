@@ -1,4 +1,4 @@
-"""The arguments that commands share, and how times and answers are written."""
+"""The arguments that commands share, and the output of JSON and of lengths of time."""
 
 import json
 import logging
@@ -20,37 +20,37 @@ Url = Annotated[
     typer.Argument(
         envvar=VARIABLE,
         metavar="URL",
-        help="The timer, as redis://localhost:6379/0 or redis+expiry://localhost:6379/0.",
+        help="The timer, like redis://localhost:6379/0 or redis+expiry://localhost:6379/0.",
         show_default=False,
     ),
 ]
-Name = Annotated[str, typer.Option("--name", help="Which of the timers on that server.")]
+Name = Annotated[str, typer.Option("--name", help="The name of the timer on that server.")]
 OfPrefix = Annotated[
     str, typer.Option("--prefix", help="The timer of `lapse watch` for keys with this prefix, instead of --name.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON, for a machine.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 
 
 def timer_name(name: str, prefix: str) -> str:
-    """Return the name of the timer: the one of a prefix, if there is a prefix, else `name`."""
+    """Return the timer's name: the ledger name of `prefix` if there is one, else `name`."""
     return ledger_name(prefix) if prefix else name
 
 
 def open_timer(url: str, *, name: str) -> Timer:
-    """Return the timer, after a warning where other users can read its password."""
+    """Return the timer. Log a warning if other users can read its password."""
     warn_of_password(url)
     return config.open_timer(url, name=name)
 
 
 def warn_of_password(url: str) -> None:
-    """Warn of a password on the command line, which every user of this machine can list. The variable is safe."""
+    """Log a warning if the command line has a password: every user of this machine can list it. Variables are safe."""
     try:
         shown = urlsplit(url).password and url in sys.argv
     except ValueError:  # opening the timer reports what is wrong
         return
     if shown:
         logging.getLogger("lapse").warning(
-            "the password in the URL can be read by all who can list this machine's processes: put the URL into the "
+            "every user who can list this machine's processes can read the password in the URL: put the URL into the "
             "variable %s and leave it out of the command",
             VARIABLE,
         )
@@ -71,7 +71,7 @@ def _plain(value: object) -> str | float:
 
 
 def span(length: timedelta) -> str:
-    """Return a length of time for people: 350 ms, 12.4 s, 5 min 3 s, 2 h 0 min, 3 d 4 h."""
+    """Return a length of time as text for people: 350 ms, 12.4 s, 5 min 3 s, 2 h 0 min, 3 d 4 h."""
     seconds = length.total_seconds()
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"

@@ -1,4 +1,4 @@
-"""`lapse buried`: lists buried deadlines, brings them back, or drops them."""
+"""`lapse buried`: lists, revives or drops buried deadlines."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Buried deadlines, which are not tr
 
 MOST = 100_000
 
-Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this key; may be given several times.")]
+Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this key; you can repeat the option.")]
 
 
 @app.command("list")
@@ -23,7 +23,7 @@ def show(
     *,
     name: Name = "orders",
     prefix: OfPrefix = "",
-    limit: Annotated[int, typer.Option(min=1, help="List so many, at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number to list.")] = 100,
     json: Json = False,
 ) -> None:
     """List buried deadlines, the longest buried first, each with the reason.
@@ -49,7 +49,7 @@ def show(
 
 @app.command()
 def retry(url: Url, *, name: Name = "orders", prefix: OfPrefix = "", key: Keys = None, json: Json = False) -> None:
-    """Bring back all buried deadlines, or those named by --key: due at once, with attempts reset to 0.
+    """Make all buried deadlines, or those named by --key, due at once, with attempts reset to 0.
 
     [bold]Example[/bold]
 
@@ -72,9 +72,9 @@ def drop(
     every: Annotated[bool, typer.Option("--all", help="All buried deadlines.")] = False,
     json: Json = False,
 ) -> None:
-    """Drop the buried deadlines named by --key, or all with --all. The orders stay as they are.
+    """Drop the buried deadlines named by --key, or all with --all.
 
-    The sweep still sees these orders.
+    This changes no order, and the sweep still finds unpaid orders.
 
     [bold]Example[/bold]
 
@@ -83,8 +83,8 @@ def drop(
     if bool(key) == every:
         raise typer.BadParameter("name keys with --key, or choose --all")
     with open_timer(url, name=timer_name(name, prefix)) as timer:
-        # Only buried keys: a pending key stays, unless it was armed again this very moment. Then the sweep still finds
-        # its order.
+        # Disarm only buried keys. A key that was armed again at this moment is disarmed too; the sweep still finds its
+        # order.
         chosen = _chosen(timer, key)
         timer.disarm(chosen)
     _report("dropped", len(chosen), json=json)

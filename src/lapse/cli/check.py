@@ -1,4 +1,4 @@
-"""`lapse check`: checks that a timer's server answers, and is fit for the timer."""
+"""`lapse check`: checks whether a timer's server answers and fits the timer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,15 +18,17 @@ def check(
     *,
     name: Name = "orders",
     prefix: OfPrefix = "",
-    fix: Annotated[bool, typer.Option("--fix", help="Set on the server what may be set, and say what.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Correct the server's settings where permitted, and report the changes.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Connect, and report whether the server is fit for this timer. Exit code 1 where it is unfit or does not answer.
+    """Connect, and report whether the server fits this timer. Exit code 1 if it does not fit or does not answer.
 
-    Of a Redis, the report has its version, this user's rights, notify-keyspace-events with the line to add, and what is
-    evicted when memory is short. It also says what a crash would lose, and how far the clock is from this host's. With
-    --prefix, it says whether `lapse watch` can watch such keys. Without --fix nothing is changed, except that a timer
-    in SQL makes its table.
+    For Redis, the report has the version, this user's permissions, notify-keyspace-events with the line to add, and the
+    keys evicted when memory is short. It also says what a crash would lose, and how much the clock differs from this
+    host's. With --prefix, it says whether `lapse watch` can watch such keys. Without --fix it changes nothing, except
+    that a timer in SQL creates its table.
 
     [bold]Examples[/bold]
 
@@ -40,21 +42,21 @@ def check(
         findings = check_server()
         if fix and (done := _fix(findings)):
             findings = [*done, *check_server()]
-        figures: Stats | None = None
+        counts: Stats | None = None
         if all(finding.fit for finding in findings):
             try:
-                figures = timer.stats()
+                counts = timer.stats()
             except TimerRefused as error:
                 findings = [*findings, Finding(fit=False, text=str(error))]
         fit = all(finding.fit for finding in findings)
-        _report([Finding(fit=True, text=_promise(timer)), *findings], timer, figures, fit=fit, json=json)
+        _report([Finding(fit=True, text=_promise(timer)), *findings], timer, counts, fit=fit, json=json)
     if not fit:
         raise typer.Exit(1)
 
 
 @contextmanager
 def _checker(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[Finding]]]:
-    """Yield the check of the server: the timer's own, or the one of a watcher of keys with the prefix."""
+    """Yield the check of the server: the timer's check, or with a prefix the check of `lapse watch`."""
     if not prefix:
         yield timer.check
         return
@@ -65,7 +67,7 @@ def _checker(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[
 
 
 def _fix(findings: Sequence[Finding]) -> list[Finding]:
-    """Fix what can be fixed from here. Return what was done, and what this user may not do."""
+    """Fix the settings that can be fixed. Return the findings, with what was done or what this user may not do."""
     done = []
     for finding in findings:
         if finding.fix is not None and not finding.fit:
@@ -76,14 +78,14 @@ def _fix(findings: Sequence[Finding]) -> list[Finding]:
     return done
 
 
-def _report(findings: Sequence[Finding], timer: Timer, figures: Stats | None, *, fit: bool, json: bool) -> None:
+def _report(findings: Sequence[Finding], timer: Timer, counts: Stats | None, *, fit: bool, json: bool) -> None:
     if not json:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {finding.text}")
         return
     about = {"name": timer.name, "mechanism": timer.traits.mechanism}
     write_json(
-        (as_document(timer, figures) if figures else about)
+        (as_document(timer, counts) if counts else about)
         | {
             "fit": fit,
             "traits": asdict(timer.traits),
@@ -97,11 +99,11 @@ def _promise(timer: Timer) -> str:
     can: dict[str, Any] = {
         "durable": traits.durable,
         "shared by processes": traits.shared,
-        "takes deadlines back": traits.can_disarm,
+        "can disarm": traits.can_disarm,
         "armed in the order's transaction": traits.transactional,
-        "exact in its figures": traits.exact_stats,
+        "exact in its counts": traits.exact_stats,
     }
-    yes = ", ".join(what for what, does in can.items() if does)
-    no = ", ".join(f"not {what}" for what, does in can.items() if not does)
-    said = ", ".join(part for part in (yes, no) if part)
-    return f"{traits.mechanism} answers; {said}; punctual to {span(traits.precision)}"
+    yes = ", ".join(promise for promise, kept in can.items() if kept)
+    no = ", ".join(f"not {promise}" for promise, kept in can.items() if not kept)
+    promises = ", ".join(part for part in (yes, no) if part)
+    return f"{traits.mechanism} answers; {promises}; punctual to {span(traits.precision)}"

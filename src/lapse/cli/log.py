@@ -7,7 +7,7 @@ from lapse.engine.events import Hook, log_event
 
 
 def log_hook(*, json: bool) -> Hook:
-    """Return a hook that logs by structlog where it is installed. Raises MissingLibrary for JSON without structlog."""
+    """Return a hook that logs with structlog, if installed. Raises MissingLibrary for JSON without structlog."""
     try:
         from lapse.observability import logs  # noqa: PLC0415 - an extra of its own
     except MissingLibrary:

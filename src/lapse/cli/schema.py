@@ -1,4 +1,4 @@
-"""`lapse schema`: shows the statements that make the table of a timer in SQL, or runs them."""
+"""`lapse schema`: shows or runs the statements that create the table of a timer in SQL."""
 
 from typing import Annotated, cast
 
@@ -12,12 +12,12 @@ from lapse.engine.timer import Timer, TransactionalTimer
 def schema(
     url: Url,
     *,
-    apply: Annotated[bool, typer.Option("--apply", help="Make the table, instead of showing the statements.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Create the table instead of showing the statements.")] = False,
 ) -> None:
-    """Show the SQL that makes a timer's table, for a role that may create tables. No server is contacted.
+    """Show the SQL that creates a timer's table, for a role that may create tables. Contacts no server.
 
-    A timer makes its table by itself on first use. Where its role may not, run this SQL in one transaction as a role
-    that may, or give --apply a URL with such a role. Both do no harm where the table exists.
+    A timer creates its table at its first use. If its role may not, run this SQL in one transaction as a role that may.
+    Or use --apply with a URL of such a role. Both are harmless if the table exists.
 
     [bold]Examples[/bold]
 
@@ -30,11 +30,11 @@ def schema(
         if not apply:
             typer.echo("\n\n".join(f"{statement};" for statement in statements))
             return
-        timer.stats()  # any call makes it
-    typer.echo("The table lapse_deadline is there.")
+        timer.stats()  # any call creates the table
+    typer.echo("The table lapse_deadline exists.")
 
 
 def _of(timer: Timer) -> TransactionalTimer:
     if not timer.traits.transactional:
-        raise ConfigError(f"a timer by {timer.traits.mechanism} has no table: there is nothing to make")
+        raise ConfigError(f"a timer on {timer.traits.mechanism} has no table: there is nothing to create")
     return cast(TransactionalTimer, timer)

@@ -18,7 +18,7 @@ def stats(
     *,
     name: Name = "orders",
     prefix: OfPrefix = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two counts, with --watch.")] = 1.0,
     json: Json = False,
 ) -> None:
@@ -48,31 +48,31 @@ def _watch(timer: Timer, every: float, *, json: bool) -> None:
             away = False
         except TimerUnavailable as error:
             if not away:  # reported once, not once a second
-                typer.echo(f"lapse: {error}; it is asked again until it answers", err=True)
+                typer.echo(f"lapse: {error}; trying again until the server answers", err=True)
             away = True
         SYSTEM_CLOCK.sleep(every)
 
 
-def _show(timer: Timer, found: Stats, *, json: bool) -> None:
+def _show(timer: Timer, counts: Stats, *, json: bool) -> None:
     if json:
-        write_json(as_document(timer, found))
+        write_json(as_document(timer, counts))
         return
-    table = Table(title=f"{timer.name} on {timer.traits.mechanism}, {found.now:%H:%M:%S} UTC", show_header=False)
-    unknown = "none" if timer.traits.exact_stats else "this mechanism does not tell"
+    table = Table(title=f"{timer.name} on {timer.traits.mechanism}, {counts.now:%H:%M:%S} UTC", show_header=False)
+    unknown = "none" if timer.traits.exact_stats else "unknown with this mechanism"
     for label, value in {
-        "pending": f"{found.pending:,}",
-        "of these due": f"{found.due:,}",
-        "claimed": f"{found.claimed:,}",
-        "buried": f"{found.buried:,}",
-        "oldest due": f"{span(found.now - found.oldest_due)} late" if found.oldest_due else unknown,
-        "next due": f"in {span(found.next_due - found.now)}" if found.next_due else unknown,
+        "pending": f"{counts.pending:,}",
+        "of these due": f"{counts.due:,}",
+        "claimed": f"{counts.claimed:,}",
+        "buried": f"{counts.buried:,}",
+        "oldest due": f"{span(counts.now - counts.oldest_due)} late" if counts.oldest_due else unknown,
+        "next due": f"in {span(counts.next_due - counts.now)}" if counts.next_due else unknown,
     }.items():
         table.add_row(label, value)
     Console().print(table)
 
 
-def as_document(timer: Timer, found: Stats) -> dict[str, Any]:
-    """Return the counts for JSON. `late_seconds` is how long the oldest has been due; null where that is unknown."""
-    nothing_late = 0.0 if timer.traits.exact_stats or not found.due else None
-    late = (found.now - found.oldest_due).total_seconds() if found.oldest_due else nothing_late
-    return {"name": timer.name, "mechanism": timer.traits.mechanism, **asdict(found), "late_seconds": late}
+def as_document(timer: Timer, counts: Stats) -> dict[str, Any]:
+    """Return the counts for JSON. `late_seconds` is how long the oldest deadline has been due; null if unknown."""
+    nothing_late = 0.0 if timer.traits.exact_stats or not counts.due else None
+    late = (counts.now - counts.oldest_due).total_seconds() if counts.oldest_due else nothing_late
+    return {"name": timer.name, "mechanism": timer.traits.mechanism, **asdict(counts), "late_seconds": late}

@@ -1,4 +1,4 @@
-"""`lapse watch`: POSTs each order whose key in Redis has expired, in the place of a script that listens."""
+"""`lapse watch`: POSTs each order whose key in Redis has expired. It replaces a script that listens to events."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +15,12 @@ Url = Annotated[
     typer.Argument(
         envvar=VARIABLE,
         metavar="URL",
-        help="The Redis that has the keys, as redis://localhost:6379/0; with a password, better in LAPSE_TIMER.",
+        help="The Redis that has the keys, like redis://localhost:6379/0. Put a URL with a password into LAPSE_TIMER.",
         show_default=False,
     ),
 ]
 Prefix = Annotated[
-    str, typer.Option(metavar="TEXT", help="What the names of the keys begin with; the order's id follows it.")
+    str, typer.Option(metavar="TEXT", help="The beginning of the keys' names; the order's id follows it.")
 ]
 
 
@@ -28,40 +28,41 @@ def watch(
     url: Url,
     *,
     prefix: Prefix,
-    post: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to POST each order whose time is over.")],
+    post: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to POST each expired order to.")],
     body: Annotated[
-        str, typer.Option(metavar="JSON", help="What to POST; {key} in a string of it becomes the order's id.")
+        str, typer.Option(metavar="JSON", help="The body to POST; the order's id replaces {key} in a string.")
     ] = DEFAULTS.body,
     secret_file: Annotated[
         Path | None,
         typer.Option(
             envvar="LAPSE_WEBHOOK_SECRET_FILE",
-            help="A file with the secret that signs, instead of LAPSE_WEBHOOK_SECRET.",
+            help="A file with the secret for signing, instead of LAPSE_WEBHOOK_SECRET.",
         ),
     ] = None,
-    unsigned: Annotated[bool, typer.Option("--unsigned", help="Sign nothing, with no secret.")] = False,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="Do not sign; needs no secret.")] = False,
     insecure_http: Annotated[
-        bool, typer.Option("--insecure-http", help="Permit http:// to other machines, on a network of your own.")
+        bool, typer.Option("--insecure-http", help="Permit http:// to other machines, on a network that you control.")
     ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = DEFAULTS.timeout,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, help="Deliveries under way at once, at most.")
+        int, typer.Option(min=1, max=1000, help="The largest number of deliveries at once.")
     ] = DEFAULTS.concurrency,
     attempts: Annotated[
-        int, typer.Option(min=1, help="Tries before one is buried; 20 take about an hour and a half.")
+        int, typer.Option(min=1, help="Tries before an order is buried; 20 tries take about an hour and a half.")
     ] = DEFAULTS.attempts,
     drain: Annotated[
-        float, typer.Option(min=0, help="Seconds to finish in, once stopping.")
+        float, typer.Option(min=0, help="Seconds to finish running deliveries after a signal to stop.")
     ] = DEFAULTS.drain.total_seconds(),
     json: Json = False,
 ) -> None:
-    """Watch keys that expire, and POST each order whose time is over. The shop goes on using SETEX.
+    """Watch keys that expire, and POST each expired order. The shop goes on using SETEX.
 
-    It replaces a script that subscribes to `__keyevent@0__:expired`. Run as many as you like: each order is delivered
-    by one. Orders that expired while none was running are delivered by the next.
+    It replaces a script that subscribes to `__keyevent@0__:expired`. You may run any number of watchers: only one
+    delivers each order. If an order expires while no watcher runs, the next watcher delivers it.
 
-    2xx, 404, 409 and 410 settle an order. Any other answer, or none, is tried again, later each time, and buried after
-    the last attempt. The shop must make sure itself that the order is unpaid, as it must with any such call.
+    2xx, 404, 409 and 410 settle an order. After any other answer, or none, the delivery is tried again, with longer
+    waits. After the last attempt the order is buried. The shop must check that the order is unpaid before it cancels
+    it.
 
     Each call is signed by the Standard Webhooks specification, with the secret in LAPSE_WEBHOOK_SECRET or in a file.
 

@@ -21,7 +21,7 @@ from lapse.orders.service import Service, ServiceOptions
 USUAL = ServiceOptions()
 
 PORT = ("overdue", "deadlines", "begin", "finish")
-"""What an object has that is a shop's orders rather than a handler."""
+"""The methods by which `--handler` recognises a shop's orders; any other object is a handler."""
 
 
 def worker(
@@ -29,27 +29,29 @@ def worker(
     *,
     handler: Annotated[
         str,
-        typer.Option(metavar="MODULE:NAME", help="A function that takes claims; or orders, or a Lapsing, to lapse."),
+        typer.Option(metavar="MODULE:NAME", help="A function that takes claims, or an `Orders` or `Lapsing` object."),
     ],
     name: Name = "orders",
-    batch: Annotated[int, typer.Option(min=1, help="Claims that the handler gets at once, at most.")] = USUAL.batch,
+    batch: Annotated[
+        int, typer.Option(min=1, help="The largest number of claims in one call of the handler.")
+    ] = USUAL.batch,
     lease: Annotated[float, typer.Option(min=0.1, help="Seconds that a claim is held.")] = USUAL.lease.total_seconds(),
-    max_attempts: Annotated[int, typer.Option(min=1, help="Tries before one is buried.")] = USUAL.max_attempts,
-    drain: Annotated[float, typer.Option(min=0.001, help="Seconds to finish in, after a signal to stop.")] = (
-        USUAL.drain.total_seconds()
-    ),
+    max_attempts: Annotated[int, typer.Option(min=1, help="Tries before a deadline is buried.")] = USUAL.max_attempts,
+    drain: Annotated[
+        float, typer.Option(min=0.001, help="Seconds to finish the current batch after a signal to stop.")
+    ] = (USUAL.drain.total_seconds()),
     sweep_every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two sweeps over the orders; a function has no sweep.")
+        float, typer.Option(min=0.1, help="Seconds between two sweeps over the orders; without effect for a function.")
     ] = USUAL.sweep_beside_timer.total_seconds(),
     grace: Annotated[
-        float, typer.Option(min=0, help="Seconds that the sweep leaves an overdue order to the timer.")
+        float, typer.Option(min=0, help="Seconds after the deadline before the sweep takes an order.")
     ] = USUAL.grace.total_seconds(),
     json: Json = False,
 ) -> None:
-    """Work until SIGTERM or Ctrl-C. Run as many as you like.
+    """Work until SIGTERM or Ctrl-C. You may run any number of workers.
 
-    With orders, unpaid ones are armed whenever the timer's server may have lost them. A sweep runs beside the timer,
-    so that no order depends on the timer.
+    If --handler names orders, the unpaid orders are armed whenever the timer's server may have lost deadlines. A sweep
+    runs beside the timer, so that no order depends on the timer alone.
 
     [bold]Examples[/bold]
 
@@ -59,7 +61,7 @@ def worker(
     """
     hooks = (log_hook(json=json),)
     warn_of_password(url)
-    found = _load(handler)
+    target = _load(handler)
     options = ServiceOptions(
         batch=batch,
         lease=timedelta(seconds=lease),
@@ -68,13 +70,13 @@ def worker(
         sweep_beside_timer=timedelta(seconds=sweep_every),
         grace=timedelta(seconds=grace),
     )
-    if isinstance(found, Lapsing):
-        Service(found, partial(open_timer, url, name=name), name=name, options=options, hooks=hooks).run()
+    if isinstance(target, Lapsing):
+        Service(target, partial(open_timer, url, name=name), name=name, options=options, hooks=hooks).run()
         return
     with open_timer(url, name=name) as timer:
         Worker(
             timer,
-            found,
+            target,
             batch=options.batch,
             lease=options.lease,
             max_attempts=options.max_attempts,
@@ -84,23 +86,23 @@ def worker(
 
 
 def _load(path: str) -> Handler | Lapsing:
-    """Import and return what `module:name` names. Raises ConfigError where that cannot handle claims."""
+    """Import and return the object that `module:name` names. Raises ConfigError if it cannot handle claims."""
     module, _, name = path.partition(":")
     if not module or not name:
-        raise ConfigError(f"--handler is a module and a name in it, as shop.lapsing:orders; got {path!r}")
+        raise ConfigError(f"--handler must be a module and a name in it, like shop.lapsing:orders; got {path!r}")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     try:
-        found: object = import_module(module)
+        target: object = import_module(module)
         for part in name.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot import {path!r}: {error}") from error
-    if isinstance(found, type):
-        found = found()
-    if isinstance(found, Lapsing):
-        return found
-    if all(hasattr(found, method) for method in PORT):
-        return Lapsing(cast("Orders", found))
-    if not callable(found):
-        raise ConfigError(f"{path!r} is neither a function that takes claims nor orders: it is {found!r}")
-    return cast("Handler", found)
+    if isinstance(target, type):
+        target = target()
+    if isinstance(target, Lapsing):
+        return target
+    if all(hasattr(target, method) for method in PORT):
+        return Lapsing(cast("Orders", target))
+    if not callable(target):
+        raise ConfigError(f"{path!r} is neither a function that takes claims nor orders: it is {target!r}")
+    return cast("Handler", target)

@@ -1,7 +1,7 @@
 """Signed HTTP deliveries, by the Standard Webhooks specification.
 
-A Sender sends one message to one address and returns the outcome; it knows nothing of timers. A Webhook is the handler
-of a worker that sends one message for each claim.
+A Sender sends one message to one address and returns the outcome; it does not use timers. A Webhook is a worker's
+handler that sends one message for each claim.
 """
 
 from lapse.delivering.address import checked_address

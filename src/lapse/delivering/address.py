@@ -1,4 +1,4 @@
-"""Which addresses messages may be sent to."""
+"""Checks the addresses to which messages may be sent."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -7,34 +7,34 @@ from lapse.engine.errors import ConfigError
 
 
 def checked_address(url: str, *, insecure_http: bool = False) -> str:
-    """Return the address, or raise ConfigError for one that must not be used.
+    """Return the address. Raises ConfigError for an address that must not be used.
 
-    The address is https, or http to this very machine; `insecure_http` permits http to any host. The address holds no
-    password, because every user of the machine can read it on the command line.
+    The address must be https, or http to this machine; `insecure_http` permits http to any host. It must not contain a
+    password, because every user of the machine can read the command line.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # reading the port checks it
-    except ValueError:  # its message may show a part of a password, so it is not repeated
-        raise ConfigError("not an address to POST to: its host or its port cannot be read") from None
+    except ValueError:  # the error's message may contain part of a password, so it is not shown
+        raise ConfigError("the host or the port of the address to POST to cannot be read") from None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigError(
-            "the address to POST to begins with https:// and a host, as https://shop.example/payment/cancel_order/"
+            "the address to POST to must be like https://shop.example/payment/cancel_order/, with https:// and a host"
         )
     if parts.username is not None or parts.password is not None:
-        raise ConfigError("the address to POST to has a user or a password in it: calls are signed instead")
+        raise ConfigError("the address to POST to must not contain a user or a password: calls are signed instead")
     if parts.fragment:
-        raise ConfigError("the address to POST to has a '#': the part after it would never be sent")
+        raise ConfigError("the address to POST to has a '#': HTTP does not send the part after it, so remove it")
     if parts.scheme == "http" and not is_loopback(host) and not insecure_http:
         raise ConfigError(
-            f"http:// to {host} can be read and changed on its way: use https://, or --insecure-http if that network "
-            "is yours alone"
+            f"http:// to {host} can be read and changed by others: use https://, or --insecure-http if you control "
+            "that network"
         )
     return url
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether the host is this very machine, without asking a name server."""
+    """Return whether the host is this machine, without a DNS query."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""The body of a message: JSON in which the order's key has a place."""
+"""The body of a message: a JSON template with a place for the order's key."""
 
 import json
 from typing import Any
@@ -10,9 +10,9 @@ EXAMPLE = '{"order_id": "{key}"}'
 
 
 class Body:
-    """A JSON document. The key replaces each `{key}` inside one of its strings, and is quoted as JSON needs.
+    """A JSON template. The order's key, quoted for JSON, replaces each `{key}` inside a string.
 
-    Raises ConfigError for a template that is no JSON, or has no place for the key.
+    Raises ConfigError for a template that is not JSON, or that has no place for the key.
     """
 
     def __init__(self, template: str) -> None:
@@ -23,7 +23,7 @@ class Body:
                 f"the template of the body must be JSON, with {PLACE} inside a string, as {EXAMPLE}: {error}"
             ) from error
         if self._filled("a") == self._filled("b"):
-            raise ConfigError(f"the template of the body has no {PLACE} in a string, as {EXAMPLE}: all would be alike")
+            raise ConfigError(f"the template of the body needs {PLACE} in a string, as {EXAMPLE}, to name the order")
 
     def of(self, key: str) -> str:
         """Return the body for one key."""

@@ -1,4 +1,4 @@
-"""Sends one signed message to one address by HTTP POST, and returns what came back."""
+"""Sends one signed message to one address by HTTP POST, and returns the outcome."""
 
 import threading
 from collections.abc import Mapping
@@ -22,19 +22,19 @@ except ModuleNotFoundError as missing:
     raise MissingLibrary("lapse.delivering", "watch") from missing
 
 LONGEST_WAIT = timedelta(hours=1)
-"""No Retry-After asks for more: a receiver that means a year has made a mistake."""
+"""The longest Retry-After that is accepted. A longer one, such as a year, is a receiver's mistake."""
 
 MOST_BODY = 64 * 1024
-"""Bytes of an answer's body that are read, only so that the connection can be used again."""
+"""How many bytes of an answer's body are read, only so that the connection can be used again."""
 
 KEEP_IDLE = 1.5
-"""Seconds for which an idle connection is used again. Servers close one later than that, so that none is closed just
-as a message is on its way."""
+"""Seconds for which an idle connection may be used again. Servers usually close idle connections later, so that they do
+not close one while a message is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is sent. `id` stays the same with each try, so that a receiver recognises a second delivery."""
+    """A message to send. `id` is the same in each try, so that a receiver can recognise a second delivery."""
 
     id: str
     body: str
@@ -43,7 +43,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The receiver answered. `retry_after` is how long it asks to be left alone, an hour at most; None: not at all."""
+    """The receiver answered. `retry_after` is the wait that it asks for, an hour at most; None if it asks for none."""
 
     status: int
     phrase: str = ""
@@ -61,7 +61,7 @@ class Answer:
 
     @property
     def overloaded(self) -> bool:
-        """Whether the receiver itself failed or has too much to do, so that its `retry_after` counts."""
+        """Whether the receiver failed or is overloaded, so that its `retry_after` counts."""
         return self.status == HTTPStatus.TOO_MANY_REQUESTS or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """The network or the receiver gave no answer, so whether the message arrived is unknown. `reason` says why."""
+    """No answer came, so it is unknown whether the message arrived. `reason` says why."""
 
     reason: str
 
@@ -82,13 +82,13 @@ Outcome = Answer | NoAnswer
 
 
 class Sender:
-    """Sends messages to one address, signed by the Standard Webhooks specification. For many threads at once.
+    """Sends messages to one address, signed by the Standard Webhooks specification. Thread-safe.
 
-    * No redirect is followed, to any host: a POST would become a GET, or its body would go to a stranger.
-    * Each thread that calls has a connection of its own, which stays open for the next call.
+    * Redirects are not followed: a POST would become a GET, or its body would go to an unknown host.
+    * Each calling thread has its own connection, which stays open for the next call.
 
-    `timeout` is in seconds, for connecting, for sending, and for the first byte of the answer; the answer's body may
-    take as long again, and decides nothing. Without a `signer` nothing is signed.
+    `timeout` is in seconds and applies to connecting, to sending, and to the first byte of the answer. The answer's
+    body may take the same time again; it has no effect on the outcome. Without a `signer`, messages are not signed.
 
     Raises ConfigError for an address that must not be used.
     """
@@ -97,14 +97,14 @@ class Sender:
         self.url = checked_address(url, insecure_http=insecure_http)
         self._signer = signer
         self._timeout = timeout
-        # A proxy from the environment may be the way out of the local network, but is no way to this very machine.
+        # A proxy from the environment may lead out of the local network, but not to this machine.
         self._trust_env = not is_loopback(urlsplit(self.url).hostname or "")
         self._certificates = httpx.create_ssl_context(trust_env=self._trust_env)
         self._own = threading.local()
         self._clients: list[httpx.Client] = []
 
     def send(self, message: Message) -> Outcome:
-        """Send one message once, and return the outcome. Raises nothing for anything that the network can do."""
+        """Send one message once, and return the outcome. No failure of the network raises an exception."""
         headers = {"user-agent": "lapse", **message.headers}
         if self._signer is not None:
             headers |= self._signer.headers(message.id, SYSTEM_CLOCK.now(), message.body)
@@ -131,8 +131,7 @@ class Sender:
     def _client(self) -> httpx.Client:
         """Return this thread's client, opening one if needed.
 
-        A client that threads share may close, as idle for too long, a connection that another thread has just begun to
-        use.
+        A shared client may close a connection as idle too long although another thread has just begun to use it.
         """
         client: httpx.Client | None = getattr(self._own, "client", None)
         if client is None:
@@ -147,10 +146,10 @@ class Sender:
         return client
 
     def _drain(self, response: httpx.Response) -> None:
-        """Read the body so that the connection can be used again; one that is too long or too slow is cut off."""
+        """Read the body so that the connection can be used again. Stop if the body is too long or too slow."""
         end = SYSTEM_CLOCK.monotonic() + self._timeout
         read = 0
-        with suppress(httpx.HTTPError):  # the receiver has answered by its status, and that stands
+        with suppress(httpx.HTTPError):  # the status is the receiver's answer, and it has arrived
             for chunk in response.iter_raw():
                 read += len(chunk)
                 if read > MOST_BODY or SYSTEM_CLOCK.monotonic() > end:
@@ -158,9 +157,9 @@ class Sender:
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:
-    """Return how long the receiver asks to be left alone; None where it does not ask.
+    """Return the wait that the receiver asks for; None if it asks for none.
 
-    The header has whole seconds, or a date by the clock that dated the answer.
+    The header has whole seconds, or a date, which is compared with the date of the answer.
     """
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():

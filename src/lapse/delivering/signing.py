@@ -15,9 +15,9 @@ except ModuleNotFoundError as missing:
 
 PREFIX = "whsec_"
 LEAST_BYTES = 24
-"""The specification asks for as many bytes; shorter secrets can be guessed."""
+"""The minimum size of a secret, set by the specification. Shorter secrets can be guessed."""
 
-HOW = "make one with: echo whsec_$(openssl rand -base64 32)"
+HOW = "make a secret with: echo whsec_$(openssl rand -base64 32)"
 
 
 class Signer:
@@ -33,7 +33,7 @@ class Signer:
 
     @classmethod
     def from_text(cls, text: str) -> "Signer":
-        """Return a signer with the secrets in a text, with white space between them."""
+        """Return a signer with the secrets in a text, separated by white space."""
         return cls(text.split())
 
     @classmethod
@@ -45,7 +45,7 @@ class Signer:
             raise ConfigError(f"cannot read the secret from {path}: {error}") from error
 
     def headers(self, message: str, at: datetime, body: str) -> dict[str, str]:
-        """Return the three headers that prove who sent this body, and when."""
+        """Return the three headers that prove who sent this body and when."""
         return {
             "webhook-id": message,
             "webhook-timestamp": str(int(at.timestamp())),
@@ -61,5 +61,5 @@ def _checked(secret: str) -> bytes:
     except (binascii.Error, ValueError):
         raise ConfigError(f"the webhook's secret is not base64; {HOW}") from None
     if len(found) < LEAST_BYTES:
-        raise ConfigError(f"the webhook's secret has {len(found)} bytes, {LEAST_BYTES} are the least; {HOW}")
+        raise ConfigError(f"the webhook's secret has {len(found)} bytes, but needs at least {LEAST_BYTES}; {HOW}")
     return found

@@ -1,4 +1,4 @@
-"""Delivers claims: a claim becomes a message, and the outcome becomes what is to become of the claim."""
+"""Delivers claims: makes a message of each claim, and a decision on the claim of the outcome."""
 
 import hashlib
 from datetime import timedelta
@@ -12,19 +12,19 @@ from lapse.engine.decision import Release, Settle
 
 NO_SUCH_ORDER = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 SETTLED = (*NO_SUCH_ORDER, HTTPStatus.CONFLICT)
-"""Answers that another try will not change: there is no such order, or it must not be cancelled, as after a payment."""
+"""Final answers: there is no such order, or it must not be cancelled, for example because it was paid."""
 
 RETRY = Backoff(first=timedelta(seconds=1), most=timedelta(minutes=10))
 
 
 class Webhook:
-    """A handler for a ConcurrentWorker: sends each claim's key, and decides by the answer. For many threads at once.
+    """A handler for a ConcurrentWorker: sends each claim's key, and decides by the answer. Thread-safe.
 
     2xx, 404, 409 and 410 settle the deadline. After any other answer, or none, the delivery is tried again after
-    `backoff`, or later where a 429 or 5xx has a Retry-After. The shop's operator fixes a wrong secret (401) or a failed
-    deploy (400, 502) in the meantime, and nothing has to be revived. The worker buries what was tried too often.
+    `backoff`, or later if a 429 or 5xx has a Retry-After. Meanwhile the operator can fix a wrong secret (401) or a
+    failed deploy (400, 502), and need not revive any deadline. The worker buries a deadline that was tried too often.
 
-    `name` is the timer's name. The message's id is made of it, of the key and of the deadline.
+    `name` is the timer's name. A message's id consists of this name, the key and the deadline.
     """
 
     def __init__(self, sender: Sender, *, name: str, body: Body, backoff: Backoff = RETRY) -> None:
@@ -34,7 +34,7 @@ class Webhook:
         self._backoff = backoff
 
     def __call__(self, claim: Claim) -> Settle | Release:
-        """Deliver one claim. Returns what is to become of it; raises nothing for anything that the network can do."""
+        """Deliver one claim and return the decision on it. No failure of the network raises an exception."""
         return self._decision(claim, self._sender.send(self._message(claim)))
 
     def _message(self, claim: Claim) -> Message:
@@ -48,8 +48,8 @@ class Webhook:
         if outcome.success or outcome.status in SETTLED:
             return Settle(f"{outcome}: the shop knows no such order" if outcome.status in NO_SUCH_ORDER else "")
         if outcome.overloaded and outcome.retry_after is not None:
-            # Not before the time that the shop asks for, and not all at the same moment.
+            # Wait as long as the shop asks, plus a random time, so that not all deliveries come at the same moment.
             delay = max(delay, outcome.retry_after + Backoff().delay(1))
         if outcome.redirect:
-            return Release(delay, reason=f"{outcome}: redirects are not followed, give the address itself")
+            return Release(delay, reason=f"{outcome}: redirects are not followed, so use the final address")
         return Release(delay, reason=str(outcome))

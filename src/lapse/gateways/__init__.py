@@ -1,1 +1,1 @@
-"""One file per payment provider."""
+"""The payment providers, one package for each."""

@@ -1,4 +1,4 @@
-"""What watches the work: hooks on the engine's events, one module for each tool, and quiet logs of libraries."""
+"""Observability: hooks for the engine's events, one module for each tool, and less logging by libraries."""
 
 from lapse.observability.quiet import quiet_libraries
 

@@ -20,11 +20,11 @@ MILLISECOND = timedelta(milliseconds=1)
 class LogHook:
     """A hook that logs each event as one record, whose event is the kind.
 
-    The fields are `timer`, and these where the event has them: `count` of orders, `keys` of the first few, `seconds`
-    that the work took, `reason`, and the error with its traceback. `earliest_ms` and `latest_ms` are the smallest and
-    the greatest lateness of its claims, in milliseconds.
+    The fields are `timer` and, if the event has them: `count` (of orders), `keys` (of the first few), `seconds` (that
+    the work took), `reason`, and the error with its traceback. `earliest_ms` and `latest_ms` are the smallest and the
+    greatest lateness of the event's claims, in milliseconds.
 
-    The hook logs by structlog as the process has configured it; `configure` is one way to do so.
+    The hook logs with structlog, as the process has configured it, for example with `configure`.
     """
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class LogHook:
 def configure(*, json: bool | None = None, level: int | str = logging.INFO, stream: TextIO | None = None) -> None:
     """Send all logs of this process, structlog's and the standard library's alike, to one stream.
 
-    With `json` each record is one line of JSON; with False it is a line for people. With None it is JSON unless the
-    stream is a terminal. `stream` is standard error unless given. For programs, not for libraries.
+    If `json` is True, each record is one line of JSON; if False, a line for people. If None, it is JSON unless the
+    stream is a terminal. `stream` is standard error by default. For programs, not for libraries.
     """
     stream = stream or sys.stderr
     as_json = not stream.isatty() if json is None else json

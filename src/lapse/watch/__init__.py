@@ -1,1 +1,1 @@
-"""The drop-in for a script that listens to expired Redis keys: learns the keys, keeps a ledger of them, delivers."""
+"""Replaces a script that listens to expired Redis keys: it tracks the keys in a ledger and delivers their orders."""

@@ -1,10 +1,10 @@
-"""The changes of keys that are received and not yet learnt: the latest on each key, for a bounded number of keys."""
+"""Received changes of keys that are not yet learnt: the latest change of each key, for a limited number of keys."""
 
 import threading
 from itertools import islice
 
 EXPIRED, DELETED, UNWATCHED, CHANGED = "x", "d", "w", "?"
-"""What is known of a key, as `learn.lua` takes it. UNWATCHED: a key of the ledger went while no watcher ran."""
+"""The hints about a key for `learn.lua`. UNWATCHED: a key of the ledger disappeared while no watcher ran."""
 
 HINTS = {
     b"expired": EXPIRED,
@@ -19,11 +19,11 @@ HINTS = {
     b"move_to": CHANGED,
     b"copy_to": CHANGED,
 }
-"""The events that can change when a key expires. Not `evicted`: a key that had to go early leaves its deadline."""
+"""The events that can change when a key expires. `evicted` is missing: the deadline of an evicted key stays."""
 
 ROOM = 100_000
-"""Keys that may wait. Beyond that no event is read until some keys are learnt. A server that has to wait too long ends
-the connection, after which all keys are scanned."""
+"""How many keys may wait to be learnt. If there are more, no event is read for a while. If the server has to wait too
+long, it ends the connection; then all keys are scanned."""
 
 
 class KeyChanges:
@@ -35,17 +35,17 @@ class KeyChanges:
         self._closed = False
 
     def note(self, key: str, hint: str) -> None:
-        """Put a key in; wait where there is no room."""
+        """Add a key. If there is no room, wait."""
         with self._changed:
             while len(self._hints) >= ROOM and key not in self._hints and not self._closed:
                 self._changed.wait(0.5)
-            # That a key has changed contradicts no earlier hint: learning reads the key itself.
+            # The hint CHANGED need not replace an earlier hint: learning reads the key itself.
             if hint != CHANGED or key not in self._hints:
                 self._hints[key] = hint
             self._changed.notify_all()
 
     def take(self, most: int, wait: float) -> dict[str, str]:
-        """Take out and return at most so many keys, each with its hint; wait so many seconds for the first."""
+        """Remove and return up to `most` keys with their hints. Wait up to `wait` seconds for the first key."""
         with self._changed:
             if not self._hints and not self._closed:
                 self._changed.wait(wait)
@@ -56,20 +56,20 @@ class KeyChanges:
             return taken
 
     def put_back(self, hints: dict[str, str]) -> None:
-        """Put in again what could not be learnt. A hint that came since is newer, and stays."""
+        """Put back keys that could not be learnt. If a newer hint for a key has come since, it stays."""
         with self._changed:
             for key, hint in hints.items():
                 if self._hints.get(key, CHANGED) == CHANGED:
                     self._hints[key] = hint
 
     def forget(self) -> None:
-        """Take out all keys."""
+        """Remove all keys."""
         with self._changed:
             self._hints.clear()
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End every wait, and let no later call wait."""
+        """End every wait. Later calls do not wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

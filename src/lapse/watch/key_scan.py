@@ -1,4 +1,4 @@
-"""Scans all keys of a ledger, and all keys with a prefix, at a pace that leaves the server half of its time."""
+"""Scans all keys of a ledger and all keys with a prefix, slowly enough to leave the server half of its time."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lapse.timers.redis.errors import translated
 from lapse.watch.key_changes import CHANGED, UNWATCHED
 
 STEP = 1000
-"""Keys that the server goes over in one command, which takes it about a millisecond."""
+"""How many keys the server scans in one command, which takes it about a millisecond."""
 
 REPORT_EVERY = 5.0
 """Seconds between two reports."""
@@ -19,7 +19,7 @@ REPORT_EVERY = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a scan is: it has gone over `scanned` of about `total` keys, and `found` have the prefix."""
+    """The progress of a scan: it has scanned `scanned` of about `total` keys, and `found` of them have the prefix."""
 
     scanned: int
     total: int
@@ -29,7 +29,7 @@ class Progress:
 
 
 def glob(prefix: bytes) -> bytes:
-    """Return the pattern of Redis that matches the names that begin with the prefix, and no others."""
+    """Return the Redis pattern that matches only names that begin with the prefix."""
     return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in prefix) + b"*"
 
 
@@ -59,9 +59,9 @@ class KeyScan:
         self._pause = pause
 
     def run(self) -> None:
-        """Learn first the ledger's keys that are gone, then all keys that exist. Ends early where `pause` returns True.
+        """Learn first the ledger's keys that are gone, then all keys that exist. Ends early if `pause` returns True.
 
-        In this order, because a deadline whose key was deleted fires if it becomes due before it is disarmed.
+        This order matters: a deadline whose key was deleted fires if it becomes due before it is disarmed.
 
         Raises TimerUnavailable and TimerRefused.
         """
@@ -80,9 +80,9 @@ class KeyScan:
         self._report(Progress(total, total, found, SYSTEM_CLOCK.monotonic() - begun, done=True))
 
     def _scan_ledger(self) -> None:
-        """Disarm the future deadlines whose keys are gone: they were deleted while no watcher listened.
+        """Disarm the future deadlines whose keys are gone: the keys were deleted while no watcher listened.
 
-        Not on a server that has evicted keys: an evicted key does not mean that the order was paid.
+        Do nothing on a server that has evicted keys: an evicted key does not mean that the order was paid.
         """
         with translated():
             if int(self._client.info("stats").get("evicted_keys", 0)):
@@ -91,7 +91,7 @@ class KeyScan:
             self._learn_names([self._prefix + member for member in members], UNWATCHED)
 
     def _soonest_first(self) -> Iterator[list[bytes]]:
-        """Yield the keys of the ledger's future deadlines, in the order in which they become due."""
+        """Yield the keys of the ledger's future deadlines in parts, the earliest deadline first."""
         with translated():
             seconds, microseconds = self._client.time()
         since, most = seconds * 1000 + microseconds // 1000, STEP
@@ -105,8 +105,8 @@ class KeyScan:
             yield [member for member, _ in part]
             if len(part) < most or self._pause(SYSTEM_CLOCK.monotonic() - begun):
                 return
-            # The last moment may have more keys than the step took, so the next step begins with it again. Where one
-            # moment fills a whole step, the next step is twice as large.
+            # More keys than the step took may be due in its last millisecond, so the next step begins there again. If
+            # one millisecond fills a whole step, the next step is twice as large.
             since, most = (int(part[-1][1]), STEP) if part[-1][1] > since else (since, 2 * most)
 
     def _steps(self) -> Iterator[list[bytes]]:

@@ -1,4 +1,4 @@
-"""Keeps a ledger true to the keys that it tracks: by the events of their changes, and by a scan after a gap."""
+"""Keeps a ledger equal to the keys that it tracks: by events of changes, and by a scan after missed events."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -15,24 +15,24 @@ from lapse.watch.key_changes import HINTS, KeyChanges
 from lapse.watch.key_scan import KeyScan, Progress, glob
 
 LEARN_AT_ONCE = 500
-"""Keys in one script: it then takes about a millisecond."""
+"""The largest number of keys in one script call, which then takes about a millisecond."""
 
 CHECK_EVERY = 30.0
-"""Seconds between two checks that the server still announces what it should."""
+"""Seconds between two checks that the server still sends the needed events."""
 
 MOST_REPORTED = 1000
-"""Names without a usable key that are reported; further ones are skipped without a report."""
+"""How many names without a usable key are reported. Further names are skipped without a report."""
 
 
 class KeyTracker:
     """Tracks the keys that begin with `prefix`, in three threads: one listens, one learns, one scans.
 
     * `learn` takes keys without the prefix, with their hints.
-    * `require_events` makes sure that the server announces the changes of keys; it raises where the server does not.
+    * `require_events` makes sure that the server sends events when keys change; it raises if the server does not.
     * `on_connect` is called when the listener has connected, `on_progress` while a scan goes on.
     * `on_unfit` is called with the reason why a key cannot be tracked.
     * `on_error` is called with an unforeseen error, after which the work goes on.
-    * `on_refused` is called with an error that does not pass by itself; the thread that met it ends.
+    * `on_refused` is called with a permanent error; then the thread in which it occurred ends.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class KeyTracker:
         self._changes = KeyChanges()
         self._reported: set[bytes] = set()
         self._gap = threading.Event()
-        """Set where a change may have been missed, so that all keys are to be scanned."""
+        """Set if a change may have been missed, so that all keys must be scanned."""
         self._doubted = threading.Event()
-        """Set where the events of the last connection may be wrong, until the next connection."""
+        """Set while the events of the last connection may be wrong, until the next connection."""
         self._learning = BackgroundThread(self._learn_changes, name="lapse-learn")
         self._scanning = BackgroundThread(self._scan_after_gaps, name="lapse-scan")
         self._scan = KeyScan(
@@ -69,15 +69,15 @@ class KeyTracker:
         )
         events = f"__keyspace@{database_number(client)}__:".encode()
         self._prefix_of_channels = len(events)
-        self.channel = events + glob(prefix)  # a pattern: each key's events have a channel of their own
+        self.channel = events + glob(prefix)  # a pattern, because each key's events have a separate channel
         self._listener = RedisListener(lambda: client, self.channel, self._on_event, self._connected, pattern=True)
 
     def ensure(self) -> None:
-        """Start the threads that do not run. The listener is first, so that nothing falls between it and the scan."""
+        """Start the threads that do not run. The listener starts first, so that no change is missed before the scan."""
         self._listener.ensure()
         for thread in (self._learning, self._scanning):
             if thread.ensure():
-                self.scan_again()  # the keys that the ended thread had in hand are lost
+                self.scan_again()  # the keys that the ended thread was working on are lost
 
     def close(self) -> None:
         """End the threads."""
@@ -94,7 +94,7 @@ class KeyTracker:
         self._gap.set()
 
     def reconnect(self) -> None:
-        """Listen by a new connection, and learn no change of the old one: a replica calls an expired key deleted."""
+        """Listen by a new connection, and ignore the old one's events: a replica reports an expired key as deleted."""
         self._doubted.set()
         self._listener.reconnect()
 
@@ -111,13 +111,13 @@ class KeyTracker:
             self._changes.note(key, hint)
 
     def _key_of(self, name: bytes) -> str | None:
-        """Return the name without the prefix; None, after a report, where no timer could keep it."""
+        """Return the name without the prefix. If no timer could store it, report that and return None."""
         try:
             return check_key(name[len(self._prefix) :].decode())
         except (UnicodeDecodeError, InvalidDeadline) as error:
             if name not in self._reported and len(self._reported) < MOST_REPORTED:
                 self._reported.add(name)
-                self._on_unfit(f"the key {name[:80]!r} cannot be followed, so its order is not cancelled: {error}")
+                self._on_unfit(f"the key {name[:80]!r} cannot be tracked, so its order is not cancelled: {error}")
             return None
 
     def _learn_changes(self) -> None:
@@ -129,7 +129,7 @@ class KeyTracker:
             try:
                 self._learn(hints)
                 failures = 0
-            except TimerUnavailable as error:  # the worker's own claims report an absent server
+            except TimerUnavailable as error:  # the worker's claims report an unavailable server
                 failures += 1
                 if not isinstance(error, Demoted):
                     self._changes.put_back(hints)
@@ -166,7 +166,7 @@ class KeyTracker:
                 self._go_on_after(error, failures, self._scanning)
 
     def _go_on_after(self, error: Exception, failures: int, thread: BackgroundThread) -> None:
-        """Pause, and scan all keys again. Of several failures in a row the first is reported."""
+        """Pause, and scan all keys again. Report only the first of several failures in a row."""
         if failures == 1:
             self._on_error(error)
         self._gap.set()

@@ -1,4 +1,4 @@
-"""Which timer is the ledger of watched keys."""
+"""The name of the timer that is the ledger of watched keys."""
 
 import hashlib
 import re
@@ -6,21 +6,21 @@ import re
 from lapse.engine.errors import ConfigError
 
 LONGEST = 100
-"""Characters that a timer's name may have."""
+"""The largest number of characters in a timer's name."""
 
 
 def ledger_name(prefix: str) -> str:
-    """Return the name of the timer that is the ledger of a prefix: always the same, and another one for each prefix.
+    """Return the name of the timer that is the ledger of a prefix: a fixed name, different for each prefix.
 
-    Letters, digits, `_` and `-` stand for themselves; other bytes are written as `.3A`. A name that is too long is cut
-    and ends in a digest. Raises ConfigError for an empty prefix, and for one that is no text.
+    Letters, digits, `_` and `-` stay as they are; other bytes are written like `.3A`. A name that is too long is cut
+    and ends in a digest. Raises ConfigError for an empty prefix, and for a prefix that is not UTF-8.
     """
     if not prefix:
-        raise ConfigError("the prefix must not be empty: it says which keys are orders, as nick_")
+        raise ConfigError("the prefix must not be empty: it says which keys are orders, for example nick_")
     try:
         text = prefix.encode()
     except UnicodeEncodeError:
-        raise ConfigError("the prefix is not UTF-8, so no key that begins with it could be followed") from None
+        raise ConfigError("the prefix is not UTF-8, so no key that begins with it could be tracked") from None
     name = "watch." + "".join(_escaped(byte) for byte in text)
     if len(name) <= LONGEST:
         return name

@@ -9,14 +9,14 @@ from pathlib import Path
 class WatchOptions:
     """What to watch, and how to deliver.
 
-    `url` is the Redis that has the keys; the names of the keys begin with `prefix`. `post` is the address that each
-    order is sent to, and `body` a JSON template with `{key}` for the order's id.
+    `url` is the Redis that has the keys; the keys' names begin with `prefix`. `post` is the address that receives each
+    order, and `body` is a JSON template with `{key}` for the order's id.
 
-    Deliveries are signed with the secret in `secret_file`, or in LAPSE_WEBHOOK_SECRET; not at all with `unsigned`.
-    `insecure_http` permits http to other machines.
+    Deliveries are signed with the secret in `secret_file` or in LAPSE_WEBHOOK_SECRET. With `unsigned` they are not
+    signed. `insecure_http` permits http to other machines.
 
-    `timeout` is in seconds, for one answer. At most `concurrency` deliveries are under way at once. An order is buried
-    after `attempts` tries. Once stopping, what is under way may end within `drain`.
+    `timeout` is the longest wait for one answer, in seconds. At most `concurrency` deliveries are under way at once. An
+    order is buried after `attempts` tries. After a signal to stop, running deliveries may finish within `drain`.
     """
 
     url: str

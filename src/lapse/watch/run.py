@@ -1,4 +1,4 @@
-"""What `lapse watch` runs: a timer armed by the shop's keys, a worker for many claims at once, a webhook."""
+"""Runs `lapse watch`: a timer armed by the shop's keys, a concurrent worker, and a webhook."""
 
 import os
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ SECRET = "LAPSE_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 def run_watch(options: WatchOptions, hook: Hook) -> None:
     """Watch and deliver until SIGTERM or Ctrl-C.
 
-    Raises ConfigError for options that cannot be, before anything is done; TimerRefused where the server refuses.
+    Raises ConfigError for wrong options before it does anything, TimerRefused if the server refuses.
     """
     body, signer = Body(options.body), _signer(options)
     with (
@@ -46,29 +46,31 @@ def run_watch(options: WatchOptions, hook: Hook) -> None:
 
 
 def _signer(options: WatchOptions) -> Signer | None:
-    """Return the signer, or None where nothing is to be signed. The secret never stands on the command line."""
+    """Return the signer, or None if calls are not signed. The secret is never on the command line."""
     text = os.environ.get(SECRET, "")
     if options.unsigned:
         if text or options.secret_file:
-            raise ConfigError(f"--unsigned, and yet there is a secret, in {SECRET} or a file: leave one of them out")
+            raise ConfigError(
+                f"--unsigned was given, but there is a secret in {SECRET} or a file: remove one of the two"
+            )
         return None
     if options.secret_file is not None:
         return Signer.from_file(options.secret_file)
     if not text:
         raise ConfigError(
-            f"calls are signed, so that the shop can tell them from a stranger's: set {SECRET}, name a "
-            f"--secret-file, or say --unsigned; {HOW}"
+            f"calls are signed, so that the shop can reject forged calls: set {SECRET}, name a "
+            f"--secret-file, or use --unsigned; {HOW}"
         )
     return Signer.from_text(text)
 
 
 def _without_query(url: str) -> str:
-    """Return the address for a log, without its query, which may hold a secret."""
+    """Return the address for a log, without its query, which may contain a secret."""
     return urlsplit(url)._replace(query="").geturl()
 
 
 def _report_unfit(timer: WatchedKeys, hook: Hook) -> None:
-    """Report settings that lose deadlines. A server that is away is reported by the worker."""
+    """Report settings that lose deadlines. If the server does not answer, the worker reports that."""
     try:
         for finding in timer.check():
             if not finding.fit:

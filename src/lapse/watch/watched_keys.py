@@ -1,16 +1,17 @@
 """A timer that is armed by the shop's own keys: a key `nick_1001` that is set to expire arms the deadline "1001".
 
-The shop goes on using SETEX, or HSET and EXPIRE, and knows nothing of the timer. A ledger beside the shop's keys says
-when each key expires. The ledger is a delay queue under a name of its own.
+The shop goes on using SETEX, or HSET and EXPIRE, and does not know the timer. A ledger beside the shop's keys records
+when each key expires. The ledger is a delay queue with a name derived from the prefix.
 
-* An event says only that something happened to a key. The script reads the key's present state in the same step that
-  writes the ledger. So neither the order of events nor the number of watchers makes a difference.
+* An event only says that a key changed. The script reads the key's present state in the same step that writes the
+  ledger. So neither the order of events nor the number of watchers matters.
 * Changes that no watcher received are found by a scan of all keys in the ledger, and of all keys with the prefix.
-* A deadline that is due fires if its key is gone. Reading a key whose time has come makes Redis delete the key, and
-  announce it at once to all subscribers. A key whose time has been moved meanwhile moves its deadline.
+* A due deadline fires if its key is gone. Reading a key whose time has come makes Redis delete the key and send the
+  event to all subscribers at once. If the key's time was changed meanwhile, the deadline moves to that time.
 
-Two things cannot be known. A key that went while no watcher ran, and whose time is over by now, expired or was deleted
-just before; it fires. A key that came and went while no watcher ran leaves no trace, and does not fire.
+Two cases are uncertain. First, a known key disappeared while no watcher ran, and its time is over now. It may have
+expired or been deleted just before; it fires. Second, a key was created and disappeared while no watcher ran. It leaves
+no trace and does not fire.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,16 +35,16 @@ from lapse.watch.key_tracker import KeyTracker
 from lapse.watch.ledger_name import ledger_name
 
 PACKAGE = "lapse.watch"
-"""The package whose folder `lua/` has this timer's own scripts."""
+"""The package whose folder `lua/` has this timer's scripts."""
 
 ANNOUNCED = "Kg$x"
-"""What must be announced: under the keys' names (K); EXPIRE, DEL and the like (g); SET ($); that they expired (x)."""
+"""The flags of the needed events: channels named by key (K); EXPIRE, DEL and similar (g); SET ($); expired (x)."""
 
 REMEMBERED = 300_000
-"""Milliseconds for which a firing is remembered. The event of a key that fired may be that late and changes nothing."""
+"""Milliseconds for which a firing is remembered. A key's event that comes this late after it fired has no effect."""
 
 SCHEMES = ("redis", "rediss", "redis+sentinel")
-"""The schemes of URLs of a Redis whose keys can be watched."""
+"""The URL schemes of a Redis whose keys can be watched."""
 
 NO_CLUSTER = "a Redis cluster cannot be watched: its keys and the ledger are in different slots"
 
@@ -51,11 +52,11 @@ NO_CLUSTER = "a Redis cluster cannot be watched: its keys and the ledger are in 
 class WatchedKeys(RedisQueue):
     """The deadlines of all keys that begin with `prefix`, by the Redis server's clock.
 
-    A claim's key is the name of the shop's key without the prefix. The first claim that waits begins to track the keys;
-    `hooks` are called with events about that.
+    A claim's key is the name of the shop's key without the prefix. The first waiting claim starts to track the keys.
+    `hooks` are called with events about the tracking.
 
-    Raises ConfigError for a cluster or for an empty prefix. Raises TimerRefused later where the server does not
-    announce changes of keys, and does not permit this timer to change that; the message has the line to add.
+    Raises ConfigError for a cluster or an empty prefix. Methods raise TimerRefused if the server does not send the
+    events of key changes and does not permit this timer to change that. The message has the line to add.
     """
 
     traits = replace(RedisQueue.traits, mechanism="redis_watch")
@@ -88,7 +89,7 @@ class WatchedKeys(RedisQueue):
         self._run("learn", self._shards[0], [self._channel, self._prefix, REMEMBERED, *flat], package=PACKAGE)
 
     def _take(self, limit: int, lease_ms: int) -> tuple[list[Claim], float | None]:
-        """Return claims on what is due and whose keys are gone, and in how many seconds the next deadline is due."""
+        """Return claims on due deadlines whose keys are gone, and the seconds until the next deadline."""
         if self._refused is not None:
             raise self._refused
         claims, due_in = super()._take(limit, lease_ms)
@@ -101,7 +102,7 @@ class WatchedKeys(RedisQueue):
         return kept, 0.0 if claims and not kept else due_in
 
     def _on_new_generation(self) -> None:
-        """Scan all keys: the ledger was deleted or replaced, and the keys may all exist still."""
+        """Scan all keys: the ledger was deleted or replaced, but all the keys may still exist."""
         self._tracker.scan_again()
         super()._on_new_generation()
 
@@ -130,7 +131,7 @@ class WatchedKeys(RedisQueue):
             if self._server.info("cluster").get("cluster_enabled"):
                 raise TimerRefused(NO_CLUSTER)
         missing = denied(self._server, self._needs().commands)
-        if missing:  # a user that may not subscribe, for instance, would receive no events, and no error either
+        if missing:  # for example, a user that may not subscribe would receive neither events nor an error
             raise TimerRefused(f"this user of Redis may not: {', '.join(missing)}; permit them by ACL SETUSER")
         super()._check_server()
         self._require_events()
@@ -140,25 +141,25 @@ class WatchedKeys(RedisQueue):
         if flags:
             self._tracker.scan_again()
             self._report_unfit(
-                f"{SETTING} is {flags} from now on, until Redis is restarted; for good, add this line to redis.conf: "
+                f"{SETTING} is {flags} until Redis is restarted; to keep it, add this line to redis.conf: "
                 f"{SETTING} {flags}"
             )
 
     def _report_progress(self, progress: Progress) -> None:
-        far = "" if progress.done else f"{progress.scanned:,} of about {progress.total:,} keys looked at"
+        far = "" if progress.done else f"{progress.scanned:,} of about {progress.total:,} keys scanned"
         self._emit(Kind.LEARNT, count=progress.found, seconds=progress.seconds, reason=far)
         if progress.done and not self._scanned:
             self._scanned = True
             if not progress.found and self._prefix.endswith(b"*"):
                 self._report_unfit(
-                    f"no key begins with {self._prefix!r}: the prefix is no pattern, so leave out its '*'"
+                    f"no key begins with {self._prefix!r}: the prefix is not a pattern, so remove its '*'"
                 )
 
     def _report_unfit(self, reason: str) -> None:
         self._emit(Kind.UNFIT, reason=reason)
 
     def _report_error(self, error: Exception) -> None:
-        reason = "following the keys failed; it goes on, and all keys are looked at again"
+        reason = "tracking the keys failed; it goes on, and all keys are scanned again"
         emit(self._hooks, Event(kind=Kind.UNFIT, timer=self.name, reason=reason, error=error))
 
     def _emit(self, kind: Kind, *, count: int = 0, seconds: float = 0.0, reason: str = "") -> None:

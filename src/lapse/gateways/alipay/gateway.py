@@ -1,12 +1,12 @@
 """Alipay's page pay: a signed payment link, the notify, and the calls that lapsing makes.
 
 **When a link has ended.** Alipay has no trade until the buyer scans the link or signs in. Before that, both close and
-query answer ACQ.TRADE_NOT_EXIST, although the link can still be paid. So that answer means closed only after the
-link's own end, `time_expire`. The end is therefore put before the order's deadline. `link_ends` subtracts `margin`,
-for the difference between the shop's clock and Alipay's, and rounds down to the whole second, Alipay's precision. At
-the deadline an unscanned link has then been over for at least `margin`. So the order lapses at once, instead of waiting
-for an answer that cannot come. Without the margin, or rounded up, a lapsed order could be paid for a moment. An order
-that the buyer cancels before the end of an unscanned link stays closing until that end.
+query answer ACQ.TRADE_NOT_EXIST, although the link can still be paid. So that answer means closed only after the link
+has expired, at `time_expire`. Therefore the link must expire before the order's deadline. `link_ends` subtracts
+`margin`, for the difference between the shop's clock and Alipay's. It rounds down to whole seconds, which is Alipay's
+precision. So at the deadline an unscanned link has been expired for at least `margin`, and the order lapses at once.
+Without the margin, or rounded up, a lapsed order could be paid for a moment. If the buyer cancels an order before its
+unscanned link expires, the order stays closing until the link expires.
 """
 
 import json
@@ -44,7 +44,7 @@ log = logging.getLogger("lapse")
 CHARSET = "utf-8"
 NOT_EXIST = "ACQ.TRADE_NOT_EXIST"
 NOT_CLOSABLE = {"ACQ.TRADE_STATUS_ERROR", "ACQ.REASON_TRADE_STATUS_INVALID", "ACQ.REASON_ILLEGAL_STATUS"}
-"""The codes by which close reports a trade that cannot be closed: it is paid, or was closed before."""
+"""The codes with which close refuses a trade that is paid or was closed before."""
 LONGEST_ANSWER = 1 << 20
 LONGEST_SUBJECT = 256
 LONGEST_NUMBER = 64
@@ -53,7 +53,7 @@ LONGEST_NUMBER = 64
 class AlipayGateway:
     """One app at Alipay. Threads may share it; each call blocks for at most `timeout`.
 
-    A message from Alipay is believed only if Alipay's key has signed it. `clock` sets the requests' timestamps only.
+    The gateway trusts a message only if Alipay's key has signed it. `clock` only sets the requests' timestamps.
     """
 
     def __init__(self, settings: AlipaySettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -68,19 +68,19 @@ class AlipayGateway:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the connections. A process that uses one gateway until it ends need not call this."""
+        """Close the connections. A process that keeps one gateway until it ends need not call this."""
         self._http.close()
 
     # The link.
 
     def link_ends(self, pay_by: datetime) -> datetime:
-        """Return when a link must end for this deadline: a whole second in UTC, at least `margin` before it."""
+        """Return when a link must expire for this deadline: a whole second in UTC, at least `margin` before it."""
         return (pay_by - self.settings.margin).astimezone(UTC).replace(microsecond=0)
 
     def page_pay_url(self, out_trade_no: str, total_amount: Decimal, subject: str, expire_at: datetime) -> str:
-        """Return the link with which the buyer pays `total_amount` yuan. No call is made, so no trade exists yet.
+        """Return the link with which the buyer pays `total_amount` yuan. This calls no server, so no trade exists yet.
 
-        `expire_at` is the link's end, as `link_ends` returns it; a fraction of a second is dropped, never added. From
+        `expire_at` is when the link expires, as `link_ends` returns it; it is rounded down to whole seconds. From
         then on Alipay refuses to start or to complete a payment. The same arguments always mean the same payment.
         Raises ValueError for an argument that Alipay would refuse.
         """
@@ -109,13 +109,13 @@ class AlipayGateway:
     # Messages that Alipay sends.
 
     def read_notify(self, form: "Mapping[str, str]") -> Notification:
-        """Return the notify, its signature, app and seller verified. Raises only MessageRefused, for any form."""
+        """Verify signature, app and seller, and return the notify. For any form, raises only MessageRefused."""
         return messages.read_notify(
             form, self._public_key, app_id=self.settings.app_id, seller_id=self.settings.seller_id
         )
 
     def read_return(self, query: "Mapping[str, str]") -> Returned:
-        """Return the parameters with which the buyer's browser came back, verified. Raises MessageRefused."""
+        """Verify and return the parameters with which the buyer's browser came back. Raises MessageRefused."""
         return messages.read_return(
             query, self._public_key, app_id=self.settings.app_id, seller_id=self.settings.seller_id
         )
@@ -123,7 +123,7 @@ class AlipayGateway:
     # Calls to Alipay.
 
     def query(self, out_trade_no: str) -> Trade | None:
-        """Return the trade, or None if Alipay has none. A trade may still begin until the link's end.
+        """Return the trade, or None if Alipay has none. Until the link expires, a trade may still begin.
 
         Raises AlipayUnavailable or AlipayRefused.
         """
@@ -138,15 +138,15 @@ class AlipayGateway:
         except ValueError as error:
             raise AlipayUnavailable(f"Alipay's answer to a query is incomplete: {error}") from error
         if trade.out_trade_no != out_trade_no:
-            raise AlipayUnavailable(f"Alipay was asked about {out_trade_no} and answered about {trade.out_trade_no}")
+            raise AlipayUnavailable(f"the query was for {out_trade_no}, but Alipay answered for {trade.out_trade_no}")
         return trade
 
     def close(self, attempt: Attempt) -> Ruling:
-        """Close the attempt so that it cannot be paid any more; return the verdict. Raises no AlipayError.
+        """Close the attempt so that it can no longer be paid; return the ruling. Raises no AlipayError.
 
-        CLOSED: Alipay has closed it; or Alipay has no trade, and by `attempt.expires_in` the link ended at least
-        `margin` ago. PAID: with Alipay's own trade number and the amount in yuan, not yet compared with the order's.
-        UNKNOWN: no answer, or one that decides nothing; the log has the reason.
+        CLOSED: Alipay has closed the trade; or Alipay has no trade, and by `attempt.expires_in` the link expired at
+        least `margin` ago. PAID: the ruling has Alipay's trade number and the amount in yuan, not yet compared with the
+        order's. UNKNOWN: no answer, or an unclear one; the log has the reason.
         """
         try:
             return self._close(attempt)
@@ -155,7 +155,7 @@ class AlipayGateway:
             return Ruling(attempt, Verdict.UNKNOWN)
 
     def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> Decimal:
-        """Refund `amount` yuan; return the total refunded so far. Repeated with one request number, it refunds once.
+        """Refund `amount` yuan; return the total refunded so far. Calls with the same request number refund once.
 
         Raises AlipayUnavailable: repeat the call with the same request number. Raises AlipayRefused.
         """
@@ -181,10 +181,10 @@ class AlipayGateway:
         return ruling
 
     def _without_trade(self, attempt: Attempt) -> Ruling:
-        # `expires_in` was read before Alipay was asked, so at the time of the answer even less of the link is left.
+        # `expires_in` was read before the call to Alipay, so when the answer comes, even less time is left.
         if attempt.expires_in is not None and attempt.expires_in <= -self.settings.margin:
             return Ruling(attempt, Verdict.CLOSED)
-        log.info("attempt %s stays open: no buyer has scanned its link, which has not ended", attempt.reference)
+        log.info("attempt %s stays open: its link is not scanned and has not expired", attempt.reference)
         return Ruling(attempt, Verdict.UNKNOWN)
 
     def _call(self, method: str, content: dict[str, str]) -> dict[str, Any]:

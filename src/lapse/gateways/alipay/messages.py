@@ -1,8 +1,8 @@
-"""Alipay's messages, verified and read: answers to calls, notifies, and the return page's parameters.
+"""Verifies and reads Alipay's messages: answers to calls, notifies, and the return page's parameters.
 
 ```
 AlipayError
-├── AlipayUnavailable   no answer, or one that cannot be believed: decide nothing
+├── AlipayUnavailable   no answer, or an answer that cannot be trusted: decide nothing
 ├── AlipayRefused       a signed answer that refuses the call
 └── MessageRefused      a notify or return that is not from Alipay, or not for this shop
 ```
@@ -35,7 +35,7 @@ class AlipayError(LapseError):
 
 
 class AlipayUnavailable(AlipayError):
-    """No answer, or none that can be believed. The call may or may not have taken effect; it may be repeated."""
+    """No answer, or an answer that cannot be trusted. The call may have taken effect. It may be repeated."""
 
 
 class AlipayRefused(AlipayError):
@@ -57,7 +57,7 @@ class Flaw(StrEnum):
 
 
 class MessageRefused(AlipayError):
-    """A message that must not be believed; `flaw` is the reason."""
+    """A message that must not be trusted; `flaw` is the reason."""
 
     def __init__(self, flaw: Flaw, message: str) -> None:
         super().__init__(message)
@@ -72,7 +72,7 @@ class TradeStatus(StrEnum):
     """Closed unpaid, or fully refunded after it was paid."""
     TRADE_SUCCESS = "TRADE_SUCCESS"
     TRADE_FINISHED = "TRADE_FINISHED"
-    """Paid, and no refund is possible any more."""
+    """Paid, and refunds are no longer possible."""
 
     @property
     def paid(self) -> bool:
@@ -81,7 +81,7 @@ class TradeStatus(StrEnum):
 
     @property
     def verdict(self) -> Verdict:
-        """Return what this status means for the attempt; UNKNOWN while the trade waits for the buyer."""
+        """Return the verdict on the attempt for this status; UNKNOWN while the trade waits for the buyer."""
         if self.paid:
             return Verdict.PAID
         return Verdict.CLOSED if self is TradeStatus.TRADE_CLOSED else Verdict.UNKNOWN
@@ -126,7 +126,7 @@ def china_time(moment: datetime) -> str:
 
 
 def read_answer(text: str, method: str, key: PublicKey) -> dict[str, Any]:
-    """Return the answer to a call of `method`; Alipay signs its exact text.
+    """Return the answer to a call of `method`, verified. Alipay signs the answer's exact text.
 
     Raises AlipayUnavailable or AlipayRefused.
     """

@@ -14,8 +14,8 @@ from lapse.gateways.alipay.signing import read_private_key, read_public_key
 class AlipaySettings:
     """The settings of one app at Alipay. Keys are PEM or bare base64; addresses are absolute.
 
-    `timeout` bounds one call from its start to the last byte. `margin` covers the difference between the shop's clock
-    and Alipay's; see `AlipayGateway.link_ends`. Raises ConfigError, which names the field.
+    `timeout` limits one call, from its start to the last byte. `margin` covers the difference between the shop's clock
+    and Alipay's; see `AlipayGateway.link_ends`. Raises ConfigError, which names the wrong field.
     """
 
     PRODUCTION_URL: ClassVar[str] = "https://openapi.alipay.com/gateway.do"
@@ -48,7 +48,7 @@ class AlipaySettings:
 
     @property
     def is_local(self) -> bool:
-        """Return whether the gateway's address is this machine itself."""
+        """Return whether the gateway's address is on this machine."""
         host = urlsplit(self.gateway_url).hostname or ""
         try:
             return host == "localhost" or ip_address(host).is_loopback

@@ -45,7 +45,7 @@ def sign(key: PrivateKey, text: str) -> str:
 
 
 def is_signed(key: PublicKey, text: str, signature: str) -> bool:
-    """Return whether `signature` is the key owner's signature of the text. Garbage is False, never an error."""
+    """Return whether `signature` is the key owner's signature of the text. For malformed input, return False."""
     try:
         key.verify(base64.b64decode(signature, validate=True), text.encode(), PKCS1v15(), SHA256())
     except (InvalidSignature, binascii.Error, ValueError):
@@ -53,13 +53,13 @@ def is_signed(key: PublicKey, text: str, signature: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=16)  # proving that the numbers are an RSA key takes a tenth of a second of computing
+@lru_cache(maxsize=16)  # checking an RSA key takes 0.1 s of CPU time
 def read_private_key(text: str, name: str) -> PrivateKey:
     """Return a private key from PEM, or the bare base64 of Alipay's key tool. Raises ConfigError, naming `name`."""
     try:
         key = load_pem_private_key(text.encode(), None) if _is_pem(text) else load_der_private_key(_bare(text), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{name} is no private key: set PEM without a password, or its base64 alone") from error
+        raise ConfigError(f"{name} is not a private key: set PEM without a password, or only its base64") from error
     if not isinstance(key, RSAPrivateKey) or key.key_size < LEAST_BITS:
         raise ConfigError(f"{name} must be an RSA key of at least {LEAST_BITS} bits")
     return key
@@ -70,7 +70,7 @@ def read_public_key(text: str, name: str) -> PublicKey:
     try:
         key = load_pem_public_key(text.encode()) if _is_pem(text) else load_der_public_key(_bare(text))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{name} is no public key: set PEM, or its base64 alone") from error
+        raise ConfigError(f"{name} is not a public key: set PEM, or only its base64") from error
     if not isinstance(key, RSAPublicKey) or key.key_size < LEAST_BITS:
         raise ConfigError(f"{name} must be an RSA key of at least {LEAST_BITS} bits")
     return key

@@ -1,7 +1,7 @@
--- Return which of the deadlines that were just claimed are to fire: their keys are gone. The others have moved.
+-- Return the claimed deadlines that fire, because their keys are gone. The other deadlines have moved.
 -- KEYS    pending leased lease retry fired
 -- ARGV    token, channel, prefix, how long to remember a firing in ms, the keys
--- Output  the keys that are to fire
+-- Output  the keys that fire
 --
 -- Like learn.lua, this reads keys that KEYS does not have. Reading a key whose time has come deletes the key, so that
 -- all subscribers learn at once that it expired.
@@ -33,7 +33,7 @@ if #later > 0 then
   wake(ARGV[2], pending, before)
 end
 if #fire > 0 then
-  -- Remembered, so that the event of the key that has just expired does not make it fire once more.
+  -- Remember the firings, so that the event of a key that has just expired does not make it fire again.
   redis.call('ZADD', fired, unpack(firings))
   local old = redis.call('ZRANGEBYSCORE', fired, '-inf', whole(now - remembered), 'LIMIT', 0, 2 * #fire + 10)
   if #old > 0 then

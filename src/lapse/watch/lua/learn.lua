@@ -4,8 +4,8 @@
 -- Output  {armed, disarmed}
 --
 -- The shop's keys that are read are `prefix` .. key. KEYS does not have these names, so this runs on no cluster.
--- A hint says what is known of a key that is gone: 'x' the key expired, 'd' it was deleted, 'w' it is in the ledger and
--- went while no watcher ran, '?' nothing. The state of a key that exists counts more than any hint.
+-- A hint is about a key that is gone: 'x' the key expired, 'd' it was deleted, 'w' it is in the ledger and
+-- disappeared while no watcher ran, '?' nothing is known. If the key exists, its state counts more than any hint.
 local pending, leased, lease, retry, buried_at, buried, fired = unpack(KEYS)
 local prefix, remembered = ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
@@ -34,12 +34,12 @@ for i, key in ipairs(keys) do
   elseif expires == -1 or hint == 'd' then
     gone[#gone + 1] = key
   elseif hint == 'x' and was then
-    -- The ledger has a later time. A deadline that waits to be tried again goes on waiting.
+    -- The ledger has a later time. A deadline that waits for its next attempt keeps that time.
     if was > now and redis.call('HEXISTS', retry, key) == 0 then
       arm(key, whole(now))
     end
   elseif hint == 'x' then
-    -- The key expired before the ledger had it; unless the deadline has fired, or is about to.
+    -- The key expired before the ledger had it, unless the deadline has fired or is about to fire.
     local at = tonumber(redis.call('ZSCORE', fired, key) or nil)
     local known_otherwise = redis.call('ZSCORE', leased, key) or redis.call('ZSCORE', buried_at, key)
     if not known_otherwise and not (at and at > now - remembered) then
