@@ -1,1 +1,1 @@
-"""What Lapse's own tests use, for a shop's tests too: private servers, clocks, fault switches, conformance suites."""
+"""Tools for tests of Lapse and of shops: private servers, clocks, fault switches, conformance suites."""

@@ -48,7 +48,7 @@ class ManualClock:
                 self._waiting.remove(waker)
 
     def sleep(self, seconds: float) -> None:
-        """Wait until advanced so far."""
+        """Wait until the clock has been advanced by the given seconds."""
         end = self._elapsed + seconds
         while self._elapsed < end:
             self.wait(Waker(), end - self._elapsed)

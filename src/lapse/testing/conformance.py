@@ -1,4 +1,4 @@
-"""What every timer must do: one suite for all mechanisms. A new mechanism is done when this suite passes.
+"""The test suite that every timer must pass. A new mechanism is complete when the suite passes.
 
 Subclass `TimerConformance` in a test module and define one fixture:
 
@@ -49,12 +49,12 @@ ODD_KEYS = [
 
 
 def ago(seconds: float) -> datetime:
-    """Return the moment so many seconds before now."""
+    """Return the moment the given number of seconds before now."""
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 def ahead(delay: timedelta) -> datetime:
-    """Return the moment so long after now."""
+    """Return the moment `delay` after now."""
     return datetime.now(UTC) + delay
 
 

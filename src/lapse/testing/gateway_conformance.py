@@ -1,4 +1,4 @@
-"""What every payment gateway must do: one suite for all of them. A new gateway is done when the suite is green.
+"""The test suite that every payment gateway must pass. A new gateway is complete when the suite passes.
 
 Subclass `GatewayConformance` in a test module and give it one fixture:
 
@@ -36,7 +36,7 @@ class Fault(StrEnum):
     ENDLESS = "endless"
     """The answer arrives byte by byte and never ends."""
     ERROR = "error"
-    """The provider answers with its own word for "try again later"."""
+    """The provider answers with its code for "try again later"."""
     EMPTY = "empty"
     """The answer has no content."""
     GARBAGE = "garbage"
@@ -50,7 +50,7 @@ class Fault(StrEnum):
 
 
 NO_ANSWER = [fault for fault in Fault if fault is not Fault.SLOW]
-"""The faults after which nothing may be decided."""
+"""The faults after which the verdict must be UNKNOWN."""
 
 
 class Provider(ABC):
@@ -80,7 +80,7 @@ class Provider(ABC):
 
     @abstractmethod
     def expire(self, attempt: Attempt) -> Attempt:
-        """Let time pass until the link has ended for good; return the attempt as the shop reads it then."""
+        """Let time pass until the link has expired; return the attempt as the shop then reads it."""
 
     @abstractmethod
     def fail(self, fault: Fault) -> None:

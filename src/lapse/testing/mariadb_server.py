@@ -39,7 +39,7 @@ class MariaDbServer(PrivateServer):
     `binary` is the program: by default the first of `mariadb_binaries()`. `config` has further options of the
     server, by name.
 
-    Raises ServerFailed where there is no mariadbd, or where the server does not start.
+    Raises ServerFailed if there is no mariadbd, or if the server does not start.
     """
 
     NAME = "MariaDB"

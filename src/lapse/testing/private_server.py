@@ -1,4 +1,4 @@
-"""What all private servers for tests and demos share: folder, lock, port, supervised process, start and end."""
+"""The base of all private servers for tests and demos: folder, lock, port, supervised process, start and end."""
 
 import os
 import shutil
@@ -151,7 +151,7 @@ class PrivateServer(ABC):
         self.close()
 
     def _prepare(self) -> None:  # noqa: B027 - a server may need nothing
-        """Make what the server needs before its first launch. The directory is there, and locked."""
+        """Create what the server needs before its first launch. The directory exists and is locked."""
 
     def _launch(self, log: IO[bytes]) -> Supervised:
         """Start the server with its output in `log`, and return its process."""
@@ -213,12 +213,12 @@ class PrivateServer(ABC):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
     def _hint(self) -> str:
-        """Return what to do about a failed start, where the log does not say it."""
+        """Return advice on a failed start, if the log does not give it."""
         return ""
 
 
 def wait_until(condition: Callable[[], bool], within: float) -> bool:
-    """Return True as soon as the condition holds, False if it does not within so many seconds."""
+    """Return True as soon as the condition holds, or False if it does not hold within `within` seconds."""
     end = SYSTEM_CLOCK.monotonic() + within
     while not condition():
         if SYSTEM_CLOCK.monotonic() >= end:

@@ -36,7 +36,7 @@ class RabbitServer(PrivateServer):
     `config` has further lines of rabbitmq.conf. The broker runs as the user who starts it, without plugins. Each
     broker has its own Erlang port mapper, so any number of brokers can run at once.
 
-    Raises RabbitMissing where there is no RabbitMQ, ServerFailed where the broker does not start.
+    Raises RabbitMissing if RabbitMQ is not installed, ServerFailed if the broker does not start.
     """
 
     NAME = "RabbitMQ"

@@ -27,7 +27,7 @@ class RedisServer(PrivateServer):
     `appendonly` the data is kept in `directory`. `config` has further lines of redis.conf: the name of a setting,
     and its value as redis.conf writes it. `sentinel` starts the server as a Redis Sentinel.
 
-    Raises MissingLibrary where there is no redis-server, ServerFailed where the server does not start.
+    Raises MissingLibrary if there is no redis-server, ServerFailed if the server does not start.
     """
 
     NAME = "Redis"
