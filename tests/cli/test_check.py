@@ -13,8 +13,9 @@ import pytest
 import redis
 
 from lapse.testing.faults import Proxy
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
 from lapse.timers.redis.permissions import queue_commands
+from tests.each_redis import each_redis
 from tests.engine.running import wait_until
 
 LAPSE = Path(sys.executable).with_name("lapse")
@@ -23,7 +24,7 @@ SETTING = "notify-keyspace-events"
 WATCH = ("--prefix", "nick_")
 
 
-@pytest.fixture(scope="module", params=redis_binaries(), ids=lambda path: str(path.parent.parent.name))
+@pytest.fixture(scope="module", params=each_redis())
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Start each Redis that this machine has."""
     with RedisServer(binary=request.param) as server:

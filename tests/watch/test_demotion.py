@@ -11,8 +11,9 @@ import redis
 
 from lapse import Deadline, Timer, TimerUnavailable, open_timer
 from lapse.testing.faults import Proxy
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
 from lapse.watch.watched_keys import open_watch
+from tests.each_redis import each_redis
 from tests.engine.running import wait_until
 from tests.watch.test_watched_keys import due_at
 
@@ -45,7 +46,7 @@ def follow(replica: RedisServer, primary: RedisServer) -> None:
     wait_until(lambda: "master_link_status:up" in str(replica.ask("INFO", "replication")))
 
 
-@pytest.fixture(params=redis_binaries(), ids=lambda path: str(path.parent.parent.name))
+@pytest.fixture(params=each_redis())
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Start two of each Redis that this machine has."""
     config = {"notify-keyspace-events": "AKE", "repl-diskless-sync-delay": "0"}

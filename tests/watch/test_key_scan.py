@@ -5,16 +5,17 @@ from collections.abc import Iterator, Mapping
 import pytest
 import redis
 
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
 from lapse.watch.key_changes import CHANGED, UNWATCHED
 from lapse.watch.key_scan import KeyScan
+from tests.each_redis import each_redis
 
 LEDGER = "ledger"
 LATER = 4_000_000_000_000
 """A time in ms that is not over for a while."""
 
 
-@pytest.fixture(params=redis_binaries(), ids=lambda path: str(path.parent.parent.name))
+@pytest.fixture(params=each_redis())
 def shop(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     """Start each Redis that this machine has, and connect as the shop does."""
     with RedisServer(binary=request.param) as server, redis.Redis.from_url(server.url) as client:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
+from tests.each_redis import each_redis
 from tests.engine.running import wait_until
 from tests.watch.programs import LAPSE, SECRET, environment
 from tests.watch.test_watched_keys import watching
@@ -19,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "replace-order-monitor.md
 WATCH = ("--prefix", "nick_")
 
 
-@pytest.fixture(scope="module", params=redis_binaries(), ids=lambda path: str(path.parent.parent.name))
+@pytest.fixture(scope="module", params=each_redis())
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Start each Redis that this machine has, which announces what is needed."""
     with RedisServer(binary=request.param, config={"notify-keyspace-events": "Kg$x"}) as server:

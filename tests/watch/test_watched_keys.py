@@ -18,13 +18,14 @@ from lapse.watch.key_changes import EXPIRED
 from lapse.watch.key_scan import glob
 from lapse.watch.ledger_name import ledger_name
 from lapse.watch.watched_keys import WatchedKeys, open_watch
+from tests.each_redis import each_redis
 from tests.engine.running import Recorder, wait_until
 
 _numbers = count()
 LONG = timedelta(seconds=30)
 
 
-@pytest.fixture(scope="module", params=redis_binaries(), ids=lambda path: str(path.parent.parent.name))
+@pytest.fixture(scope="module", params=each_redis())
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Start each Redis that this machine has."""
     with RedisServer(binary=request.param) as server:
