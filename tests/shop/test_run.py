@@ -140,6 +140,7 @@ def test_second_run_in_the_same_checkout_is_refused(standing: Run) -> None:
     assert standing.process.poll() is None
 
 
+@pytest.mark.long
 def test_servers_of_others_are_used_and_left_alone(start: Callable[..., Run], postgres: PostgresServer) -> None:
     """With DATABASE_URL and REDIS_URL nothing private is started, and a bare scheme means that Redis."""
     with psycopg.connect(postgres.url, autocommit=True) as connection:
@@ -170,6 +171,7 @@ def test_absent_timer_is_said_at_once(start: Callable[..., Run]) -> None:
     assert run.processes() == {}
 
 
+@pytest.mark.long
 def test_data_and_secrets_stay_for_the_next_run(start: Callable[..., Run]) -> None:
     """A second run has the same orders and the same sign-in, and Ctrl-C ends it as well."""
     first = start().opened()
@@ -188,6 +190,7 @@ def test_data_and_secrets_stay_for_the_next_run(start: Callable[..., Run]) -> No
     assert second.processes() == {}
 
 
+@pytest.mark.long
 def test_killed_run_leaves_nothing_and_can_be_started_at_once(start: Callable[..., Run]) -> None:
     """SIGKILL of the run ends its children; a next run waits for them and opens on the same data and port.
 
@@ -205,6 +208,7 @@ def test_killed_run_leaves_nothing_and_can_be_started_at_once(start: Callable[..
     assert second.is_port_free()
 
 
+@pytest.mark.long
 def test_what_dies_is_started_again_but_not_the_web_server(start: Callable[..., Run]) -> None:
     """The worker, Redis and PostgreSQL come back after a SIGKILL, and orders still lapse.
 

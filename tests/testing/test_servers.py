@@ -232,6 +232,7 @@ def test_one_server_at_a_time_uses_a_directory(
         assert first.running
 
 
+@pytest.mark.long
 def test_rabbit_starts_crashes_and_comes_back(tmp_path: Path) -> None:
     """A broker has its version, keeps account, port and queues over a SIGKILL, and leaves no process behind."""
     skip_without_rabbit()

@@ -78,7 +78,7 @@ def start_claimant(url: str, name: str, limit: int) -> tuple[subprocess.Popen[st
     return process, held
 
 
-@pytest.mark.parametrize("how", ["killed", "restarted"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("restarted", marks=pytest.mark.long)])
 def test_a_broker_that_comes_back_has_lost_nothing(broker: RabbitServer, timer: Timer, how: str) -> None:
     """Thousands of deadlines wait in all levels while the broker is killed or restarted: each fires, none early."""
     total = 3000
@@ -165,6 +165,7 @@ def test_a_broker_that_hangs_is_unavailable(broker: RabbitServer, timer: Timer) 
     assert "2" in keys_of(claim_until(timer, 1))
 
 
+@pytest.mark.long
 def test_arming_on_a_stopped_broker_raises(broker: RabbitServer, timer: Timer) -> None:
     """The call raises, so no deadline counts as armed that is not. Repeated after the restart, the call arms."""
     timer.arm([Deadline("1", ago(5))])
@@ -247,6 +248,7 @@ def _waits(thread: threading.Thread) -> bool:
     return frame is not None and frame.f_code.co_name == "get" and "failures" in frame.f_locals
 
 
+@pytest.mark.long
 def test_restoring_continues_after_a_lost_connection(broker: RabbitServer, timer: Timer) -> None:
     """It counts as one restore of the generation, however often the connection is lost in between."""
     orders = [Deadline(str(number), ahead(LONG)) for number in range(10)]
