@@ -19,6 +19,7 @@ from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_ti
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer
 from lapse.timers.sql.mysql_address import settings_of
+from lapse.timers.sql.sqlite_errors import translated
 from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import DATABASES, answers
 
@@ -263,3 +264,12 @@ def test_the_check_says_what_a_crash_would_lose(timer: SqlTimer) -> None:
     assert first.fit
     assert others
     assert all(finding.fit for finding in others) == (timer.traits.mechanism == "sqlite")
+
+
+@pytest.mark.parametrize("name", ["SQLITE_PROTOCOL", "SQLITE_BUSY_SNAPSHOT", "SQLITE_IOERR_READ"])
+def test_a_passing_error_of_a_file_is_waited_for(name: str, tmp_path: Path) -> None:
+    """Another process that stands still while it begins to read ("locking protocol") ends no worker for good."""
+    error = sqlite3.OperationalError("locking protocol")
+    error.sqlite_errorname = name
+    with pytest.raises(TimerUnavailable), translated(tmp_path):
+        raise error

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from lapse.engine.errors import TimerRefused, TimerUnavailable
 
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY_DBMOVED", "SQLITE_SCHEMA")
+_PASSING = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_PROTOCOL",  # another process stands still while it begins to read: https://sqlite.org/rescode.html#protocol
+    "SQLITE_IOERR",
+    "SQLITE_FULL",
+    "SQLITE_READONLY_DBMOVED",
+    "SQLITE_SCHEMA",
+)
 
 
 @contextmanager
