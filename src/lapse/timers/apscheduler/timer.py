@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
-from types import TracebackType
 from typing import Self, cast
 from urllib.parse import urlsplit
 
@@ -190,9 +189,7 @@ class ApschedulerTimer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _own_claimer(self) -> SingleClaimer:
