@@ -43,16 +43,16 @@ def test_500_orders_lapse_by_a_handful_of_statements(orders: AdopterOrders) -> N
         with CaptureQueriesContext(connection) as queries:
             assert set(outcomes(orders, placed)) == {Outcome.LAPSED}
         counts.append(len(queries))
-    assert counts[0] == counts[1] == counts[2] <= 8
+    assert counts[0] == counts[1] == counts[2] <= 11
 
 
-def test_a_mixed_batch_of_500_needs_one_more_statement(orders: AdopterOrders) -> None:
-    """The reason why orders did not lapse is one query for all of them."""
+def test_a_mixed_batch_of_500_needs_two_more_statements(orders: AdopterOrders) -> None:
+    """The reason why orders did not lapse takes two queries for all of them."""
     placed = [*place(250), *place(250, due=NOT_YET)]
     with CaptureQueriesContext(connection) as queries:
         found = outcomes(orders, placed)
     assert found == [Outcome.LAPSED] * 250 + [Outcome.NOT_DUE] * 250
-    assert len(queries) <= 9
+    assert len(queries) <= 13
 
 
 def test_more_orders_than_a_batch_lapse_in_several_transactions(orders: AdopterOrders) -> None:

@@ -2,13 +2,14 @@
 
 from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders.hold import NotUnpaid
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Begun, Orders, Outcome, Result
 from lapse.orders.rows import Rows, Which
 from lapse.orders.service import Service, ServiceOptions
 from lapse.orders.shop import OrderBatch, Shop
 from lapse.orders.sweep import Sweep, Swept
-from lapse.orders.transition import EXPIRED, TIMER, Cause, Transition
+from lapse.orders.transition import EXPIRED, TIMER, Cause, Transition, WrongTransition
 
 __all__ = [
     "EXPIRED",
@@ -18,6 +19,7 @@ __all__ = [
     "Cause",
     "Gateway",
     "Lapsing",
+    "NotUnpaid",
     "OrderBatch",
     "Orders",
     "Outcome",
@@ -32,5 +34,6 @@ __all__ = [
     "Transition",
     "Verdict",
     "Which",
+    "WrongTransition",
     "arm_unpaid",
 ]

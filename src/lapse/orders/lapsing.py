@@ -49,7 +49,7 @@ class Lapsing:
         armed_for = {claim.key: claim.due_at for claim in claims}
         for key, result in self.lapse(list(armed_for)).items():
             match result.outcome:
-                case Outcome.NOT_DUE if result.due_at is not None and result.due_in is not None:
+                case Outcome.NOT_DUE | Outcome.POSTPONED if result.due_at is not None and result.due_in is not None:
                     # The deadline is the same in the timer and in the database, so the timer's clock is ahead. Armed
                     # again, the deadline would fire at once.
                     same = to_milliseconds(result.due_at) == to_milliseconds(armed_for[key])

@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     """Paid or cancelled before this call. Nothing was done."""
     NOT_DUE = "not due"
     """The stored deadline is in the future, because it was extended. Nothing was done."""
+    POSTPONED = "postponed"
+    """The shop's `postpone` keeps the order. Nothing was done."""
     LOCKED = "locked"
     """Another transaction has locked the order. Nothing was done; try again soon."""
     UNANSWERED = "unanswered"
@@ -33,8 +35,8 @@ class Outcome(StrEnum):
 class Result:
     """The result for one order.
 
-    If the outcome is NOT_DUE, `due_at` is the stored deadline, and `due_in` is the time left until then by the
-    database's clock. Both are None for an order without a deadline.
+    If the outcome is NOT_DUE, `due_at` is the stored deadline; if it is POSTPONED, the time that the shop named.
+    `due_in` is the time left until then by the database's clock. Both are None if there is no such time.
     """
 
     outcome: Outcome

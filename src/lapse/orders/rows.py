@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -23,13 +23,27 @@ class Which(StrEnum):
 
 
 class Rows(Protocol[R]):
-    """The orders' table. `lock` and `change` are called inside `transaction()`, `ask` inside or outside of it.
+    """The orders' table. `lock`, `change` and `unpaid` are called inside `transaction()`, the others also outside.
 
     A key is the text that names the order to the timer. A key that no order can have is ignored; it is not an error.
     """
 
     def transaction(self) -> AbstractContextManager[object]:
-        """Return a context manager that commits at its end, and rolls back if the block raises."""
+        """Return a context manager that commits at its end, and rolls back if the block raises.
+
+        The transaction must read what others committed after it began: READ COMMITTED, or a database without row locks.
+        """
+        ...
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Return whether the database ended the transaction to resolve a deadlock, so that it may run once more.
+
+        Inside a transaction of the caller the answer is False: that one has ended as well.
+        """
+        ...
+
+    def now(self) -> datetime:
+        """Return the database's time, in UTC."""
         ...
 
     def key_of(self, order: R) -> str:
@@ -50,13 +64,15 @@ class Rows(Protocol[R]):
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> Sequence[R]:
         """Lock these rows until the transaction ends, always in the same order; return them as they are once locked.
 
-        With `wait`, wait for a row that another transaction has locked; without it, skip the row. The condition of
-        `which` must be true of the row after it is locked, not only before.
+        With `wait`, wait for a row that another transaction has locked; without it, skip the row. Lock first, by the
+        key alone; then ask in a new statement which rows match `which`. One statement that locks and asks may return
+        a row that was paid while the statement waited. Rows of other tables that decide whether an order is unpaid are
+        locked as well.
         """
         ...
 
     def ask(self, keys: Collection[str]) -> Mapping[str, Result]:
-        """Return the state of every key, by one read without locks.
+        """Return the state of every key, without locks.
 
         The outcome is NOT_UNPAID, UNKNOWN, NOT_DUE with `due_at` and `due_in`, or LOCKED for an order that is unpaid
         and due.
@@ -64,10 +80,11 @@ class Rows(Protocol[R]):
         ...
 
     def change(self, orders: Sequence[R], values: Values) -> Sequence[R]:
-        """Write the values into these locked rows if they are unpaid, and return the rows with the new values.
+        """Write the values into these locked rows and return the rows with the new values."""
+        ...
 
-        Raises TryLater if a row is no longer unpaid, which only a database without row locks can cause.
-        """
+    def unpaid(self, orders: Sequence[R]) -> Collection[str]:
+        """Return the keys of those among these locked rows that are unpaid now, by a new read."""
         ...
 
     def overdue(

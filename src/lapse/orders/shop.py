@@ -1,6 +1,7 @@
 """What a shop declares about its orders: the values written into a cancelled row, and the hooks."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar, overload
 
@@ -41,7 +42,9 @@ class OrderBatch(Sequence[R]):
 class Shop(Generic[R]):
     """What a shop declares about its orders, the same in every framework. Each framework's base class inherits it.
 
-    * `lapsed`: the values written into a cancelled row. The row must no longer count as unpaid afterwards.
+    * `lapsed`: the values written into a cancelled row. A shop with a state machine overrides `transition` instead.
+      The row must no longer count as unpaid afterwards: it is asked in the same transaction, which is rolled back if
+      the row still does.
     * `closing`: the values written into a row while its open attempts to pay are being closed; None writes nothing.
       The row must still count as unpaid, so that another process goes on after a crash. The shop must open no new
       attempt for such an order.
@@ -55,7 +58,7 @@ class Shop(Generic[R]):
     "expired" and its actor is "timer".
     """
 
-    lapsed: ClassVar[ValuesOf]
+    lapsed: ClassVar[ValuesOf] = MappingProxyType({})
     closing: ClassVar[ValuesOf | None] = None
     reason_field: ClassVar[str | None] = None
     gateways: ClassVar[Mapping[str, Gateway]] = MappingProxyType({})
@@ -65,9 +68,30 @@ class Shop(Generic[R]):
         """Make the stock of these orders available again. Called once, in the transaction that cancelled the orders.
 
         `orders.reason` says why the orders are cancelled, `orders.actor` who cancelled them. If this raises, the
-        transaction is rolled back. Use set-based statements: there may be 500 orders.
+        transaction is rolled back. Use set-based statements: there may be 500 orders. A shop whose `transition` makes
+        the stock available itself needs no `on_lapse`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say in on_lapse() what an order gives back")
+        del orders
+        if type(self).transition is Shop.transition:
+            raise NotImplementedError(f"{type(self).__name__} must say in on_lapse() what an order gives back")
+
+    def transition(self, order: R) -> None:
+        """Do nothing, or what a shop with a state machine, signals or history overrides: cancel this locked order.
+
+        Called before `on_lapse`, once per order, in the transaction that cancels the order. Use it in place of
+        `lapsed`: change the order as the shop does everywhere else, and save it. `reason_field`, if declared, is
+        written before the call. If this raises, the transaction is rolled back and the other orders lapse without it.
+        """
+
+    def postpone(self, orders: Sequence[R]) -> Mapping[R, datetime | None]:
+        """Return the orders that must not lapse now, although they are due; the other orders lapse.
+
+        The value is the time, with a time zone, at which to ask again; None leaves the order to the sweep. A time that
+        has passed by the database's clock postpones nothing. Called in the transaction of step one, with the rows
+        locked. Nothing is stored: the order is asked about each time it fires. A person's cancel does not ask.
+        """
+        del orders
+        return {}
 
     def on_closing(self, orders: OrderBatch[R]) -> None:
         """Do nothing, or what the shop overrides: called in the transaction that wrote `closing` into these orders.

@@ -5,27 +5,41 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from lapse.engine.errors import LapseError
+from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError
 from lapse.orders.gateway import Verdict
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.rows import Which
 from lapse.orders.shop import OrderBatch, R
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from lapse.engine.deadline import Deadline
     from lapse.orders.gateway import Attempt, Ruling
     from lapse.orders.rows import Rows
     from lapse.orders.shop import Shop, Values, ValuesOf
 
+T = TypeVar("T")
+
+ATTEMPTS = 3
+"""How often a transaction runs that the database ends to resolve a deadlock. Then the error is passed on."""
+
 EXPIRED = "expired"
 """The reason of an order whose time to pay has ended."""
 
 TIMER = "timer"
 """The actor of a lapse that no person requested: the worker, the sweep, or a read that finds an overdue order."""
+
+
+class WrongTransition(ConfigError):
+    """What the shop wrote does not fit its condition `unpaid`. The transaction was rolled back: nothing was changed.
+
+    Either an order still counts as unpaid after it was cancelled or paid, so it would be cancelled again and its stock
+    given back again. Or an order no longer counts as unpaid while its attempts are being closed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +97,43 @@ class Transition(Generic[R]):
         attempts: list[Attempt] = []
         todo = list(dict.fromkeys(keys))
         while todo:
-            with self._rows.transaction():
-                orders, reason, todo = self._lock(todo, Which.UNPAID if self._cause.person else Which.DUE)
-                opened = list(self._shop.open_attempts(orders)) if orders else []
-                _refuse_strangers(opened, {self._rows.key_of(order) for order in orders})
-                held = {attempt.order_key for attempt in opened}
-                self._close([order for order in orders if self._rows.key_of(order) in held], reason)
-                lapsed = self._lapse([order for order in orders if self._rows.key_of(order) not in held], reason)
-            results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
-            attempts += opened
+            begun, todo = self._in_transaction(partial(self._begin, todo))
+            results.update(begun.results)
+            attempts += begun.attempts
         # Read after the commit: the state of these orders is only reported, so it needs no lock.
         held = {attempt.order_key for attempt in attempts}
         if others := [key for key in dict.fromkeys(keys) if key not in results and key not in held]:
             results.update(self._ask(others))
         return Begun(results, attempts)
+
+    def _begin(self, keys: Sequence[str]) -> tuple[Begun, list[str]]:
+        """Do step one for the orders of one reason; return what it did, and the keys of the other orders."""
+        orders, reason, later = self._lock(keys, Which.UNPAID if self._cause.person else Which.DUE)
+        results = {} if self._cause.person or not orders else self._postponed(orders)
+        orders = [order for order in orders if self._rows.key_of(order) not in results]
+        opened = list(self._shop.open_attempts(orders)) if orders else []
+        _refuse_strangers(opened, {self._rows.key_of(order) for order in orders})
+        held = {attempt.order_key for attempt in opened}
+        self._close([order for order in orders if self._rows.key_of(order) in held], reason)
+        lapsed = self._lapse([order for order in orders if self._rows.key_of(order) not in held], reason)
+        results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
+        return Begun(results, opened), later
+
+    def _postponed(self, orders: Sequence[R]) -> dict[str, Result]:
+        """Return the results of the orders that the shop postpones. The database's clock decides what has passed."""
+        postponed = self._shop.postpone(orders)
+        if not postponed:
+            return {}
+        now = self._rows.now()
+        results = {}
+        for order, until in postponed.items():
+            if until is None:
+                results[self._rows.key_of(order)] = Result(Outcome.POSTPONED)
+            elif until.tzinfo is None:
+                raise InvalidDeadline(f"postpone() returned {until!r}, which has no time zone")
+            elif until > now:
+                results[self._rows.key_of(order)] = Result(Outcome.POSTPONED, until, until - now)
+        return results
 
     def finish(self, rulings: Sequence[Ruling]) -> dict[str, Result]:
         """Lapse, pay or keep each order by the gateways' rulings. Return the result of each order.
@@ -116,39 +153,48 @@ class Transition(Generic[R]):
         for part in parts:
             left = part
             while left:
-                results.update(self._finish({key: by_key[key] for key in left}))
+                results.update(self._in_transaction(partial(self._finish, {key: by_key[key] for key in left})))
                 left = [key for key in left if key not in results]
         return results
 
     def _finish(self, by_key: Mapping[str, Sequence[Ruling]]) -> dict[str, Result]:
-        """Decide on these orders in one transaction; return results without orders that have another reason."""
-        with self._rows.transaction():
-            orders, reason, later = self._lock(list(by_key), Which.ALL)
-            # LOCKED means that the order may be cancelled. The rows are locked, so this stays true until a hook changes
-            # them.
-            results = self._ask([key for key in by_key if key not in set(later)])
-            closed = []
-            for order in orders:
-                key = self._rows.key_of(order)
-                if self._shop.on_ruling(order, by_key[key]):
-                    results[key] = Result(Outcome.PAID)
-                elif results[key].outcome is Outcome.LOCKED:
-                    if all(ruling.verdict is Verdict.CLOSED for ruling in by_key[key]):
-                        closed.append(order)
-                    else:
-                        results[key] = Result(Outcome.UNANSWERED)
-            # An attempt opened since step one is not closed yet: its order stays LOCKED and goes through step one
-            # again.
-            ruled = {_name(ruling.attempt) for of_order in by_key.values() for ruling in of_order}
-            opened = (
-                [attempt for attempt in self._shop.open_attempts(closed) if _name(attempt) not in ruled]
-                if closed
-                else []
-            )
-            reopened = {attempt.order_key for attempt in opened}
-            lapsed = self._lapse([order for order in closed if self._rows.key_of(order) not in reopened], reason)
-            results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
+        """Decide on these orders in the open transaction; return results without orders that have another reason."""
+        orders, reason, later = self._lock(list(by_key), Which.ALL)
+        # LOCKED means that the order may be cancelled. The rows are locked, so this stays true until a hook changes
+        # them.
+        results = self._ask([key for key in by_key if key not in set(later)])
+        paid, closed = [], []
+        for order in orders:
+            key = self._rows.key_of(order)
+            if self._shop.on_ruling(order, by_key[key]):
+                results[key] = Result(Outcome.PAID)
+                paid.append(order)
+            elif results[key].outcome is Outcome.LOCKED:
+                if all(ruling.verdict is Verdict.CLOSED for ruling in by_key[key]):
+                    closed.append(order)
+                else:
+                    results[key] = Result(Outcome.UNANSWERED)
+        self._refuse(self._still_unpaid(paid), "on_ruling() returned True")
+        # An attempt opened since step one is not closed yet: its order stays LOCKED and goes through step one again.
+        ruled = {_name(ruling.attempt) for of_order in by_key.values() for ruling in of_order}
+        opened = (
+            [attempt for attempt in self._shop.open_attempts(closed) if _name(attempt) not in ruled] if closed else []
+        )
+        reopened = {attempt.order_key for attempt in opened}
+        lapsed = self._lapse([order for order in closed if self._rows.key_of(order) not in reopened], reason)
+        results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
         return results
+
+    def _in_transaction(self, body: Callable[[], T]) -> T:
+        """Run the body in a transaction and return its result; run it again if a deadlock ended the transaction."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._rows.transaction():
+                    return body()
+            except Exception as error:
+                if attempt == ATTEMPTS or not self._rows.may_repeat(error):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _lock(self, keys: Sequence[str], which: Which) -> tuple[list[R], str, list[str]]:
         """Lock the rows; return the orders with the first order's reason, that reason, and the other orders' keys.
@@ -183,19 +229,42 @@ class Transition(Generic[R]):
         if not values:
             return
         fresh = [order for order in orders if not self._rows.has(order, values)]
-        if fresh:
-            self._shop.on_closing(self._batch(self._rows.change(fresh, values), reason))
+        if not fresh:
+            return
+        closing = self._rows.change(fresh, values)
+        self._shop.on_closing(self._batch(closing, reason))
+        still = set(self._still_unpaid(closing))
+        if gone := [key for order in closing if (key := self._rows.key_of(order)) not in still]:
+            raise WrongTransition(
+                f"after `closing` was written, {_named(gone)} no longer count as unpaid, so no process would go on "
+                "after a crash. Let `unpaid` match the values of `closing` as well"
+            )
 
     def _lapse(self, orders: Sequence[R], reason: str) -> list[str]:
         """Write the values of `lapsed` into these locked rows and call the shop's hook. Return the orders' keys."""
         if not orders:
             return []
-        lapsed = self._rows.change(orders, self._values(self._shop.lapsed, reason))
+        values = self._values(self._shop.lapsed, reason)
+        lapsed = self._rows.change(orders, values) if values else orders
         keys = [self._rows.key_of(order) for order in lapsed]
         if self._disarm is not None:
             self._disarm(keys)
-        self._shop.on_lapse(self._batch(lapsed, reason))  # last: the hook may lock rows that many wait for
+        for order in lapsed:
+            self._shop.transition(order)
+        self._shop.on_lapse(self._batch(lapsed, reason))  # late: the hook may lock rows that many wait for
+        self._refuse(self._still_unpaid(lapsed), "the orders were cancelled")
         return keys
+
+    def _still_unpaid(self, orders: Sequence[R]) -> Collection[str]:
+        return self._rows.unpaid(orders) if orders else ()
+
+    def _refuse(self, still: Collection[str], after: str) -> None:
+        """Roll the transaction back if an order would be cancelled and give its stock back once more."""
+        if still:
+            raise WrongTransition(
+                f"after {after}, {_named(still)} still count as unpaid, so nothing was changed. What `lapsed`, "
+                "`transition` or the hooks write must make `unpaid` false: change `unpaid`, or write the field it reads"
+            )
 
     def _values(self, declared: ValuesOf | None, reason: str) -> Values:
         """Return the values to write for this reason, and the reason itself if the shop stores it."""
@@ -204,6 +273,12 @@ class Transition(Generic[R]):
 
     def _batch(self, orders: Sequence[R], reason: str) -> OrderBatch[R]:
         return OrderBatch(orders, reason=reason, actor=self._cause.actor)
+
+
+def _named(keys: Collection[str]) -> str:
+    """Return the number of orders and their first keys, for a message."""
+    first = ", ".join(repr(key) for key in sorted(keys)[:3])
+    return f"{len(keys)} of the orders ({first}{', …' if len(keys) > 3 else ''})"  # noqa: PLR2004 - three fit a line
 
 
 def _name(attempt: Attempt) -> str:

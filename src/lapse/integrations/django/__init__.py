@@ -3,5 +3,6 @@
 from lapse.integrations.django.settings import timer, unpaid_orders
 from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import OpenTransaction, UnpaidOrders
+from lapse.orders.hold import NotUnpaid
 
-__all__ = ["OpenTransaction", "UnpaidOrders", "timer", "timer_url", "unpaid_orders"]
+__all__ = ["NotUnpaid", "OpenTransaction", "UnpaidOrders", "timer", "timer_url", "unpaid_orders"]

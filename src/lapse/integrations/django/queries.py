@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.db import connections, router, transaction
-from django.db.models import BooleanField, Case, DateTimeField, ExpressionWrapper, Model, Q, QuerySet, Value, When
-from django.db.models.functions import Now
+from django.db import connections, router
+from django.db.models import Model, Q, QuerySet
 
 from lapse.engine.deadline import Deadline, check_key
-from lapse.engine.errors import InvalidDeadline, TryLater
+from lapse.engine.errors import InvalidDeadline
+from lapse.integrations.django.database_clock import DatabaseNow, aware
+from lapse.integrations.django.row_locks import RowLocks, newest
+from lapse.integrations.django.stored_deadline import StoredDeadline
+from lapse.integrations.django.transactions import is_deadlock, read_committed
 from lapse.orders.port import Outcome, Result
 from lapse.orders.rows import Which
 
@@ -32,13 +35,17 @@ class Queries(Generic[M]):
     value.
     """
 
-    def __init__(self, model: type[M], *, unpaid: Q, deadline: str, key: str) -> None:
+    def __init__(
+        self, model: type[M], *, unpaid: Q, deadline: str, key: str, lock: Sequence[str] = (), reads_others: bool = True
+    ) -> None:
         self._model = model
         self._unpaid = unpaid
-        self._deadline = deadline
+        self._deadline = StoredDeadline(deadline)
         self._key = key
-        field = model._meta.pk if key == "pk" else model._meta.get_field(key)  # noqa: SLF001 - Django's public API
-        self._key_field: Any = field
+        meta = model._meta  # noqa: SLF001 - Django's public API
+        self._key_field: Any = meta.pk if key == "pk" else meta.get_field(key)
+        self._locks = RowLocks(model, key, lock)
+        self._reads_rows_of_others = reads_others
 
     @property
     def using(self) -> str:
@@ -47,7 +54,11 @@ class Queries(Generic[M]):
 
     def transaction(self) -> AbstractContextManager[object]:
         """Return a transaction in the orders' database. Inside another transaction it is a savepoint."""
-        return transaction.atomic(using=self.using)
+        return read_committed(self.using)
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Return whether the database ended the transaction to resolve a deadlock, so that it may run once more."""
+        return is_deadlock(error) and not connections[self.using].in_atomic_block
 
     def key_of(self, order: Model) -> str:
         """Return the order's key in the timer."""
@@ -55,8 +66,7 @@ class Queries(Generic[M]):
 
     def value_of(self, order: Model, field: str) -> object:
         """Return the instance's value of the field; for a foreign key, the other row's key."""
-        column: Any = self._model._meta.get_field(field)  # noqa: SLF001 - Django's public API
-        return getattr(order, column.attname)
+        return getattr(order, self._column(field).attname)
 
     def has(self, order: Model, values: Mapping[str, Any]) -> bool:
         """Return whether the instance has these values. Expressions are not compared: each would be new each time."""
@@ -65,7 +75,7 @@ class Queries(Generic[M]):
 
     def due_at(self, order: Model) -> object:
         """Return the instance's deadline. It may be None, or an expression that was just saved."""
-        return getattr(order, self._deadline)
+        return self._deadline.of(order)
 
     def values_of(self, keys: Iterable[str]) -> list[Any]:
         """Return the key field's value for each key. A key that no order can have is left out."""
@@ -81,95 +91,114 @@ class Queries(Generic[M]):
         return found
 
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> list[M]:
-        """Lock and return these rows, by primary key. With `wait`, wait for locked rows; without it, skip them.
+        """Lock and return these rows, sorted by primary key. With `wait`, wait for locked rows; without it, skip them.
 
-        The condition is part of the locking statement, so the database checks it on the locked row.
+        The rows are locked by key alone. Then a second statement asks which of them match, so that it sees what was
+        committed while the first one waited.
         """
-        if not connections[self.using].features.has_select_for_update:
-            self._lock_database()
-        rows = self._named(self._locking(wait=wait), keys).order_by("pk")
+        locked = self._locks.lock(self.values_of(keys), self.using, wait=wait)
+        if not locked:
+            return []
+        rows = self._table().filter(pk__in=locked)
         if which is not Which.ALL:
             rows = rows.filter(self._unpaid)
         if which is Which.DUE:
-            rows = rows.filter(**{f"{self._deadline}__lte": Now()})
-        return list(rows)
+            rows = rows.filter(self._deadline.passed())
+        return _distinct(newest(rows.order_by("pk")))
 
     def change(self, orders: Sequence[M], values: Mapping[str, Any]) -> list[M]:
-        """Write the values into these unpaid rows. Return the rows with their new values.
+        """Write the values into these locked rows by one update, which calls no `save()` and sends no signals.
 
-        Raises TryLater if a row is no longer unpaid, which only a database without row locks can cause.
+        Return the rows with their new values. What only the database knows is read again: expressions, and fields that
+        the database generates.
         """
-        keys = [order.pk for order in orders]
-        changed = self._table().filter(self._unpaid, pk__in=keys).update(**values)
-        if changed != len(keys):
-            raise TryLater(f"{len(keys) - changed} of {len(keys)} orders were changed meanwhile")
-        if any(hasattr(value, "resolve_expression") for value in values.values()):
-            by_pk = self._table().in_bulk(keys)
-            return [by_pk[key] for key in keys]
-        for order in orders:
-            for name, value in values.items():
-                setattr(order, name, value)
+        rows: QuerySet[M] = QuerySet(self._model, using=self.using)
+        rows = rows.filter(pk__in=[order.pk for order in orders])
+        rows.update(**values)
+        unknown = []
+        for name, value in values.items():
+            column = self._column(name)
+            if hasattr(value, "resolve_expression"):
+                unknown.append(column.attname)
+                continue
+            stored = self._stored(name, value)
+            for order in orders:
+                # Not by assignment: a state machine's field refuses that, and a foreign key refuses a plain key.
+                order.__dict__[column.attname] = column.to_python(stored)
+                order._state.fields_cache.pop(column.name, None)  # noqa: SLF001 - a row that the old key referred to
+        unknown += [field.attname for field in self._model._meta.concrete_fields if field.generated]  # noqa: SLF001 - public API
+        if unknown:
+            known = {row["pk"]: row for row in rows.values("pk", *unknown)}
+            for order in orders:
+                order.__dict__.update({name: known[order.pk][name] for name in unknown})
         return list(orders)
 
+    def unpaid(self, orders: Sequence[M]) -> set[str]:
+        """Return the keys of those among these locked rows that match the condition now."""
+        rows = self._table().filter(pk__in=[order.pk for order in orders]).filter(self._unpaid)
+        return {str(key) for key in newest(rows).order_by().values_list(self._key_field.attname, flat=True)}
+
     def ask(self, keys: Collection[str]) -> dict[str, Result]:
-        """Return the state of every key, by one query. An order that is unpaid and due has the outcome LOCKED."""
-        is_unpaid = Case(When(self._unpaid, then=Value(value=True)), default=False, output_field=BooleanField())
-        rows = self._named(self._table(), keys).values_list(self._key_field.attname, self._deadline, is_unpaid, Now())
-        found = {str(key): _state(due_at, now, unpaid=unpaid) for key, due_at, unpaid, now in rows}
+        """Return the state of every key. An order that is unpaid and due has the outcome LOCKED."""
+        # Two queries: inside of CASE WHEN, a condition on rows of other tables would mean something else.
+        named = self._named(self._table(), keys).order_by()
+        unpaid = {str(key) for key in named.filter(self._unpaid).values_list(self._key_field.attname, flat=True)}
+        rows = named.values_list(self._key_field.attname, DatabaseNow(), *self._deadline.columns)
+        found = {
+            str(key): _state(self._deadline.due_at(*columns), aware(now), unpaid=str(key) in unpaid)
+            for key, now, *columns in rows
+        }
         return {key: found.get(key, Result(Outcome.UNKNOWN)) for key in keys}
+
+    def now(self) -> datetime:
+        """Return the database's time, in UTC. Raises IndexError for an empty table."""
+        return aware(self._table().order_by().values_list(DatabaseNow(), flat=True)[0])
 
     def overdue(
         self, limit: int, *, where: Q | None = None, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> list[Deadline]:
         """Return unpaid orders that match `where`, whose deadline passed `grace` ago, oldest first, after `after`."""
-        then = ExpressionWrapper(Now() - Value(grace), DateTimeField()) if grace else Now()
-        rows = self._table().filter(self._unpaid, where or Q(), **{f"{self._deadline}__lte": then})
+        rows = self._table().filter(self._unpaid).filter(self._deadline.passed(grace))
+        if where:
+            rows = rows.filter(where)
         if after is not None:
-            key = self._key_field.to_python(after.key)
-            beyond = Q(**{f"{self._deadline}__gt": after.due_at}) | Q(**{f"{self._key}__gt": key})
-            # `beyond` implies the last condition. It is added because an index range can begin with it.
-            rows = rows.filter(beyond, **{f"{self._deadline}__gte": after.due_at})
-        found = rows.order_by(self._deadline, self._key).values_list(self._key_field.attname, self._deadline)
-        return [Deadline(str(key), due_at) for key, due_at in found[:limit]]
+            rows = rows.filter(self._deadline.beyond(after.due_at, self._key, self._key_field.to_python(after.key)))
+        rows = rows.order_by(self._deadline.field, self._key)
+        found: QuerySet[Any, Any] = rows.values_list(self._key_field.attname, *self._deadline.columns)
+        # An order with two rows that match in another table would come twice.
+        found = found.distinct() if where or self._reads_rows_of_others else found
+        return [Deadline(str(key), due_at) for key, *read in found[:limit] if (due_at := self._deadline.due_at(*read))]
 
     def deadlines(self, where: Q | None = None) -> Iterator[Deadline]:
         """Yield the deadlines of the unpaid orders; with `where`, of all orders that match it, unpaid or not."""
-        rows = self._table().filter(self._unpaid if where is None else where, **{f"{self._deadline}__isnull": False})
-        found = rows.values_list(self._key_field.attname, self._deadline)
-        for key, due_at in found.iterator(chunk_size=STREAM_ROWS):
-            yield Deadline(str(key), due_at)
+        rows = self._table().filter(self._unpaid if where is None else where).filter(self._deadline.readable())
+        found: QuerySet[Any, Any] = rows.order_by().values_list(self._key_field.attname, *self._deadline.columns)
+        found = found.distinct() if self._reads_rows_of_others else found
+        for key, *read in found.iterator(chunk_size=STREAM_ROWS):
+            if due_at := self._deadline.due_at(*read):
+                yield Deadline(str(key), due_at)
+
+    def _column(self, name: str) -> Any:  # noqa: ANN401 - Django's fields have no common type with these attributes
+        """Return the field of that name, or of that column's name."""
+        fields: Any = self._model._meta  # noqa: SLF001 - Django's public API
+        by_attname = {field.attname: field for field in fields.concrete_fields}
+        return by_attname.get(name) or fields.get_field(name)
 
     def _stored(self, name: str, value: Any) -> object:  # noqa: ANN401 - what a shop may assign to a field
         """Return what the column has for this value: of an instance, the key that a foreign key refers to."""
-        field: Any = self._model._meta.get_field(name)  # noqa: SLF001 - Django's public API
-        return value.prepare_database_save(field) if isinstance(value, Model) else value
-
-    def _lock_database(self) -> None:
-        """Take the write lock of a database without row locks, SQLite; wait for it as long as its `timeout` says.
-
-        A transaction that has read first cannot wait: SQLite fails its write at once if another one has written.
-        """
-        meta = self._model._meta  # noqa: SLF001 - Django's public API
-        quoted = connections[self.using].ops.quote_name
-        pk: Any = meta.pk
-        table, column = quoted(meta.db_table), quoted(pk.column)
-        with connections[self.using].cursor() as cursor:
-            cursor.execute(f"UPDATE {table} SET {column} = {column} WHERE 1 = 0")  # noqa: S608 - names of the model
+        return value.prepare_database_save(self._column(name)) if isinstance(value, Model) else value
 
     def _table(self) -> QuerySet[M]:
         # The base manager: an order that the default manager hides from shoppers must lapse too.
         return self._model._base_manager.using(self.using)  # noqa: SLF001 - Django's public API
 
-    def _locking(self, *, wait: bool) -> QuerySet[M]:
-        features = connections[self.using].features
-        # Rows that the condition joins are not locked. A parent table's row is part of the order, so it is locked.
-        joins_only = features.has_select_for_update_of and not self._model._meta.parents  # noqa: SLF001 - public API
-        return self._table().select_for_update(
-            skip_locked=features.has_select_for_update_skip_locked and not wait, of=("self",) if joins_only else ()
-        )
-
     def _named(self, rows: QuerySet[M], keys: Collection[str]) -> QuerySet[M]:
         return rows.filter(**{f"{self._key}__in": self.values_of(keys)})
+
+
+def _distinct(rows: QuerySet[M]) -> list[M]:
+    """Return each row once: with two matching rows in another table, a join returns it twice."""
+    return list({row.pk: row for row in rows}.values())
 
 
 def _state(due_at: datetime | None, now: datetime, *, unpaid: bool) -> Result:

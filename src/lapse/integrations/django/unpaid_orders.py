@@ -19,13 +19,15 @@ from lapse.integrations.django.db_errors import unavailable_is_try_later
 from lapse.integrations.django.queries import M, Queries
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
 from lapse.orders.cooldown import Cooldown
+from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
 from lapse.orders.service import BATCH
 from lapse.orders.shop import Shop
 from lapse.orders.transition import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from lapse.orders.lapsing import Lapsing
     from lapse.orders.port import Result
@@ -46,12 +48,19 @@ class UnpaidOrders(Shop[M]):
     * `key`: the unique field whose `str()` is the order's key in the timer and in `lapse()`.
     * `lapsed`, `closing`, `reason_field`, `gateways`, `name` and the hooks: see `lapse.orders.Shop`. Values may be
       expressions. A row with the values of `lapsed` must not match `unpaid`; a row with the values of `closing` must.
+    * `lock`: the relations that `unpaid` crosses, as ("invoice",). Their rows are locked together with the order, so
+      that no payment changes them while the order lapses.
+    * `writers_lock`: needed if `unpaid` is true because a row is absent, as in Q(payments__isnull=True): no lock can
+      keep a row from being added. It names a row that every transaction locks before it adds, changes or deletes such
+      a row: "self" for the order's own row, or a relation that leads to another row.
     """
 
     model: ClassVar[type[Any]]
     unpaid: ClassVar[Q]
     deadline: ClassVar[str]
     key: ClassVar[str] = "pk"
+    lock: ClassVar[Sequence[str]] = ()
+    writers_lock: ClassVar[str | None] = None
 
     def arm(self, *orders: M) -> None:
         """Arm the timer for these orders' deadlines with the open transaction, or at once. Never fails a sale.
@@ -62,7 +71,7 @@ class UnpaidOrders(Shop[M]):
         """
         deadlines = []
         to_read = []
-        for order in orders:
+        for order in self._checked(orders, "arm(*orders)"):
             due_at = self._queries.due_at(order)
             if isinstance(due_at, datetime):
                 deadlines.append(Deadline(self._queries.key_of(order), due_at))
@@ -75,15 +84,34 @@ class UnpaidOrders(Shop[M]):
 
     def disarm(self, *orders: M) -> None:
         """Disarm the timer for orders that are no longer unpaid. Works like `arm`. Never fails a sale."""
-        keys = [self._queries.key_of(order) for order in orders]
+        keys = [self._queries.key_of(order) for order in self._checked(orders, "disarm(*orders)")]
         if keys:
             self._disarm(keys)
+
+    def hold(self, order: M | str) -> AbstractContextManager[M]:
+        """Lock an unpaid order, or the order with this key, in a transaction; return it as it is then. To pay it.
+
+            with unpaid_orders().hold(order) as order:
+                order.status = "paid"
+                order.save()
+
+        Waits for other transactions that have locked the order. An order that is closing or overdue can still be paid.
+        The timer is disarmed with the commit. The transaction is rolled back if the block raises. Inside a transaction
+        of the caller it is a savepoint, and the lock lasts until the end of the caller's transaction.
+
+        Raises NotUnpaid if the order was paid or cancelled before, and TypeError for another object.
+        """
+        key = order if isinstance(order, str) else self._queries.key_of(next(self._checked([order], "hold(order)")))
+        return hold(self._queries, key, disarm=self._disarm)
 
     def lapse(self, keys: Collection[str]) -> dict[str, Result]:
         """Lapse the orders that are unpaid and due. Return the result for every key.
 
         Raises OpenTransaction inside a transaction if the shop has gateways, TryLater if the database does not answer.
+        Raises TypeError for a key that is not a string.
         """
+        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+            raise TypeError("lapse() takes a list of keys, which are strings: lapse([str(order.pk)])")
         self._refuse_open_transaction()
         return _in_batches(DatabaseOrders(self, self._queries).lapsing(), keys)
 
@@ -103,11 +131,7 @@ class UnpaidOrders(Shop[M]):
         """
         if not (by and reason):
             raise ValueError("cancel() needs `by` and `reason`: who cancels, and why")
-        keys = []
-        for order in orders:
-            if not isinstance(order, self.model):
-                raise TypeError(f"cancel() takes instances of {self.model.__name__}; got {order!r}")
-            keys.append(self._queries.key_of(order))
+        keys = [self._queries.key_of(order) for order in self._checked(orders, "cancel(orders, by=…, reason=…)")]
         self._refuse_open_transaction()
         cause = Cause(str(reason), str(by), person=True)
         return _in_batches(DatabaseOrders(self, self._queries, cause, disarm=self._disarm).lapsing(), keys)
@@ -160,7 +184,21 @@ class UnpaidOrders(Shop[M]):
 
     @cached_property
     def _queries(self) -> Queries[M]:
-        return Queries(self.model, unpaid=self.unpaid, deadline=self.deadline, key=self.key)
+        others = () if self.writers_lock in (None, "self") else (self.writers_lock,)
+        return Queries(
+            self.model,
+            unpaid=self.unpaid,
+            deadline=self.deadline,
+            key=self.key,
+            lock=(*self.lock, *others),
+        )
+
+    def _checked(self, orders: Iterable[M], call: str) -> Iterator[M]:
+        """Yield the orders. Raises TypeError, with the way to write the call, for another object."""
+        for order in orders:
+            if not isinstance(order, self.model):
+                raise TypeError(f"{call} takes instances of {self.model.__name__}; got {type(order).__name__}")
+            yield order
 
     def _disarm(self, keys: Sequence[str]) -> None:
         self._arming.disarm(keys, self._queries.using)

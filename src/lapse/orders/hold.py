@@ -1,0 +1,44 @@
+"""Holding one unpaid order: the way to pay it, so that no payment and no lapse can overtake each other."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from lapse.engine.errors import LapseError
+from lapse.orders.port import Outcome
+from lapse.orders.rows import Rows, Which
+from lapse.orders.shop import R
+
+
+class NotUnpaid(LapseError):
+    """The order cannot be paid: it was paid or cancelled before, or does not exist. Nothing was changed.
+
+    Money that has been taken for it must be given back, or the order placed again. `key` names the order; `outcome` is
+    NOT_UNPAID or UNKNOWN.
+    """
+
+    def __init__(self, key: str, outcome: Outcome) -> None:
+        reason = "no order has this key" if outcome is Outcome.UNKNOWN else "it was paid or cancelled before"
+        super().__init__(f"order {key!r} is not unpaid: {reason}")
+        self.key = key
+        self.outcome = outcome
+
+
+@contextmanager
+def hold(rows: Rows[R], key: str, *, disarm: Callable[[Sequence[str]], None]) -> Iterator[R]:
+    """Lock the order, yield it, and commit at the end of the block, which pays the order by the shop's own transition.
+
+    Waits until no other transaction has locked the order. An order that is closing or overdue can be held as long as
+    it is unpaid. At the end, an order that is no longer unpaid is disarmed with the transaction. If the block raises,
+    its transaction is rolled back.
+
+    Raises NotUnpaid if the order cannot be paid.
+    """
+    with rows.transaction():
+        locked = rows.lock([key], Which.UNPAID, wait=True)
+        if not locked:
+            outcome = rows.ask([key])[key].outcome
+            raise NotUnpaid(key, outcome if outcome is Outcome.UNKNOWN else Outcome.NOT_UNPAID)
+        (order,) = locked
+        yield order
+        if key not in rows.unpaid([order]):
+            disarm([key])
