@@ -35,7 +35,7 @@ for name in (
 from shop.settings import *  # noqa: E402, F403 - read after its environment is set
 from shop.settings import INSTALLED_APPS as SHOP_APPS  # noqa: E402 - as above
 
-INSTALLED_APPS = [*SHOP_APPS, "tests.django.adopter"]
+INSTALLED_APPS = [*SHOP_APPS, "tests.django.adopter", "tests.django.wirings"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",

@@ -1,13 +1,15 @@
-"""The small shop's orders, and a timer in memory."""
+"""The small shop's orders, a timer in memory, and the kinds of databases for other wirings."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from lapse.engine.timer import Timer
 from lapse.integrations.django import timer, unpaid_orders
 from tests.django.adopter.lapsing import AdopterOrders
+from tests.django.databases import KINDS, WITH_ROW_LOCKS, chosen
 
 
 @pytest.fixture
@@ -28,3 +30,23 @@ def memory(settings: Settings, orders: AdopterOrders) -> Iterator[Timer]:
     assert orders.name == opened.name
     yield opened
     opened.disarm([str(key) for key in range(1000)])
+
+
+@pytest.fixture(params=KINDS)
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker, settings: Settings
+) -> Iterator[str]:
+    """Send the models of `wirings` to each kind of database in turn; yield the kind."""
+    settings.LAPSE_TIMER = None
+    with django_db_blocker.unblock(), chosen(request.param, request, tmp_path):
+        yield request.param
+
+
+@pytest.fixture(params=WITH_ROW_LOCKS)
+def locking(
+    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker, settings: Settings
+) -> Iterator[str]:
+    """Send the models of `wirings` to each kind of database that locks rows; yield the kind."""
+    settings.LAPSE_TIMER = None
+    with django_db_blocker.unblock(), chosen(request.param, request, tmp_path):
+        yield request.param

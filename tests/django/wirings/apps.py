@@ -1,0 +1,11 @@
+"""The application of these models. It has no migrations: its tables are made from the models."""
+
+from django.apps import AppConfig
+
+
+class WiringsConfig(AppConfig):
+    """Its label is the label of no other application."""
+
+    name = "tests.django.wirings"
+    label = "wirings"
+    default_auto_field = "django.db.models.BigAutoField"

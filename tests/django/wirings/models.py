@@ -1,0 +1,67 @@
+"""Orders whose condition `unpaid` reads more than one column of one table."""
+
+from django.db import models
+
+
+class Stock(models.Model):
+    """The pieces of one product that can be sold. Its rows are raised when an order gives its pieces back."""
+
+    pieces = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.pieces} pieces"
+
+
+class Bill(models.Model):
+    """An order that is paid in several ways of saying so."""
+
+    status = models.CharField(max_length=20, default="awaiting")
+    pay_by = models.DateTimeField(null=True, db_index=True)
+    placed_at = models.DateTimeField(null=True, db_index=True)
+    paid = models.BooleanField(default=False)
+    total = models.IntegerField(default=10)
+    received = models.IntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"bill {self.pk}: {self.status}"
+
+
+class BillLine(models.Model):
+    """One line of a bill, with a state of its own."""
+
+    bill = models.ForeignKey(Bill, models.CASCADE, related_name="lines")
+    status = models.CharField(max_length=20, default="pending")
+
+    def __str__(self) -> str:
+        return f"line {self.pk}: {self.status}"
+
+
+class BillPayment(models.Model):
+    """Money for a bill."""
+
+    bill = models.ForeignKey(Bill, models.CASCADE, related_name="payments")
+    state = models.CharField(max_length=20, default="done")
+    amount = models.IntegerField(default=10)
+
+    def __str__(self) -> str:
+        return f"payment {self.pk}: {self.amount}"
+
+
+class Sale(models.Model):
+    """The order of an application that the shop did not write: it has no deadline."""
+
+    status = models.CharField(max_length=20, default="Pending")
+
+    def __str__(self) -> str:
+        return f"sale {self.pk}: {self.status}"
+
+
+class SaleDeadline(models.Model):
+    """The shop's own companion of a sale, with the deadline."""
+
+    sale = models.OneToOneField(Sale, models.CASCADE, related_name="deadline")
+    open = models.BooleanField(default=True)
+    pay_by = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"deadline of sale {self.sale_id}"
