@@ -76,6 +76,11 @@ def made(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[di
         with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="root") as server:
             server.cursor().execute("DROP DATABASE IF EXISTS wirings")
             server.cursor().execute("CREATE DATABASE wirings CHARACTER SET utf8mb4")
-            engine = {"ENGINE": "django.db.backends.mysql", "USER": "root", "HOST": "127.0.0.1", "PORT": mariadb.port}
+            engine = {
+                "ENGINE": "django.db.backends.mysql",
+                "USER": "root",
+                "HOST": "127.0.0.1",
+                "PORT": str(mariadb.port),
+            }
             yield {**engine, "NAME": "wirings", "OPTIONS": {"charset": "utf8mb4"}}
             server.cursor().execute("DROP DATABASE wirings")
