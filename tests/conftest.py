@@ -1,5 +1,6 @@
 """What all tests share: how many processes run them, which tests run in one process, and the servers of a process."""
 
+import gc
 import os
 import re
 import signal
@@ -63,6 +64,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup
     return ByGroup(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without looking for garbage: a third of the time goes there, and all that is collected stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the groups that take longest first; the others keep their order."""
     turns = {group: turn for turn, group in enumerate(LONGEST_FIRST)}
@@ -109,11 +121,16 @@ def django_db_modify_db_settings(postgres: PostgresServer) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_flush() -> Iterator[None]:
-    """Let Django flush a database by one statement, and leave alone what it would only fill again."""
+    """Let Django flush a database by one statement, and leave alone what it would only fill again.
+
+    To truncate a table makes PostgreSQL new files, also where no row is: 30 times the work of deleting a few rows.
+    """
 
     def statements(style: Any, connection: Any, **options: bool) -> Iterable[str]:
         names = connection.introspection.django_table_names(only_existing=True, include_views=False)
         kept = [name for name in names if name not in KEPT_BY_FLUSH]
+        if connection.vendor == "postgresql":  # foreign keys are checked at the commit, so any order is right
+            return ["; ".join(f"DELETE FROM {connection.ops.quote_name(name)}" for name in kept)]  # noqa: S608 - tables of Django
         return list(connection.ops.sql_flush(style, kept, **options))
 
     with pytest.MonkeyPatch.context() as patch:

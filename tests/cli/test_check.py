@@ -1,9 +1,6 @@
 """`lapse check` on real servers of each version: what it finds, reports and fixes."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +12,10 @@ import redis
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
 from lapse.timers.redis.permissions import queue_commands
+from tests.cli.running import run_here
 from tests.each_redis import each_redis
 from tests.engine.running import wait_until
 
-LAPSE = Path(sys.executable).with_name("lapse")
 SOURCES = Path(__file__).parents[2] / "src" / "lapse"
 SETTING = "notify-keyspace-events"
 WATCH = ("--prefix", "nick_")
@@ -44,14 +41,7 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
 
 def check(url: str, *words: str) -> tuple[int, dict[str, Any]]:
     """Check and give the exit code and what was said as JSON."""
-    done = subprocess.run(
-        [LAPSE, "check", url, *words, "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={name: value for name, value in os.environ.items() if not name.startswith("LAPSE_")},
-    )
+    done = run_here("check", url, *words, "--json")
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 

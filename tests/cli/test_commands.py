@@ -13,6 +13,7 @@ import pytest
 
 from lapse import Deadline, open_timer
 from lapse.testing.servers import RedisServer
+from tests.cli.running import run_here
 
 LAPSE = Path(sys.executable).with_name("lapse")
 PASSWORD = "s3cret-pass"
@@ -33,7 +34,7 @@ def lapse(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def answer(*words: str) -> Any:
     """Run the command with --json and return what it said."""
-    done = lapse(*words, "--json")
+    done = run_here(*words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -63,7 +64,7 @@ def test_version_and_help() -> None:
     """`--version` is one line, and help shows examples."""
     assert lapse("--version").stdout.startswith("lapse 0.")
     for words in ((), ("worker",), ("stats",), ("check",), ("buried", "list")):
-        shown = lapse(*words, "--help")
+        shown = run_here(*words, "--help")
         assert shown.returncode == 0
         assert "Example" in shown.stdout
 
@@ -77,7 +78,7 @@ def test_stats_counts(url: str) -> None:
     assert (found["pending"], found["due"], found["claimed"], found["buried"]) == (3, 2, 0, 0)
     assert found["late_seconds"] >= 3600
     assert datetime.fromisoformat(found["next_due"]) > datetime.now(UTC)
-    shown = lapse("stats", LAPSE_TIMER=url)
+    shown = run_here("stats", LAPSE_TIMER=url)
     assert shown.returncode == 0
     assert "1 h 0 min late" in shown.stdout
     assert answer("stats", url, "--name", "reminders")["pending"] == 0
@@ -115,12 +116,12 @@ def test_buried_are_listed_retried_and_dropped(url: str) -> None:
     assert {one["key"]: one["reason"] for one in listed} == dict.fromkeys(
         ["1001", "1002", "1003", "naïve"], "its stock row is gone"
     )
-    assert "its stock row is gone" in lapse("buried", "list", url).stdout
+    assert "its stock row is gone" in run_here("buried", "list", url).stdout
     assert answer("buried", "retry", url, "--key", "1002", "--key", "unknown") == {"revived": 1}
     assert answer("buried", "drop", url, "--key", "1001", "--key", "1002") == {"dropped": 1}
     found = answer("stats", url)
     assert (found["due"], found["buried"]) == (1, 2)
-    assert lapse("buried", "drop", url).returncode == 2
+    assert run_here("buried", "drop", url).returncode == 2
     assert answer("buried", "retry", url) == {"revived": 2}
     assert lapse("buried", "list", url).stdout == "Nothing is buried.\n"
 
@@ -143,17 +144,23 @@ def test_buried_are_listed_retried_and_dropped(url: str) -> None:
         (["worker", "memory://", "--handler", "no_such_module:handle"], 2, "no_such_module"),
         (["worker", "memory://", "--handler", "sys:maxsize"], 2, "neither"),
         (["worker", "memory://"], 2, "--handler"),
-        (["dance"], 2, "dance"),
     ],
 )
 def test_errors_are_clear(words: list[str], code: int, said: str) -> None:
     """Wrong input is 2, an absent server 1; the message is on standard error, without traceback or password."""
-    done = lapse(*words)
+    done = run_here(*words)
     assert done.returncode == code
     assert done.stdout == ""
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert PASSWORD not in done.stderr
+
+
+def test_a_wrong_command_ends_the_process_with_2() -> None:
+    """The exit code is that of the process, and nothing but the message is written."""
+    done = lapse("dance")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "dance" in done.stderr
 
 
 def test_refused_by_the_server(redis: RedisServer) -> None:
@@ -167,10 +174,10 @@ def test_refused_by_the_server(redis: RedisServer) -> None:
 @pytest.mark.parametrize("words", [("stats",), ("check",), ("buried", "list"), ("buried", "retry")], ids=" ".join)
 def test_a_password_on_the_command_line_is_warned_of(url: str, words: tuple[str, ...]) -> None:
     """Others can list it there: one line says where it belongs, and does not repeat it. In the variable it is fine."""
-    done = lapse(*words, url, "--json")
+    done = run_here(*words, url, "--json")
     assert done.returncode == 0
     (line,) = done.stderr.splitlines()
     assert "LAPSE_TIMER" in line
     assert PASSWORD not in line
     json.loads(done.stdout)
-    assert lapse(*words, LAPSE_TIMER=url).stderr == ""
+    assert run_here(*words, LAPSE_TIMER=url).stderr == ""

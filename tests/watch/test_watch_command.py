@@ -13,6 +13,7 @@ import redis
 from standardwebhooks.webhooks import Webhook as Verifying
 
 from lapse.testing.servers import RedisServer
+from tests.cli.running import run_here
 from tests.engine.running import wait_until
 from tests.watch.programs import LAPSE, SECRET, Watcher, environment, watching
 from tests.watch.receiver import Receiver
@@ -57,7 +58,7 @@ def lapse(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def answer(*words: str) -> Any:
     """Run a command with --json and return what it said."""
-    done = lapse(*words, "--json")
+    done = run_here(*words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -181,7 +182,7 @@ SAID = [
 @pytest.mark.parametrize(("words", "secret", "code", "said"), SAID, ids=[str(number) for number in range(len(SAID))])
 def test_settings_that_are_refused(words: tuple[str, ...], secret: str, code: int, said: str) -> None:
     """Wrong input is exit code 2 and one message, which shows no secret."""
-    done = lapse("watch", *words, **({"LAPSE_WEBHOOK_SECRET": secret} if secret else {}))
+    done = run_here("watch", *words, **({"LAPSE_WEBHOOK_SECRET": secret} if secret else {}))
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
