@@ -2,7 +2,8 @@
 
 from lapse.integrations.django.settings import timer, unpaid_orders
 from lapse.integrations.django.timer_setting import timer_url
-from lapse.integrations.django.unpaid_orders import OpenTransaction, UnpaidOrders
+from lapse.integrations.django.transactions import OpenTransaction
+from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.hold import NotUnpaid
 
 __all__ = ["NotUnpaid", "OpenTransaction", "UnpaidOrders", "timer", "timer_url", "unpaid_orders"]

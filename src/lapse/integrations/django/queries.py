@@ -12,7 +12,7 @@ from django.db.models import Model, Q, QuerySet
 from lapse.engine.deadline import Deadline, check_key
 from lapse.engine.errors import InvalidDeadline
 from lapse.integrations.django.database_clock import DatabaseNow, aware
-from lapse.integrations.django.row_locks import RowLocks, newest
+from lapse.integrations.django.row_locks import RowLocks, newest, one_of
 from lapse.integrations.django.stored_deadline import StoredDeadline
 from lapse.integrations.django.transactions import is_deadlock, read_committed
 from lapse.orders.port import Outcome, Result
@@ -31,12 +31,20 @@ STREAM_ROWS = 2000
 class Queries(Generic[M]):
     """The orders' table. It implements `lapse.orders.Rows`.
 
-    `unpaid` is the condition for unpaid orders. `deadline` and `key` are field names. A key is `str()` of its field's
-    value.
+    `unpaid` is the condition for unpaid orders; with `reads_absence`, it is true because rows of other tables are
+    absent. `deadline` and `key` are field names. A key is `str()` of its field's value.
     """
 
     def __init__(
-        self, model: type[M], *, unpaid: Q, deadline: str, key: str, lock: Sequence[str] = (), reads_others: bool = True
+        self,
+        model: type[M],
+        *,
+        unpaid: Q,
+        deadline: str,
+        key: str,
+        lock: Sequence[str] = (),
+        reads_others: bool = True,
+        reads_absence: bool = False,
     ) -> None:
         self._model = model
         self._unpaid = unpaid
@@ -46,6 +54,7 @@ class Queries(Generic[M]):
         self._key_field: Any = meta.pk if key == "pk" else meta.get_field(key)
         self._locks = RowLocks(model, key, lock)
         self._reads_rows_of_others = reads_others
+        self._reads_absence = reads_absence
 
     @property
     def using(self) -> str:
@@ -53,8 +62,11 @@ class Queries(Generic[M]):
         return router.db_for_write(self._model)
 
     def transaction(self) -> AbstractContextManager[object]:
-        """Return a transaction in the orders' database. Inside another transaction it is a savepoint."""
-        return read_committed(self.using)
+        """Return a transaction in the orders' database. Inside another transaction it is a savepoint.
+
+        Raises OpenTransaction inside a transaction that cannot see the absence of rows that `unpaid` depends on.
+        """
+        return read_committed(self.using, reads_absence=self._reads_absence)
 
     def may_repeat(self, error: Exception) -> bool:
         """Return whether the database ended the transaction to resolve a deadlock, so that it may run once more."""
@@ -97,9 +109,9 @@ class Queries(Generic[M]):
         committed while the first one waited.
         """
         locked = self._locks.lock(self.values_of(keys), self.using, wait=wait)
-        if not locked:
+        if keys and not locked:
             return []
-        rows = self._table().filter(pk__in=locked)
+        rows = self._table().filter(one_of("pk", locked))
         if which is not Which.ALL:
             rows = rows.filter(self._unpaid)
         if which is Which.DUE:
@@ -113,7 +125,7 @@ class Queries(Generic[M]):
         the database generates.
         """
         rows: QuerySet[M] = QuerySet(self._model, using=self.using)
-        rows = rows.filter(pk__in=[order.pk for order in orders])
+        rows = rows.filter(one_of("pk", [order.pk for order in orders]))
         rows.update(**values)
         unknown = []
         for name, value in values.items():
@@ -135,7 +147,7 @@ class Queries(Generic[M]):
 
     def unpaid(self, orders: Sequence[M]) -> set[str]:
         """Return the keys of those among these locked rows that match the condition now."""
-        rows = self._table().filter(pk__in=[order.pk for order in orders]).filter(self._unpaid)
+        rows = self._table().filter(one_of("pk", [order.pk for order in orders])).filter(self._unpaid)
         return {str(key) for key in newest(rows).order_by().values_list(self._key_field.attname, flat=True)}
 
     def ask(self, keys: Collection[str]) -> dict[str, Result]:
@@ -193,7 +205,7 @@ class Queries(Generic[M]):
         return self._model._base_manager.using(self.using)  # noqa: SLF001 - Django's public API
 
     def _named(self, rows: QuerySet[M], keys: Collection[str]) -> QuerySet[M]:
-        return rows.filter(**{f"{self._key}__in": self.values_of(keys)})
+        return rows.filter(one_of(self._key, self.values_of(keys)))
 
 
 def _distinct(rows: QuerySet[M]) -> list[M]:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.lookups import Exact
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -34,12 +35,11 @@ class RowLocks:
         """
         if not connections[using].features.has_select_for_update:
             self._lock_database(using)
-        own = _plain(self._model, using)
-        by_key = {f"{self._key_field}__in": keys}
+        rows = one_of(self._key_field, keys)
         if self._model._meta.parents:  # noqa: SLF001 - Django's public API
-            found: Collection[Any] = list(own.filter(**by_key).values_list("pk", flat=True))  # keys never change
-            by_key = {"pk__in": found}
-        locked = _lock(self._model, by_key, using, wait=wait)
+            own = _plain(self._model, using)
+            rows = one_of("pk", list(own.filter(rows).values_list("pk", flat=True)))  # keys never change
+        locked = _lock(self._model, rows, using, wait=wait)
         for path in self._related:
             locked = self._lock_related(locked, path, using, wait=wait)
         return locked
@@ -52,7 +52,7 @@ class RowLocks:
             relation: Any = model._meta.get_field(name)  # noqa: SLF001 - Django's public API
             sources = set().union(*reached.values())
             target, pairs = _targets(model, relation, sources, using)
-            locked = set(_lock(target, {"pk__in": {found for _, found in pairs}}, using, wait=wait))
+            locked = set(_lock(target, one_of("pk", {found for _, found in pairs}), using, wait=wait))
             targets: dict[Any, set[Any]] = defaultdict(set)
             for source, found in pairs:
                 targets[source].add(found)
@@ -92,22 +92,31 @@ def newest(rows: QuerySet[Any]) -> QuerySet[Any]:
     return rows
 
 
+def one_of(field: str, values: Collection[object]) -> Q:
+    """Return the condition for rows whose field has one of these values.
+
+    Without values, it is a condition that no row meets, but that Django sends: for `pk__in=[]` it sends nothing. So a
+    call without keys sends every statement, and the database has to accept each before the first order.
+    """
+    return Q(**{f"{field}__in": values}) if values else Q(Exact(Value(1), Value(0)))
+
+
 def _plain(model: type[Model], using: str) -> QuerySet[Any]:
     """Return the table's rows without any manager of the shop, which may join, annotate or hide rows."""
     return QuerySet(model, using=using)
 
 
-def _lock(model: type[Model], rows: dict[str, Any], using: str, *, wait: bool) -> list[Any]:
+def _lock(model: type[Model], rows: Q, using: str, *, wait: bool) -> list[Any]:
     """Lock these rows and those of the parent tables, the parents first, as a save does. Return the primary keys."""
     meta = model._meta  # noqa: SLF001 - Django's public API
     skip = connections[using].features.has_select_for_update_skip_locked and not wait
     for parent, link in meta.parents.items():
         if link is None:  # a proxy has no table of its own
             return _lock(parent, rows, using, wait=wait)
-        pairs = list(_plain(model, using).filter(**rows).values_list("pk", link.attname))
-        locked = set(_lock(parent, {"pk__in": {of_parent for _, of_parent in pairs}}, using, wait=wait))
-        rows = {"pk__in": [own for own, of_parent in pairs if of_parent in locked]}
-    query = _plain(model, using).filter(**rows).order_by("pk").select_for_update(skip_locked=skip)
+        pairs = list(_plain(model, using).filter(rows).values_list("pk", link.attname))
+        locked = set(_lock(parent, one_of("pk", {of_parent for _, of_parent in pairs}), using, wait=wait))
+        rows = one_of("pk", [own for own, of_parent in pairs if of_parent in locked])
+    query = _plain(model, using).filter(rows).order_by("pk").select_for_update(skip_locked=skip)
     return list(query.values_list("pk", flat=True))
 
 
@@ -119,7 +128,7 @@ def _targets(
 ) -> tuple[type[Model], list[tuple[Any, Any]]]:
     """Return the model that the relation leads to, and pairs of primary keys: of a source, and of a row it leads to."""
     if relation.concrete:  # the column is in the source's row
-        rows = _plain(model, using).filter(pk__in=sources, **{f"{relation.name}__isnull": False})
+        rows = _plain(model, using).filter(one_of("pk", sources), **{f"{relation.name}__isnull": False})
         return relation.related_model, list(newest(rows).values_list("pk", f"{relation.name}__pk"))
-    rows = _plain(relation.related_model, using).filter(**{f"{relation.field.name}__in": sources})
+    rows = _plain(relation.related_model, using).filter(one_of(f"{relation.field.name}__pk", sources))
     return relation.related_model, list(newest(rows).values_list(f"{relation.field.name}__pk", "pk"))

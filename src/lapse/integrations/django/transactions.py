@@ -2,11 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from lapse.engine.errors import LapseError
 
 READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 """Applies to one transaction: on PostgreSQL to the open one, on MySQL and MariaDB to the next one."""
+
+LEVEL_SETTING = 'set "isolation_level" to "read committed" in the OPTIONS of DATABASES'
+"""What a shop can do about a stricter level. PostgreSQL takes psycopg's constant of that name."""
 
 POSTGRESQL_DEADLOCKS = frozenset({"40P01", "40001"})
 """deadlock_detected and serialization_failure."""
@@ -14,15 +21,33 @@ POSTGRESQL_DEADLOCKS = frozenset({"40P01", "40001"})
 MYSQL_DEADLOCKS = frozenset({1213, 1020})
 """ER_LOCK_DEADLOCK, and MariaDB's ER_CHECKREAD: the row has changed since the transaction's first read."""
 
+_begun_here: WeakSet[BaseDatabaseWrapper] = WeakSet()
+"""The connections whose open transaction Lapse began. Each connection is used by one thread."""
+
+
+class OpenTransaction(LapseError):
+    """Lapse was called inside a transaction of the caller, where it cannot keep what it promises.
+
+    Either it would have called a payment gateway while the transaction holds row locks. Or the transaction's isolation
+    level hides what others have committed since, and the condition `unpaid` depends on the absence of rows.
+    """
+
 
 @contextmanager
-def read_committed(using: str) -> Iterator[None]:
+def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]:
     """Open a transaction that reads what others committed after it began; inside another transaction, a savepoint.
 
     Under a stricter level, a transaction that waited for a row goes on reading what was there before the wait.
+    `reads_absence` is for a condition that is true because a row is absent. Then OpenTransaction is raised inside a
+    transaction of the caller with a stricter level.
     """
     connection = connections[using]
     first = not connection.in_atomic_block and connection.get_autocommit()
+    if not first and reads_absence and connection not in _begun_here and (level := stricter_level(using)):
+        raise OpenTransaction(
+            f"the open transaction is {level}, so it may not see a row that another transaction has added, and "
+            f"`unpaid` depends on the absence of rows: call Lapse outside of transaction.atomic(), or {LEVEL_SETTING}"
+        )
     if first and connection.vendor == "mysql":
         with connection.cursor() as cursor:
             cursor.execute(READ_COMMITTED)
@@ -30,7 +55,32 @@ def read_committed(using: str) -> Iterator[None]:
         if first and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(READ_COMMITTED)
-        yield
+        if first:
+            _begun_here.add(connection)
+        try:
+            yield
+        finally:
+            if first:
+                _begun_here.discard(connection)
+
+
+def stricter_level(using: str) -> str | None:
+    """Return the isolation level of the connection's transactions if it is stricter than READ COMMITTED, else None.
+
+    On PostgreSQL it is the level of the open transaction. MySQL and MariaDB show the level of the session only. SQLite
+    needs no level: a transaction of Lapse takes the write lock first, which fails if the transaction's reads are old.
+    """
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        statement = "SHOW transaction_isolation"
+    elif connection.vendor == "mysql":
+        statement = f"SELECT @@{'tx_isolation' if connection.mysql_is_mariadb else 'transaction_isolation'}"  # type: ignore[attr-defined] # of Django's MySQL backend
+    else:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        level = str(cursor.fetchone()[0]).replace("-", " ").upper()
+    return None if level in {"READ COMMITTED", "READ UNCOMMITTED"} else level
 
 
 def is_deadlock(error: Exception) -> bool:

@@ -12,12 +12,12 @@ from django.db.models import Q, QuerySet
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
-from lapse.engine.errors import LapseError
 from lapse.integrations.django.arming import Arming
 from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.db_errors import unavailable_is_try_later
 from lapse.integrations.django.queries import M, Queries
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
+from lapse.integrations.django.transactions import OpenTransaction
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 
 ASK_AGAIN = timedelta(seconds=5)
 """How long reads and sales skip an order whose gateway did not answer. Longer each time, up to a minute."""
-
-
-class OpenTransaction(LapseError):
-    """Lapsing would have called a payment gateway inside a transaction, which holds row locks during the call."""
 
 
 class UnpaidOrders(Shop[M]):
@@ -191,6 +187,7 @@ class UnpaidOrders(Shop[M]):
             deadline=self.deadline,
             key=self.key,
             lock=(*self.lock, *others),
+            reads_absence=self.writers_lock is not None,
         )
 
     def _checked(self, orders: Iterable[M], call: str) -> Iterator[M]:
