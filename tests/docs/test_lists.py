@@ -1,10 +1,7 @@
 """What the pages list is what there is: timers, settings, commands, options, files, tests."""
 
 import ast
-import os
 import re
-import subprocess
-import sys
 from argparse import SUPPRESS
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from django.core.management import BaseCommand, load_command_class
 from lapse.config import MECHANISMS, traits_of
 from lapse.engine import errors
 from shop.running import choices
+from tests.cli.running import run_here
 from tests.docs import cli_reference, made
 from tests.docs.pages import CHECKOUT, PAGES, name_of
 
@@ -173,12 +171,10 @@ def test_every_part_that_is_made_has_its_maker() -> None:
 
 def test_the_command_answers() -> None:
     """`lapse --help` and each command's help name what the reference names."""
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-    lapse = Path(sys.executable).parent / "lapse"
     for path in re.findall(r"^#+ `lapse ?(.*)`$", cli_reference.PAGE.read_text(encoding="utf-8"), re.MULTILINE):
-        command = [str(lapse), *path.split(), "--help"]
-        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        assert f"Usage: {' '.join(['lapse', *path.split()])}" in answer
+        answer = run_here(*path.split(), "--help", COLUMNS="200", NO_COLOR="1")
+        assert answer.returncode == 0, answer.stderr
+        assert f"Usage: {' '.join(['lapse', *path.split()])}" in answer.stdout
 
 
 @pytest.mark.parametrize("name", ["lapse_worker", "lapse_sweep", "lapse_arm"])

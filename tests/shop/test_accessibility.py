@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -41,15 +40,17 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         assert run.process.wait(PATIENCE_MS / 1000) == 0
 
 
-def looks() -> Iterator[Any]:
-    """Yield every language at every size; `make test` has each language and each size once, the long tests the rest."""
-    for language, own_size in zip(LANGUAGES, SIZES, strict=True):
-        for size in SIZES:
-            marks = () if size == own_size else pytest.mark.long
-            yield pytest.param((language, size), id=f"{language}-{size}", marks=marks)
+def looks(short: str) -> pytest.MarkDecorator:
+    """Give a test every language at every size: `make test` has the one that is named, the long tests the others."""
+    every = {f"{language}-{size}": (language, size) for language in LANGUAGES for size in SIZES}
+    return pytest.mark.parametrize(
+        "look",
+        [pytest.param(look, id=name, marks=() if name == short else pytest.mark.long) for name, look in every.items()],
+        indirect=True,
+    )
 
 
-@pytest.fixture(params=list(looks()))
+@pytest.fixture
 def look(request: pytest.FixtureRequest, browser: Browser, open_shop: Run) -> Iterator[Callable[[], Page]]:
     """Open windows of this size in this language; pages that say no are among those that are looked at."""
     windows = Windows(browser, open_shop)
@@ -59,6 +60,7 @@ def look(request: pytest.FixtureRequest, browser: Browser, open_shop: Run) -> It
     assert faults == []
 
 
+@looks("en-wide")
 def test_what_a_visitor_sees(look: Callable[[], Page]) -> None:
     """The products, one product, the cart, the forms, and the 404 page."""
     page = look()
@@ -73,6 +75,7 @@ def test_what_a_visitor_sees(look: Callable[[], Page]) -> None:
     assert_accessible(page, "a form with errors")
 
 
+@looks("zh-hans-phone")
 def test_what_a_buyer_sees(look: Callable[[], Page]) -> None:
     """From the filled cart to an order that waits, one that is cancelled, and the list of both; and every refusal."""
     page = look()
@@ -102,6 +105,7 @@ def test_what_a_buyer_sees(look: Callable[[], Page]) -> None:
     assert_accessible(page, "an order that is cancelled")
 
 
+@looks("en-phone")
 def test_what_a_payer_sees(look: Callable[[], Page]) -> None:
     """The simulator's cashier in each of its steps, and the order that is paid."""
     page = look()
@@ -117,6 +121,7 @@ def test_what_a_payer_sees(look: Callable[[], Page]) -> None:
     assert_accessible(page, "an order that is paid")
 
 
+@looks("zh-hans-wide")
 def test_what_the_merchant_sees(look: Callable[[], Page], open_shop: Run) -> None:
     """Every page of the console."""
     page = look()

@@ -41,7 +41,9 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     yield from opened(tmp_path_factory.mktemp("browser"), "redis://", WINDOW)
 
 
-@pytest.mark.parametrize(("language", "size"), [("en", "wide"), ("zh-hans", "phone")])
+@pytest.mark.parametrize(
+    ("language", "size"), [pytest.param("en", "wide", marks=pytest.mark.long), ("zh-hans", "phone")]
+)
 def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language: str, size: str) -> None:
     """Two products are paid at the cashier, then ordered again and not paid: pages and stock update themselves."""
     page, shelf = visit(language, size), visit()

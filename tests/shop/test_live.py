@@ -155,6 +155,7 @@ def test_open_streams_hold_no_thread_and_do_not_delay_the_end(web: Web, buyer: U
         assert not stream.broken
 
 
+@pytest.mark.long
 def test_the_database_restarts(transactional_db: None, buyer: User) -> None:
     """When PostgreSQL restarts, an open stream stays open and sends what has changed since."""
     del transactional_db, buyer

@@ -74,10 +74,9 @@ def _copy(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "programs"),
     [
-        ({}, ["redis-server", "lapse.testing.alipay"]),
-        ({"LAPSE_TIMER": "none", "SHOP_GATEWAY": "development"}, []),
+        pytest.param({}, ["redis-server", "lapse.testing.alipay"], id="with a timer"),
+        pytest.param({"LAPSE_TIMER": "none", "SHOP_GATEWAY": "development"}, [], id="without", marks=pytest.mark.long),
     ],
-    ids=["with a timer", "without"],
 )
 def test_order_lapses_and_sigterm_leaves_nothing(
     start: Callable[..., Run], used: Path, given: dict[str, str], programs: list[str]

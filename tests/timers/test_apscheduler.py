@@ -12,6 +12,9 @@ from lapse.testing.conformance import TimerConformance
 from lapse.testing.model import timer_machine
 from lapse.testing.servers import RedisServer
 
+SQL = [pytest.param("postgresql", marks=pytest.mark.long), "sqlite"]
+"""The same code of the library serves both; `make test` takes the database without a server."""
+
 
 class TestApschedulerRedis(TimerConformance):
     @pytest.fixture
@@ -21,7 +24,7 @@ class TestApschedulerRedis(TimerConformance):
 
 
 class TestApschedulerSql(TimerConformance):
-    @pytest.fixture(params=["postgresql", "sqlite"])
+    @pytest.fixture(params=SQL)
     def handles(
         self, request: pytest.FixtureRequest, sql_url: Callable[[str], str], timer_name: str
     ) -> Callable[[], Timer]:
@@ -34,7 +37,7 @@ def test_model_on_redis(redis_server: RedisServer, timer_name: str) -> None:
     run_model(f"apscheduler+{redis_server.url}", timer_name)
 
 
-@pytest.mark.parametrize("mechanism", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("mechanism", SQL)
 def test_model_on_sql(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
     """Any sequence of calls on a database leaves the states that a plain dictionary has."""
     run_model(f"apscheduler+{sql_url(mechanism)}", timer_name)

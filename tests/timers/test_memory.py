@@ -22,10 +22,11 @@ class TestMemory(TimerConformance):
         return lambda: timer
 
 
-def test_model() -> None:
+@pytest.mark.parametrize("examples", [25, pytest.param(100, marks=pytest.mark.long)])
+def test_model(examples: int) -> None:
     """Any sequence of calls leaves the same states as in a plain dictionary."""
     machine = timer_machine(lambda: MemoryTimer("orders"))
-    run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None))
 
 
 def test_only_its_own_clock_counts() -> None:

@@ -12,7 +12,7 @@ from lapse.testing.servers import RedisServer
 from lapse.timers.redis.shards import SCRIPT_MEMBERS
 from tests.each_redis import each_redis
 
-MANY = 200_000
+MANY = 50_000
 FEW = 5000
 
 

@@ -38,8 +38,9 @@ class TestSqlite(TimerConformance):
 
 
 @pytest.mark.parametrize("mechanism", DATABASES)
-def test_model(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
+@pytest.mark.parametrize("examples", [10, pytest.param(40, marks=pytest.mark.long)])
+def test_model(mechanism: str, examples: int, sql_url: Callable[[str], str], timer_name: str) -> None:
     """Any sequence of calls leaves the same states as in a plain dictionary."""
     names, url = count(), sql_url(mechanism)
     machine = timer_machine(lambda: open_timer(url, name=f"{timer_name}-{next(names)}"))
-    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None))

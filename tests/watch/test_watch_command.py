@@ -97,21 +97,24 @@ def test_killed_and_away_it_delivers_every_order(
     assert answer(*ledger)["pending"] == MANY - 1000
 
 
-def test_several_share_the_work(server: RedisServer, shop: redis.Redis, receiver: Receiver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("total", [500, pytest.param(2000, marks=pytest.mark.long)])
+def test_several_share_the_work(
+    server: RedisServer, shop: redis.Redis, receiver: Receiver, tmp_path: Path, total: int
+) -> None:
     """Three watchers: every order is delivered by one of them, signed, and each of them does some."""
     words = (server.url, "--prefix", "nick_", "--post", receiver.url)
     receiver.before_answer = lambda call: Verifying(SECRET).verify(call.text, call.headers)
     with watching(tmp_path, *words) as one, watching(tmp_path, *words) as two, watching(tmp_path, *words) as three:
         now = datetime.now(UTC)
-        ends = {str(number): now + timedelta(seconds=1, milliseconds=number % 500) for number in range(2000)}
+        ends = {str(number): now + timedelta(seconds=1, milliseconds=number % 500) for number in range(total)}
         set_to_expire(shop, ends)
-        receiver.wait_for(2000)
+        receiver.wait_for(total)
         wait_until(lambda: answer("stats", server.url, "--prefix", "nick_")["claimed"] == 0)
         done = [len(watcher.said("batch handled")) for watcher in (one, two, three)]
     assert any("LAPSE_TIMER" in event["event"] for event in one.events)  # that the password is on the command line
     assert Counter(receiver.keys) == Counter(ends.keys())
     assert not [call for call in receiver.calls if call.at <= ends[call.key]]
-    assert (sum(done), min(done) > 0) == (2000, True)
+    assert (sum(done), min(done) > 0) == (total, True)
 
 
 def test_what_fails_is_buried_listed_and_revived(
