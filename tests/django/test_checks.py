@@ -43,8 +43,8 @@ def test_the_right_set_up_is_silent(settings: Settings) -> None:
         ("wrong.ClosingForgotten", ["lapse.E009"]),
         ("wrong.ClosingForgottenByReason", ["lapse.E009"]),
         ("wrong.SharedKey", ["lapse.E010"]),
-        ("wrong.LapsedNothing", ["lapse.W001"]),
-        ("wrong.LapsedUnpaid", ["lapse.W002"]),
+        ("wrong.LapsedNothing", ["lapse.E014"]),
+        ("wrong.LapsedUnpaid", ["lapse.E015"]),
     ],
 )
 def test_a_wrong_class_is_found(settings: Settings, orders: str | None, found: list[str]) -> None:

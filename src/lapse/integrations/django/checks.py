@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import DateTimeField, F, Field, Model, Q, UniqueConstraint
 from django.db.models.expressions import OrderBy
 
 from lapse.config import scheme_of
 from lapse.engine.errors import ConfigError
+from lapse.integrations.django.condition_checks import check_condition, check_still_unpaid
 from lapse.integrations.django.q_match import q_matches
 from lapse.integrations.django.settings import hooks, orders_class
 from lapse.integrations.django.timer_setting import timer_url
@@ -38,7 +39,7 @@ def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) 
         return [checks.Error("`model` must be the order model.", obj=orders, id="lapse.E001"), *found]
     if not isinstance(getattr(orders, "deadline", None), str):
         return [checks.Error("`deadline` must name the deadline field.", obj=orders, id="lapse.E002"), *found]
-    return [*found, *_check_deadline(orders), *_check_condition(orders), *_check_writes(orders), *_check_key(orders)]
+    return [*found, *_check_deadline(orders), *check_condition(orders), *_check_writes(orders), *_check_key(orders)]
 
 
 def _check_settings() -> Iterator[checks.CheckMessage]:
@@ -78,23 +79,9 @@ def _check_deadline(orders: Orders) -> Iterator[checks.CheckMessage]:
         )
 
 
-def _check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
-    unpaid = getattr(orders, "unpaid", None)
-    if not (isinstance(unpaid, Q) and unpaid):
-        yield checks.Error(
-            "`unpaid` must be a Q that is not empty: an empty Q would match paid orders as well.",
-            obj=orders,
-            id="lapse.E007",
-        )
-        return
-    try:
-        orders.model._base_manager.filter(unpaid)  # noqa: SLF001 - Django's public API; builds a query, asks nothing
-    except (FieldError, ValueError, TypeError) as error:
-        yield checks.Error(f"`unpaid` does not fit {orders.model.__name__}: {error}", obj=orders, id="lapse.E007")
-
-
 def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
-    if orders.on_lapse is UnpaidOrders.on_lapse:
+    own_transition = orders.transition is not UnpaidOrders.transition
+    if orders.on_lapse is UnpaidOrders.on_lapse and not own_transition:
         yield checks.Error(
             "on_lapse() is missing, so cancelled orders would keep their stock.",
             hint="Define on_lapse(self, orders); it runs in the same transaction.",
@@ -109,17 +96,22 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
         message = f"`lapsed` or `closing`, called with a reason and an actor, returns no values: {error!r}"
         yield checks.Error(message, obj=orders, id="lapse.E008")
         return
-    for name in [*lapsed, *closing, *([orders.reason_field] if orders.reason_field else [])]:
-        if _field(orders.model, name) is None:
-            yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
-    if not lapsed:
-        yield checks.Warning("`lapsed` is empty: an order would lapse again and again.", obj=orders, id="lapse.W001")
-    elif condition and q_matches(condition, lapsed) is True:
-        yield checks.Warning(
-            "A row with the values of `lapsed` would still match `unpaid`: it would lapse again and again.",
-            obj=orders,
-            id="lapse.W002",
+    names = [*lapsed, *closing, *([orders.reason_field] if orders.reason_field else [])]
+    unknown = [name for name in names if _field(orders.model, name) is None]
+    for name in unknown:
+        yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
+    if bool(lapsed) is own_transition:
+        both = (
+            "Both `lapsed` and transition() are declared" if lapsed else "Neither `lapsed` nor transition() is declared"
         )
+        yield checks.Error(
+            f"{both}: one of them must cancel the order.",
+            hint="Write lapsed = {'status': 'cancelled'}; a state machine overrides transition(self, order).",
+            obj=orders,
+            id="lapse.E014",
+        )
+    if not unknown:
+        yield from check_still_unpaid(orders, lapsed)
     if closing and condition and q_matches(condition, closing) is False:
         yield checks.Error(
             "A row with the values of `closing` would not match `unpaid`, so no process would go on after a crash.",

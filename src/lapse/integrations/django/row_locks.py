@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 
+SELF = "self"
+"""In `writers_lock`: the order's own row."""
+
+
 class RowLocks:
     """Locks rows until the transaction ends: each table in a statement of its own, sorted by primary key.
 

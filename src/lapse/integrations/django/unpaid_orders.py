@@ -13,9 +13,11 @@ from django.db.models import Q, QuerySet
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
 from lapse.integrations.django.arming import Arming
+from lapse.integrations.django.condition import reads_of
 from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.db_errors import unavailable_is_try_later
 from lapse.integrations.django.queries import M, Queries
+from lapse.integrations.django.row_locks import SELF
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
 from lapse.integrations.django.transactions import OpenTransaction
 from lapse.orders.cooldown import Cooldown
@@ -180,7 +182,7 @@ class UnpaidOrders(Shop[M]):
 
     @cached_property
     def _queries(self) -> Queries[M]:
-        others = () if self.writers_lock in (None, "self") else (self.writers_lock,)
+        others = () if self.writers_lock in (None, SELF) else (self.writers_lock,)
         return Queries(
             self.model,
             unpaid=self.unpaid,
@@ -188,6 +190,7 @@ class UnpaidOrders(Shop[M]):
             key=self.key,
             lock=(*self.lock, *others),
             reads_absence=self.writers_lock is not None,
+            reads_others=reads_of(self.model, self.unpaid).many,
         )
 
     def _checked(self, orders: Iterable[M], call: str) -> Iterator[M]:
