@@ -55,7 +55,7 @@ class Bills(UnpaidOrders[Bill]):
     lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
 
     def on_lapse(self, orders: OrderBatch[Bill]) -> None:
-        """Give back one piece for each."""
+        """Add one piece for each to the stock."""
         Stock.objects.update(pieces=F("pieces") + len(orders))
 
 
