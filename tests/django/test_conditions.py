@@ -59,12 +59,17 @@ class Bills(UnpaidOrders[Bill]):
         Stock.objects.update(pieces=F("pieces") + len(orders))
 
 
-class Companions(Bills):
+class Companions(UnpaidOrders[SaleDeadline]):
     """The deadline is in a companion."""
 
     model = SaleDeadline
     unpaid = Q(open=True, sale__status="Pending")
+    deadline = "pay_by"
     lapsed: ClassVar[dict[str, object]] = {"open": False}
+
+    def on_lapse(self, orders: OrderBatch[SaleDeadline]) -> None:
+        """Cancel the sales."""
+        Sale.objects.filter(deadline__in=orders).update(status="Cancelled")
 
 
 def found(monkeypatch: pytest.MonkeyPatch, orders: type[UnpaidOrders[Any]], **attributes: object) -> list[str]:
