@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from lapse.engine.timer import Timer
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
-from tests.django.adopter.placing import NOT_YET, place, status, stock
+from tests.django.adopter.placing import NOT_YET, begin_to_pay, place, status, stock
 from tests.django.adopter.threads import PATIENCE, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,6 +132,40 @@ def test_the_sweep_fails_where_an_order_could_not_be_lapsed(orders: AdopterOrder
     with pytest.raises(CommandError, match=f"1 could not be lapsed; the log says why: {poison.pk}"):
         call("lapse_sweep")
     assert Order.objects.filter(status="cancelled").count() == 2
+
+
+def test_a_dry_run_shows_what_would_lapse_and_changes_nothing(orders: AdopterOrders) -> None:
+    """It pages through all that is overdue, names the first orders, and calls no hook and no gateway."""
+    placed = place(12)
+    place(2, due=NOT_YET)
+    begin_to_pay(placed[0])
+    orders.watch = _must_not_be_called
+    oldest, newest = (f"{order.pay_by:%Y-%m-%d %H:%M:%S} UTC" for order in (placed[0], placed[-1]))
+    with CaptureQueriesContext(connection) as queries:
+        said = call("lapse_sweep", "--dry-run", "--batch", "5")
+    assert said.splitlines() == [
+        "12 would lapse",
+        f"oldest deadline: {oldest}",
+        f"newest deadline: {newest}",
+        f"first keys: {', '.join(str(order.pk) for order in placed[:10])}, …",
+        "not asked: the gateways, which may report orders of these as paid",
+    ]
+    assert all(query["sql"].startswith("SELECT") and "FOR UPDATE" not in query["sql"] for query in queries)
+    assert set(Order.objects.values_list("status", flat=True)) == {"awaiting"}
+
+
+def test_a_dry_run_says_that_it_does_not_ask_the_shops_rule(
+    orders: AdopterOrders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`postpone` may keep an order that the dry run counts; with nothing overdue there is nothing to say."""
+    monkeypatch.setattr(type(orders), "postpone", _must_not_be_called)
+    assert call("lapse_sweep", "--dry-run") == "0 would lapse\n"
+    place()
+    assert "not asked: postpone(), which may keep orders of these" in call("lapse_sweep", "--dry-run")
+
+
+def _must_not_be_called(*_: object) -> NoReturn:
+    raise AssertionError("a dry run calls no hook")
 
 
 def test_all_unpaid_orders_are_armed_again(memory: Timer) -> None:
