@@ -11,13 +11,19 @@ from tests.shop.test_crash import PATIENCE, LiveShop
 ORDERS = "SELECT count(*), min(public_id::text) FROM orders_order"
 
 
-@pytest.fixture
-def live(postgres: PostgresServer) -> LiveShop:
-    """Set up a shop whose timer is in its own database."""
+@pytest.fixture(scope="module")
+def seeded(postgres: PostgresServer) -> str:
+    """Set up a shop's database, and return its name."""
     shop = LiveShop(postgres, timer="its own")
     shop.manage("migrate", "--verbosity", "0")
     shop.manage("seed")
-    return shop
+    return shop.database
+
+
+@pytest.fixture
+def live(postgres: PostgresServer, seeded: str) -> LiveShop:
+    """Return a shop whose timer is in its own database, which is a copy of the one that was set up."""
+    return LiveShop(postgres, timer="its own", copied=seeded)
 
 
 def test_killed_between_the_order_and_its_commit(live: LiveShop) -> None:

@@ -92,8 +92,8 @@ def test_the_settings_of_production_have_no_warning() -> None:
         ("ALIPAY_APP_ID", "", "payments.W001"),
         ("ALIPAY_PRIVATE_KEY", "no key", "payments.E001"),
         ("SHOP_GATEWAY", "development", "SHOP_GATEWAY"),
-        ("ALIPAY_PRIVATE_KEY_FILE", "/nowhere", "ALIPAY_PRIVATE_KEY_FILE"),
-        ("SHOP_GATEWAY", "cash", "SHOP_GATEWAY"),
+        pytest.param("ALIPAY_PRIVATE_KEY_FILE", "/nowhere", "ALIPAY_PRIVATE_KEY_FILE", marks=pytest.mark.long),
+        pytest.param("SHOP_GATEWAY", "cash", "SHOP_GATEWAY", marks=pytest.mark.long),
     ],
 )
 def test_what_keeps_a_shop_from_taking_money(name: str, value: str, found: str) -> None:
@@ -107,10 +107,10 @@ def test_what_keeps_a_shop_from_taking_money(name: str, value: str, found: str) 
     ("name", "value"),
     [
         ("RATE_LIMITS", "off"),
-        ("RATE_LIMITS", "perhaps"),
-        ("SHOP_GATEWAY", "development"),
-        ("CACHE_URL", "memcached://x"),
-        ("TRUSTED_PROXIES", "-1"),
+        pytest.param("RATE_LIMITS", "perhaps", marks=pytest.mark.long),
+        pytest.param("SHOP_GATEWAY", "development", marks=pytest.mark.long),
+        pytest.param("CACHE_URL", "memcached://x", marks=pytest.mark.long),
+        pytest.param("TRUSTED_PROXIES", "-1", marks=pytest.mark.long),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: str) -> None:
