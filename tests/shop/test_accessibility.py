@@ -41,7 +41,7 @@ def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def looks(short: str) -> pytest.MarkDecorator:
-    """Give a test every language at every size: `make test` has the one that is named, the long tests the others."""
+    """Return the mark for every language at every size: `short` is in `make test`, the others are long."""
     every = {f"{language}-{size}": (language, size) for language in LANGUAGES for size in SIZES}
     return pytest.mark.parametrize(
         "look",
