@@ -16,7 +16,7 @@ class SoldOut(Exception):
 
 
 class TooLate(Exception):
-    """The order is cancelled, or was paid before."""
+    """The order was paid or cancelled before."""
 
 
 @transaction.atomic
@@ -29,12 +29,11 @@ def place(product: Product, quantity: int, window: timedelta) -> Order:
     return order
 
 
-@transaction.atomic
 def pay(order: Order) -> None:
-    """Make the order paid if it still awaits payment. Raises TooLate."""
-    if not Order.objects.filter(pk=order.pk, status="awaiting_payment").update(status="paid"):
-        raise TooLate(f"order {order.pk}")
-    unpaid_orders().disarm(order)
+    """Make the order paid. Raises NotUnpaid if it was paid or cancelled before."""
+    with unpaid_orders().hold(order) as held:  # locked, known to be unpaid, disarmed with the commit
+        held.status = "paid"
+        held.save(update_fields=["status"])
 
 
 def cancel(order: Order, who: str) -> None:
