@@ -1,0 +1,121 @@
+"""What a test of two at once needs: threads that report their result, a point to stand at, a process that is killed."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+from lapse.engine.clock import SYSTEM_CLOCK
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting. A test that passes never waits for so long."""
+
+LOOK_AGAIN = 0.01
+"""Seconds between two looks at something that sends no signal."""
+
+
+def in_thread(work: Callable[[], T], after: Callable[[], None]) -> "Future[T]":
+    """Start the work in a thread of its own and return its future. `after` runs at the end of the thread."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found = work()
+        except BaseException as error:  # noqa: BLE001 - carried to the test
+            after()
+            future.set_exception(error)
+        else:
+            after()
+            future.set_result(found)
+
+    # A daemon, because a statement that waits for a lock for ever must not keep the test run from its end.
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def finish_or_block(future: "Future[T]", most: timedelta) -> None:
+    """Return as soon as the thread has finished, or after `most`: then it probably waits for a lock.
+
+    No portable statement says whether a connection waits for a lock. A thread that needs longer to reach the lock makes
+    the test weaker, and never makes it fail.
+    """
+    wait([future], timeout=most.total_seconds())
+
+
+class Standstill:
+    """A point in the code at which the first thread that comes stands still until it is released."""
+
+    def __init__(self) -> None:
+        self._taken = threading.Lock()
+        self._reached = threading.Event()
+        self._released = threading.Event()
+
+    def stand(self) -> None:
+        """Stand still if this is the first call. Raises AssertionError if the test never releases the thread."""
+        if self._taken.acquire(blocking=False):
+            self._reached.set()
+            assert self._released.wait(PATIENCE), "the test did not release the thread that stands still"
+
+    def reached_by(self, future: "Future[T]") -> bool:
+        """Wait until a thread stands here or the future is done; return whether a thread stands here."""
+        end = SYSTEM_CLOCK.monotonic() + PATIENCE
+        while not self._reached.wait(LOOK_AGAIN) and not future.done():
+            assert SYSTEM_CLOCK.monotonic() < end, f"nothing came to the point within {PATIENCE:g} s"
+        return self._reached.is_set()
+
+    def release(self) -> None:
+        """Let the thread go on."""
+        self._released.set()
+
+
+@contextmanager
+def shadowed(target: object, name: str, replacement: Callable[..., object]) -> Iterator[None]:
+    """Replace a method of this one object until the end of the block."""
+    vars(target)[name] = replacement
+    try:
+        yield
+    finally:
+        del vars(target)[name]
+
+
+def kill_this_process() -> None:
+    """End this process as the kernel does when memory runs out: no handler runs, and no transaction is ended."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_killed_process(work: Callable[[], object]) -> bool:
+    """Run the work in a forked process and return whether SIGKILL has ended the process.
+
+    The caller closes its connections to servers before: a process must not use the connections of another one. If the
+    work raises or returns, the process prints its traceback and ends.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        # Other threads of the tests do nothing that this process needs: the work opens its own connections.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - the process must not go on as a second run of the tests
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    end = SYSTEM_CLOCK.monotonic() + PATIENCE
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if SYSTEM_CLOCK.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise AssertionError(f"the process did not end within {PATIENCE:g} s")
+        SYSTEM_CLOCK.sleep(LOOK_AGAIN)
+    return os.WIFSIGNALED(ended[1]) and os.WTERMSIG(ended[1]) == signal.SIGKILL
