@@ -1,7 +1,10 @@
 """Each system check fires on a wrong set-up and is silent on the right one."""
 
+from types import SimpleNamespace
+
 import pytest
 from django.core.checks import run_checks
+from django.db import connections, router
 from django.db.models import Q
 from pytest_django import Settings
 
@@ -52,10 +55,77 @@ def test_a_wrong_class_is_found(settings: Settings, orders: str | None, found: l
     assert ids(settings, orders) == found
 
 
-def test_naive_times_are_found(settings: Settings) -> None:
-    """Without USE_TZ a deadline means another moment on another machine."""
-    settings.USE_TZ = False
-    assert ids(settings) == ["lapse.E004"]
+@pytest.mark.parametrize(
+    ("zone", "found"), [("America/New_York", ["lapse.E004"]), ("Asia/Shanghai", []), ("UTC", []), ("Etc/GMT+5", [])]
+)
+def test_local_times_need_a_zone_whose_clocks_never_change(settings: Settings, zone: str, found: list[str]) -> None:
+    """Without USE_TZ, a deadline in the hour that comes twice would mean two moments."""
+    settings.USE_TZ, settings.TIME_ZONE = False, zone
+    assert ids(settings) == found
+
+
+@pytest.mark.parametrize(("zone", "found"), [("Europe/Berlin", ["lapse.E004"]), ("Asia/Shanghai", []), (None, [])])
+def test_a_time_zone_of_the_database(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, zone: str | None, found: list[str]
+) -> None:
+    """SQLite and MySQL then store local times. PostgreSQL stores moments in every time zone."""
+    address = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "TIME_ZONE": zone}
+    monkeypatch.setitem(connections.settings, "local", connections.configure_settings({"default": address})["default"])
+    monkeypatch.setattr(router, "routers", [SimpleNamespace(db_for_write=lambda *_, **__: "local")])
+    assert ids(settings) == found
+    del connections["local"]
+    monkeypatch.undo()
+    monkeypatch.setitem(connections["default"].settings_dict, "TIME_ZONE", zone)
+    assert ids(settings) == []
+
+
+def test_a_value_that_its_column_cannot_hold(settings: Settings) -> None:
+    """Each is an error that names the value and the field; the reason "expired" is such a value as well."""
+    settings.LAPSE_ORDERS = "tests.django.adopter.wrong.ValuesTooLarge"
+    found = check_setup()
+    assert [(message.id, message.msg.partition(" of Order")[0]) for message in found] == [
+        ("lapse.E020", "`lapsed` writes 'cancelled by the timer' to 'status'"),
+        ("lapse.E020", "`lapsed` writes 'tomorrow' to 'cancelled_at'"),
+        ("lapse.E020", "`lapsed` writes None to 'code'"),
+        ("lapse.E020", "`closing` writes datetime.datetime(2026, 1, 1, 0, 0) to 'cancelled_at'"),
+    ]
+    assert "at most 20 characters" in found[0].msg
+    assert "no null=True" in found[2].msg
+
+
+def test_a_word_for_a_foreign_key(settings: Settings) -> None:
+    """In `lapsed`, and as the reason: the worker writes "expired"."""
+    settings.LAPSE_ORDERS = "tests.django.adopter.wrong.KeyOfAnotherRow"
+    assert [(message.id, message.msg.partition(" of ")[0]) for message in check_setup()] == [
+        ("lapse.E020", "`lapsed` writes 'none' to 'sale'"),
+        ("lapse.E020", "`reason_field` writes 'expired' to 'sale_id'"),
+    ]
+
+
+def test_a_value_that_is_no_choice(settings: Settings) -> None:
+    """A warning: the column can hold the value."""
+    settings.LAPSE_ORDERS = "tests.django.adopter.wrong.NoChoice"
+    (found,) = check_setup()
+    assert (found.id, "not one of its choices" in found.msg) == ("lapse.W020", True)
+
+
+def test_b7_the_index_of_a_model_that_is_not_the_shops(settings: Settings) -> None:
+    """A warning with the migration to write, because the shop cannot change the model's Meta."""
+    settings.LAPSE_ORDERS = "tests.django.adopter.wrong.Foreign"
+    (found,) = check_setup()
+    assert found.id == "lapse.W003"
+    assert isinstance(found.hint, str)
+    create = 'CREATE INDEX lapse_date_joined ON "auth_user" ("date_joined")'
+    assert f"migrations.RunSQL({create!r}, 'DROP INDEX lapse_date_joined')" in found.hint
+    assert "newest migration of 'auth'" in found.hint
+    assert check_setup(databases=["default"]) == []  # the rehearsal looks into the database
+
+
+def test_a_key_of_several_columns(settings: Settings) -> None:
+    """Its str() is no key, so another field must be named."""
+    settings.LAPSE_ORDERS = "tests.django.adopter.wrong.SeveralColumns"
+    (found,) = check_setup()
+    assert (found.id, found.hint) == ("lapse.E010", "Name a unique field in `key`, for example key = 'number'.")
 
 
 @pytest.mark.parametrize("url", ["carrier-pigeon://loft", "localhost:6379", "/tmp/socket"])  # noqa: S108 - not opened

@@ -1,13 +1,16 @@
 """One class per wrong set-up, each wrong in one way."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
+from django.contrib.auth.models import User
 from django.db.models import Q
 
 from lapse.integrations.django import UnpaidOrders
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
+from tests.django.wirings.models import SaleDeadline, Ticket
 
 
 class NoModel(UnpaidOrders[Order]):
@@ -111,6 +114,58 @@ class SharedKey(AdopterOrders):
     """Names orders by something that many of them share."""
 
     key = "status"
+
+
+class ValuesTooLarge(AdopterOrders):
+    """Writes what the columns cannot hold."""
+
+    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled by the timer", "cancelled_at": "tomorrow", "code": None}
+    closing: ClassVar[dict[str, object]] = {"status": "closing", "cancelled_at": datetime(2026, 1, 1)}  # noqa: DTZ001 - naive on purpose
+
+
+class KeyOfAnotherRow(UnpaidOrders[SaleDeadline]):
+    """Writes a word into a foreign key, and keeps the reason in a number."""
+
+    model = SaleDeadline
+    unpaid = Q(open=True)
+    deadline = "pay_by"
+    lapsed: ClassVar[dict[str, object]] = {"sale": "none", "open": False}
+    reason_field = "sale_id"
+
+    def on_lapse(self, orders: Sequence[SaleDeadline]) -> None:
+        """Do nothing."""
+
+
+class NoChoice(UnpaidOrders[Ticket]):
+    """Writes a state that is not listed."""
+
+    model = Ticket
+    unpaid = Q(status="held")
+    deadline = "held_until"
+    key = "code"
+    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
+
+    def on_lapse(self, orders: Sequence[Ticket]) -> None:
+        """Do nothing."""
+
+
+class SeveralColumns(NoChoice):
+    """Has a primary key whose str() names no row."""
+
+    key = "pk"
+    lapsed: ClassVar[dict[str, object]] = {"status": "free"}
+
+
+class Foreign(UnpaidOrders[User]):
+    """Has a deadline in a model of another application, without an index."""
+
+    model = User
+    unpaid = Q(is_active=True)
+    deadline = "date_joined"
+    lapsed: ClassVar[dict[str, object]] = {"is_active": False}
+
+    def on_lapse(self, orders: Sequence[User]) -> None:
+        """Do nothing."""
 
 
 class Unrelated:

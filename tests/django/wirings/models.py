@@ -65,3 +65,24 @@ class SaleDeadline(models.Model):
 
     def __str__(self) -> str:
         return f"deadline of sale {self.sale_id}"
+
+
+class Ticket(models.Model):
+    """An order with a key of two columns, a code that is unique, and states that are listed."""
+
+    pk = models.CompositePrimaryKey("event", "number")
+    event = models.IntegerField()
+    number = models.IntegerField()
+    code = models.CharField(max_length=8, unique=True)
+    status = models.CharField(max_length=9, choices={"held": "Held", "sold": "Sold", "free": "Free"}, default="held")
+    held_until = models.DateTimeField(null=True, db_index=True)
+
+    def __str__(self) -> str:
+        return f"ticket {self.code}: {self.status}"
+
+
+class VoucherBill(Bill):
+    """A bill with a table of its own for what only some bills have."""
+
+    voucher = models.CharField(max_length=8, default="none")
+    used = models.BooleanField(default=False)

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import DateTimeField, F, Field, Model, Q, UniqueConstraint
-from django.db.models.expressions import OrderBy
+from django.db import router
+from django.db.models import DateTimeField, Field, Model, Q
 
 from lapse.config import scheme_of
 from lapse.engine.errors import ConfigError
 from lapse.integrations.django.condition_checks import check_condition, check_still_unpaid
+from lapse.integrations.django.connection_checks import check_time_zone
+from lapse.integrations.django.index_checks import check_declared_index
 from lapse.integrations.django.q_match import q_matches
 from lapse.integrations.django.settings import hooks, orders_class
 from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
-from lapse.orders.transition import EXPIRED, TIMER
+from lapse.integrations.django.value_checks import check_values, written
+from lapse.orders.transition import EXPIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from django.apps.config import AppConfig
 
     Orders = type[UnpaidOrders[Any]]
 
 
-def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) -> list[checks.CheckMessage]:
-    """Check the settings and the class that LAPSE_ORDERS names; return the faults. Contacts no database."""
+def check_setup(
+    *, app_configs: Sequence[AppConfig] | None = None, databases: Sequence[str] | None = None, **_: object
+) -> list[checks.CheckMessage]:
+    """Check the settings and the class that LAPSE_ORDERS names; return the faults. Contacts no database.
+
+    The index is left to the rehearsal if that looks into `databases` at the same time.
+    """
     del app_configs
     found: list[checks.CheckMessage] = list(_check_settings())
     try:
@@ -39,16 +46,14 @@ def check_setup(*, app_configs: Sequence[AppConfig] | None = None, **_: object) 
         return [checks.Error("`model` must be the order model.", obj=orders, id="lapse.E001"), *found]
     if not isinstance(getattr(orders, "deadline", None), str):
         return [checks.Error("`deadline` must name the deadline field.", obj=orders, id="lapse.E002"), *found]
-    return [*found, *_check_deadline(orders), *check_condition(orders), *_check_writes(orders), *_check_key(orders)]
+    using = router.db_for_write(orders.model)
+    rehearsed = using in (databases or ())
+    deadline = _check_deadline(orders, None if rehearsed else using)
+    found += check_time_zone(using)
+    return [*found, *deadline, *check_condition(orders), *_check_writes(orders), *_check_key(orders)]
 
 
 def _check_settings() -> Iterator[checks.CheckMessage]:
-    if not settings.USE_TZ:
-        yield checks.Error(
-            "Deadlines would be naive times, which mean a different moment on a machine in another time zone.",
-            hint="Set USE_TZ = True.",
-            id="lapse.E004",
-        )
     url = timer_url()
     try:
         if url is not None:
@@ -61,7 +66,7 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
         yield checks.Error(str(error), id="lapse.E011")
 
 
-def _check_deadline(orders: Orders) -> Iterator[checks.CheckMessage]:
+def _check_deadline(orders: Orders, using: str | None) -> Iterator[checks.CheckMessage]:
     field = _field(orders.model, orders.deadline)
     if not isinstance(field, DateTimeField):
         problem = "is not a field of it" if field is None else f"is a {type(field).__name__}"
@@ -70,13 +75,8 @@ def _check_deadline(orders: Orders) -> Iterator[checks.CheckMessage]:
             obj=orders,
             id="lapse.E002",
         )
-    elif not _is_indexed(orders.model, field):
-        yield checks.Error(
-            f"No index of {orders.model.__name__} begins with {field.name!r}, so each sweep would read every order.",
-            hint=f"Add models.Index(fields=[{field.name!r}], condition=<the unpaid condition>, name=…) to its Meta.",
-            obj=orders,
-            id="lapse.E003",
-        )
+    elif using is not None:
+        yield from check_declared_index(orders, field, using)
 
 
 def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
@@ -91,15 +91,17 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
     unpaid = getattr(orders, "unpaid", None)
     condition = unpaid if isinstance(unpaid, Q) else Q()
     try:
-        lapsed, closing = _values(orders, "lapsed"), _values(orders, "closing")
+        lapsed, closing = written(orders, "lapsed"), written(orders, "closing")
     except Exception as error:  # noqa: BLE001 - the shop's own function may raise anything
         message = f"`lapsed` or `closing`, called with a reason and an actor, returns no values: {error!r}"
         yield checks.Error(message, obj=orders, id="lapse.E008")
         return
-    names = [*lapsed, *closing, *([orders.reason_field] if orders.reason_field else [])]
-    unknown = [name for name in names if _field(orders.model, name) is None]
+    reason = {orders.reason_field: EXPIRED} if orders.reason_field else {}
+    unknown = [name for name in [*lapsed, *closing, *reason] if _field(orders.model, name) is None]
     for name in unknown:
         yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
+    for attribute, values in (("lapsed", lapsed), ("closing", closing), ("reason_field", reason)):
+        yield from check_values(orders, attribute, values)
     if bool(lapsed) is own_transition:
         both = (
             "Both `lapsed` and transition() are declared" if lapsed else "Neither `lapsed` nor transition() is declared"
@@ -121,17 +123,16 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
         )
 
 
-def _values(orders: Orders, attribute: str) -> Mapping[str, object]:
-    """Return the values that the attribute writes for an expired order; empty if the attribute is not set."""
-    values = getattr(orders, attribute, None)
-    if callable(values):
-        values = getattr(orders(), attribute)(EXPIRED, TIMER)
-    return dict(values or {})
-
-
 def _check_key(orders: Orders) -> Iterator[checks.CheckMessage]:
     field = orders.model._meta.pk if orders.key == "pk" else _field(orders.model, orders.key)  # noqa: SLF001 - public API
-    if field is None or field.null or not (field.unique or _has_unique_constraint(orders.model, field)):
+    if len(getattr(orders.model._meta, "pk_fields", ())) > 1 and orders.key == "pk":  # noqa: SLF001 - public API
+        yield checks.Error(
+            f"The primary key of {orders.model.__name__} has several columns, so its str() is not a key.",
+            hint="Name a unique field in `key`, for example key = 'number'.",
+            obj=orders,
+            id="lapse.E010",
+        )
+    elif field is None or field.null or not (field.unique or _has_unique_constraint(orders.model, field)):
         yield checks.Error(
             f"`key` is {orders.key!r}, which is not a unique, non-null field of {orders.model.__name__}.",
             obj=orders,
@@ -147,24 +148,6 @@ def _field(model: type[Model], name: str) -> Field[Any, Any] | None:
         by_column = [field for field in model._meta.concrete_fields if field.attname == name]  # noqa: SLF001 - as above
         return by_column[0] if by_column else None
     return found if isinstance(found, Field) and found.concrete else None
-
-
-def _is_indexed(model: type[Model], field: Field[Any, Any]) -> bool:
-    """Return whether an index begins with the field. Then the database can read a range without the whole table."""
-    if getattr(field, "db_index", False) or field.unique:
-        return True
-    meta = model._meta  # noqa: SLF001 - Django's public API
-    firsts: list[object] = [tuple(names)[:1] for names in meta.unique_together]
-    for index in [*meta.indexes, *(c for c in meta.constraints if isinstance(c, UniqueConstraint))]:
-        firsts.append(tuple(name.removeprefix("-") for name in list(index.fields)[:1]))
-        firsts += [(_named(expression),) for expression in list(getattr(index, "expressions", ()))[:1]]
-    return (field.name,) in firsts
-
-
-def _named(expression: object) -> str | None:
-    if isinstance(expression, OrderBy):
-        expression = expression.expression
-    return getattr(expression, "name", None) if isinstance(expression, F) else None
 
 
 def _has_unique_constraint(model: type[Model], field: Field[Any, Any]) -> bool:
