@@ -33,12 +33,13 @@ class Arming:
     before it arms the order. In both cases a timer that does not answer fails no sale. The sweep lapses orders that
     were not armed, and a deadline that was not disarmed fires without effect.
 
-    `timer` opens the timer, or returns None. `transactional` returns True if the timer's mechanism can be armed in a
-    transaction; it calls no server.
+    `timer` opens the timer of a name, or returns None. The name is the caller's at the time of the call, because a shop
+    may have one name per tenant, and the commit may come when another tenant is current. `transactional` returns True
+    if the timer's mechanism can be armed in a transaction; it calls no server.
     """
 
     def __init__(
-        self, timer: Callable[[], Timer | None], transactional: Callable[[], bool], *, clock: Clock = SYSTEM_CLOCK
+        self, timer: Callable[[str], Timer | None], transactional: Callable[[], bool], *, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self._timer = timer
         self._transactional = transactional
@@ -46,20 +47,23 @@ class Arming:
         self._lock = threading.Lock()
         self._unavailable = False
         self._not_before = 0.0
-        self._same_database: dict[str, bool] = {}  # database alias → whether the timer's table is in that database
+        # (database alias, timer's name) → whether the timer's table is in that database
+        self._same_database: dict[tuple[str, str], bool] = {}
 
-    def arm(self, deadlines: Sequence[Deadline], using: str) -> None:
+    def arm(self, name: str, deadlines: Sequence[Deadline], using: str) -> None:
         """Arm the deadlines with the open transaction of the database `using`; without a transaction, at once."""
         self._call(
+            name,
             lambda timer: timer.arm(deadlines),
             lambda timer, where: timer.arm_in(where, deadlines),
             using,
             early=True,
         )
 
-    def disarm(self, keys: Sequence[str], using: str) -> None:
+    def disarm(self, name: str, keys: Sequence[str], using: str) -> None:
         """Disarm the keys with the open transaction of the database `using`; without a transaction, at once."""
         self._call(
+            name,
             lambda timer: timer.disarm(keys),
             lambda timer, where: timer.disarm_in(where, keys),
             using,
@@ -68,6 +72,7 @@ class Arming:
 
     def _call(
         self,
+        name: str,
         alone: Callable[[Timer], None],
         within: Callable[[TransactionalTimer, Any], None],
         using: str,
@@ -76,29 +81,32 @@ class Arming:
     ) -> None:
         connection = connections[using]
         in_transaction = connection.in_atomic_block or not connection.get_autocommit()
-        if in_transaction and not connection.needs_rollback and self._call_within(within, connection):
+        if in_transaction and not connection.needs_rollback and self._call_within(name, within, connection):
             return
         if in_transaction and not connection.in_atomic_block:
             # Without autocommit only the shop knows when it commits. Arming too early at worst wakes a worker without
             # effect. Disarming too early would leave only the sweep for an order whose transaction is rolled back.
             if early:
-                self._call_alone(alone)
+                self._call_alone(name, alone)
             return
         # robust: Django logs any other error, and the sale is kept.
-        transaction.on_commit(partial(self._call_alone, alone), using=using, robust=True)
+        transaction.on_commit(partial(self._call_alone, name, alone), using=using, robust=True)
 
-    def _call_within(self, within: Callable[[TransactionalTimer, Any], None], connection: BaseDatabaseWrapper) -> bool:
+    def _call_within(
+        self, name: str, within: Callable[[TransactionalTimer, Any], None], connection: BaseDatabaseWrapper
+    ) -> bool:
         """Call the timer in the transaction. Return False if the call must wait for the commit instead."""
-        if connection.alias not in self._same_database and not self._transactional():
-            self._same_database[connection.alias] = False
-        if not self._same_database.get(connection.alias, True):
+        place = (connection.alias, name)
+        if place not in self._same_database and not self._transactional():
+            self._same_database[place] = False
+        if not self._same_database.get(place, True):
             return False
         if not self._may_call():
             return True
         failure: Exception | None = None
         with transaction.atomic(using=connection.alias):  # a savepoint: an error undoes only the timer's part
             try:
-                timer = cast("TransactionalTimer | None", self._timer())
+                timer = cast("TransactionalTimer | None", self._timer(name))
                 if timer is None or not self._in_same_database(timer, connection):
                     return False
                 within(timer, connection)
@@ -106,7 +114,7 @@ class Arming:
                 failure = error
                 connection.needs_rollback = True  # to the savepoint
         if failure is not None:
-            self._same_database.pop(connection.alias, None)
+            self._same_database.pop(place, None)
             if connection.needs_rollback or connection.closed_in_transaction:
                 # Not only the savepoint but the whole transaction is gone, so the order was not placed: raise.
                 raise OperationalError(f"the transaction ended while a timer was called: {failure}") from failure
@@ -115,15 +123,16 @@ class Arming:
 
     def _in_same_database(self, timer: TransactionalTimer, connection: BaseDatabaseWrapper) -> bool:
         """Return True if the timer's table is in the connection's database. The result is cached."""
-        if connection.alias not in self._same_database:
-            self._same_database[connection.alias] = timer.arms_in(connection)
-        return self._same_database[connection.alias]
+        place = (connection.alias, timer.name)
+        if place not in self._same_database:
+            self._same_database[place] = timer.arms_in(connection)
+        return self._same_database[place]
 
-    def _call_alone(self, alone: Callable[[Timer], None]) -> None:
+    def _call_alone(self, name: str, alone: Callable[[Timer], None]) -> None:
         if not self._may_call():
             return
         try:
-            timer = self._timer()
+            timer = self._timer(name)
             if timer is None:
                 return
             alone(timer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
@@ -78,7 +79,7 @@ class UnpaidOrders(Shop[M]):
         if to_read:  # the deadline was saved as an expression, and only the database knows its value
             deadlines += self._queries.deadlines(Q(pk__in=to_read))
         if deadlines:
-            self._arming.arm(deadlines, self._queries.using)
+            self._arming.arm(self.name, deadlines, self._queries.using)
 
     def disarm(self, *orders: M) -> None:
         """Disarm the timer for orders that are no longer unpaid. Works like `arm`. Never fails a sale."""
@@ -146,7 +147,7 @@ class UnpaidOrders(Shop[M]):
             lambda count: self._overdue(count, where or Q()),
             batch=min(limit, BATCH),
             limit=limit,
-            cooldown=self._cooldown,
+            cooldown=self._cooldowns[self.name],
         )
 
     def fresh(self, queryset: QuerySet[M]) -> QuerySet[M]:
@@ -161,7 +162,7 @@ class UnpaidOrders(Shop[M]):
             self.lapse,
             lambda limit: self._overdue(limit, Q(pk__in=rows.values("pk"))),
             batch=BATCH,
-            cooldown=self._cooldown,
+            cooldown=self._cooldowns[self.name],
         )
         return queryset.all()
 
@@ -173,12 +174,12 @@ class UnpaidOrders(Shop[M]):
         return DatabaseOrders(self, self._queries, background=background)
 
     @cached_property
-    def _cooldown(self) -> Cooldown:
-        return Cooldown(Backoff(first=ASK_AGAIN, most=12 * ASK_AGAIN))
+    def _cooldowns(self) -> dict[str, Cooldown]:
+        return defaultdict(lambda: Cooldown(Backoff(first=ASK_AGAIN, most=12 * ASK_AGAIN)))  # by the timer's name
 
     @cached_property
     def _arming(self) -> Arming:
-        return Arming(lambda: timer_named(self.name), timer_is_transactional)
+        return Arming(timer_named, timer_is_transactional)
 
     @cached_property
     def _queries(self) -> Queries[M]:
@@ -201,7 +202,7 @@ class UnpaidOrders(Shop[M]):
             yield order
 
     def _disarm(self, keys: Sequence[str]) -> None:
-        self._arming.disarm(keys, self._queries.using)
+        self._arming.disarm(self.name, keys, self._queries.using)
 
     def _overdue(self, limit: int, where: Q) -> list[Deadline]:
         with unavailable_is_try_later(self._queries.using):
