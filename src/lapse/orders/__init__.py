@@ -8,6 +8,7 @@ from lapse.orders.port import Begun, Orders, Outcome, Result
 from lapse.orders.rows import Rows, Which
 from lapse.orders.service import Service, ServiceOptions
 from lapse.orders.shop import OrderBatch, Shop
+from lapse.orders.since import Since
 from lapse.orders.sweep import Sweep, Swept
 from lapse.orders.transition import EXPIRED, TIMER, Cause, Transition, WrongTransition
 
@@ -29,6 +30,7 @@ __all__ = [
     "Service",
     "ServiceOptions",
     "Shop",
+    "Since",
     "Sweep",
     "Swept",
     "Transition",

@@ -18,6 +18,8 @@ class Bill(models.Model):
     status = models.CharField(max_length=20, default="awaiting")
     pay_by = models.DateTimeField(null=True, db_index=True)
     placed_at = models.DateTimeField(null=True, db_index=True)
+    seen_at = models.DateTimeField(null=True)
+    changed_at = models.DateTimeField(auto_now=True, db_index=True)
     paid = models.BooleanField(default=False)
     total = models.IntegerField(default=10)
     received = models.IntegerField(default=0)

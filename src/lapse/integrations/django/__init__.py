@@ -5,5 +5,6 @@ from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.transactions import OpenTransaction
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.hold import NotUnpaid
+from lapse.orders.since import Since
 
-__all__ = ["NotUnpaid", "OpenTransaction", "UnpaidOrders", "timer", "timer_url", "unpaid_orders"]
+__all__ = ["NotUnpaid", "OpenTransaction", "Since", "UnpaidOrders", "timer", "timer_url", "unpaid_orders"]

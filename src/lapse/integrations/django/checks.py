@@ -19,6 +19,7 @@ from lapse.integrations.django.settings import hooks, orders_class
 from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.integrations.django.value_checks import check_values, written
+from lapse.orders.since import Since
 from lapse.orders.transition import EXPIRED
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def check_setup(
         return [checks.Error(str(error), id="lapse.E001"), *found]
     if not (isinstance(getattr(orders, "model", None), type) and issubclass(orders.model, Model)):
         return [checks.Error("`model` must be the order model.", obj=orders, id="lapse.E001"), *found]
-    if not isinstance(getattr(orders, "deadline", None), str):
-        return [checks.Error("`deadline` must name the deadline field.", obj=orders, id="lapse.E002"), *found]
+    if not isinstance(getattr(orders, "deadline", None), str | Since):
+        message = "`deadline` must name the deadline field, or be as Since('placed_at', minutes=30)."
+        return [checks.Error(message, obj=orders, id="lapse.E002"), *found]
     using = router.db_for_write(orders.model)
     rehearsed = using in (databases or ())
     deadline = _check_deadline(orders, None if rehearsed else using)
@@ -67,11 +69,19 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
 
 
 def _check_deadline(orders: Orders, using: str | None) -> Iterator[checks.CheckMessage]:
-    field = _field(orders.model, orders.deadline)
+    name = orders.deadline.field if isinstance(orders.deadline, Since) else orders.deadline
+    field = _field(orders.model, name)
     if not isinstance(field, DateTimeField):
         problem = "is not a field of it" if field is None else f"is a {type(field).__name__}"
         yield checks.Error(
-            f"The deadline of {orders.model.__name__} must be a DateTimeField, but {orders.deadline!r} {problem}.",
+            f"The deadline of {orders.model.__name__} must be a DateTimeField, but {name!r} {problem}.",
+            obj=orders,
+            id="lapse.E002",
+        )
+    elif field.auto_now:
+        yield checks.Error(
+            f"{name!r} has auto_now, so each save() of an order would move its deadline.",
+            hint="Name a field that is written once, as with auto_now_add.",
             obj=orders,
             id="lapse.E002",
         )

@@ -13,7 +13,6 @@ from lapse.engine.deadline import Deadline, check_key
 from lapse.engine.errors import InvalidDeadline
 from lapse.integrations.django.database_clock import DatabaseNow, aware
 from lapse.integrations.django.row_locks import RowLocks, newest, one_of
-from lapse.integrations.django.stored_deadline import StoredDeadline
 from lapse.integrations.django.transactions import is_deadlock, read_committed
 from lapse.orders.port import Outcome, Result
 from lapse.orders.rows import Which
@@ -21,6 +20,9 @@ from lapse.orders.rows import Which
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from lapse.integrations.django.since_deadline import SinceDeadline
+    from lapse.integrations.django.stored_deadline import StoredDeadline
 
 M = TypeVar("M", bound=Model)
 
@@ -32,7 +34,7 @@ class Queries(Generic[M]):
     """The orders' table. It implements `lapse.orders.Rows`.
 
     `unpaid` is the condition for unpaid orders; with `reads_absence`, it is true because rows of other tables are
-    absent. `deadline` and `key` are field names. A key is `str()` of its field's value.
+    absent. `key` is a field name; a key is `str()` of that field's value.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Queries(Generic[M]):
         model: type[M],
         *,
         unpaid: Q,
-        deadline: str,
+        deadline: StoredDeadline | SinceDeadline,
         key: str,
         lock: Sequence[str] = (),
         reads_others: bool = True,
@@ -48,7 +50,7 @@ class Queries(Generic[M]):
     ) -> None:
         self._model = model
         self._unpaid = unpaid
-        self._deadline = StoredDeadline(deadline)
+        self._deadline = deadline
         self._key = key
         meta = model._meta  # noqa: SLF001 - Django's public API
         self._key_field: Any = meta.pk if key == "pk" else meta.get_field(key)
@@ -175,7 +177,7 @@ class Queries(Generic[M]):
             rows = rows.filter(where)
         if after is not None:
             rows = rows.filter(self._deadline.beyond(after.due_at, self._key, self._key_field.to_python(after.key)))
-        rows = rows.order_by(self._deadline.field, self._key)
+        rows = rows.order_by(self._deadline.sorting, self._key)
         found: QuerySet[Any, Any] = rows.values_list(self._key_field.attname, *self._deadline.columns)
         # An order with two rows that match in another table would come twice.
         found = found.distinct() if where or self._reads_rows_of_others else found

@@ -20,7 +20,7 @@ LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 class StoredDeadline:
-    """A deadline in a DateTimeField of the order. `field` is the field's name, by which the orders are sorted.
+    """A deadline in a DateTimeField of the order. `field` is the field's name.
 
     Rows with a time that Python cannot read are never due and have no deadline.
     """
@@ -32,6 +32,11 @@ class StoredDeadline:
     def columns(self) -> tuple[str, ...]:
         """The columns that `due_at` needs."""
         return (self.field,)
+
+    @property
+    def sorting(self) -> str:
+        """The field by which orders are sorted, the earliest deadline first."""
+        return self.field
 
     def due_at(self, value: datetime | None) -> datetime | None:
         """Return the deadline of a row with this column, or None if the row has no deadline."""

@@ -19,6 +19,8 @@ from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.db_errors import unavailable_is_try_later
 from lapse.integrations.django.queries import M, Queries
 from lapse.integrations.django.row_locks import SELF
+from lapse.integrations.django.since_deadline import FIRST, LAST, Period, SinceDeadline
+from lapse.integrations.django.stored_deadline import StoredDeadline
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
 from lapse.integrations.django.transactions import OpenTransaction
 from lapse.orders.cooldown import Cooldown
@@ -26,6 +28,7 @@ from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
 from lapse.orders.service import BATCH
 from lapse.orders.shop import Shop
+from lapse.orders.since import Since
 from lapse.orders.transition import Cause
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ class UnpaidOrders(Shop[M]):
     """A shop's unpaid orders. Subclass it, name the class in LAPSE_ORDERS, and run `manage.py lapse_worker`.
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of
-      its deadline field, a DateTimeField with an index.
+      its deadline field, a DateTimeField with an index. Without such a field: `Since("placed_at", minutes=30)`.
     * `key`: the unique field whose `str()` is the order's key in the timer and in `lapse()`.
     * `lapsed`, `closing`, `reason_field`, `gateways`, `name` and the hooks: see `lapse.orders.Shop`. Values may be
       expressions. A row with the values of `lapsed` must not match `unpaid`; a row with the values of `closing` must.
@@ -56,7 +59,7 @@ class UnpaidOrders(Shop[M]):
 
     model: ClassVar[type[Any]]
     unpaid: ClassVar[Q]
-    deadline: ClassVar[str]
+    deadline: ClassVar[str | Since]
     key: ClassVar[str] = "pk"
     lock: ClassVar[Sequence[str]] = ()
     writers_lock: ClassVar[str | None] = None
@@ -187,12 +190,19 @@ class UnpaidOrders(Shop[M]):
         return Queries(
             self.model,
             unpaid=self.unpaid,
-            deadline=self.deadline,
+            deadline=self._deadline,
             key=self.key,
             lock=(*self.lock, *others),
             reads_absence=self.writers_lock is not None,
             reads_others=reads_of(self.model, self.unpaid).many,
         )
+
+    @cached_property
+    def _deadline(self) -> StoredDeadline | SinceDeadline:
+        if isinstance(self.deadline, str):
+            return StoredDeadline(self.deadline)
+        period = Period(FIRST, LAST, self.deadline.window)
+        return SinceDeadline(self.deadline.field, lambda: (period,))
 
     def _checked(self, orders: Iterable[M], call: str) -> Iterator[M]:
         """Yield the orders. Raises TypeError, with the way to write the call, for another object."""
