@@ -33,9 +33,9 @@ class Arming:
     before it arms the order. In both cases a timer that does not answer fails no sale. The sweep lapses orders that
     were not armed, and a deadline that was not disarmed fires without effect.
 
-    `timer` opens the timer of a name, or returns None. The name is the caller's at the time of the call, because a shop
-    may have one name per tenant, and the commit may come when another tenant is current. `transactional` returns True
-    if the timer's mechanism can be armed in a transaction; it calls no server.
+    `timer` opens the timer of a name, or returns None. A shop may have one name per tenant. The name is that of the
+    call's tenant, because another tenant may be current at the commit. `transactional` returns True if the timer's
+    mechanism can be armed in a transaction; it calls no server.
     """
 
     def __init__(
