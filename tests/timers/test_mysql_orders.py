@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 from lapse import Deadline, TimerUnavailable, open_timer
-from lapse.testing.conformance import ODD_KEYS, ago, keys_of
+from lapse.testing.conformance import LONG, ODD_KEYS, ago, ahead, keys_of
 from lapse.testing.servers import MariaDbServer
 from lapse.timers.sql.mysql_address import settings_of
 from lapse.timers.sql.timer import SqlTimer
@@ -99,6 +99,21 @@ def order(mariadb: MariaDbServer, timer: SqlTimer) -> Iterator[pymysql.Connectio
 def test_through_djangos_connection(mariadb: MariaDbServer, timer_name: str) -> None:
     """A block that fails in Django's atomic() leaves no deadline. A block that ends leaves one."""
     subprocess.run([sys.executable, "-c", DJANGO, mariadb.url, timer_name], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("zone", ["+08:00", "-05:00"])
+def test_the_time_zone_of_the_orders_session_does_not_matter(
+    timer: SqlTimer, order: pymysql.Connection, zone: str
+) -> None:
+    """Deadlines are due at the same moments where the order's session has another time zone."""
+    with order.cursor() as cursor:
+        cursor.execute("SET time_zone = %s", [zone])
+    timer.arm_in(order, [Deadline("1", ahead(LONG)), Deadline("2", ago(1))])
+    order.commit()
+    assert keys_of(timer.claim()) == ["2"]
+    next_due = timer.stats().next_due
+    assert next_due is not None
+    assert abs(next_due - ahead(LONG)) < LONG / 2
 
 
 def test_through_sqlalchemys_connection(mariadb: MariaDbServer, timer: SqlTimer) -> None:

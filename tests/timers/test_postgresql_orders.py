@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from lapse import Deadline, TimerUnavailable, open_timer
-from lapse.testing.conformance import LONG, ahead
+from lapse.testing.conformance import LONG, ago, ahead, keys_of
 from lapse.testing.servers import PostgresServer
 from lapse.timers.sql.timer import SqlTimer
 
@@ -79,3 +79,20 @@ def test_without_a_transaction_a_deadline_is_armed_at_once(timer: SqlTimer, url:
         timer.disarm_in(order, ["1"])
         assert timer.stats().pending == 0
         assert settings_of(order) == "0 on"
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/Bogota"])
+def test_the_time_zones_of_the_sessions_do_not_matter(url: str, zone: str) -> None:
+    """Deadlines are due at the same moments where the database and the order's session have another time zone."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE orders_within SET timezone = '{zone}'".encode())
+    with open_timer(url, name="orders") as timer, psycopg.connect(url) as order:
+        assert isinstance(timer, SqlTimer)
+        timer.stats()  # creates the table
+        assert order.execute("SHOW timezone").fetchone() == (zone,)
+        timer.arm_in(order, [Deadline("1", ahead(LONG)), Deadline("2", ago(1))])
+        order.commit()
+        assert keys_of(timer.claim()) == ["2"]
+        next_due = timer.stats().next_due
+        assert next_due is not None
+        assert abs(next_due - ahead(LONG)) < LONG / 2
