@@ -201,9 +201,22 @@ def test_the_management_commands_options(name: str) -> None:
 
 
 def test_every_system_check_is_listed() -> None:
-    """The reference has the ids that the checks have."""
-    ids = set(re.findall(r'id="(lapse\.[EW]\d+)"', read("src/lapse/integrations/django/checks.py")))
+    """The reference has the ids that the checks have, and the page about safety says what to do about each."""
+    modules = "".join(path.read_text() for path in (CHECKOUT / "src/lapse/integrations/django").glob("*.py"))
+    ids = {f"lapse.{number}" for number in re.findall(r"\b[EW]0\d\d\b", modules)}
     assert {row[0].strip("`") for row in rows("docs/reference/django.md", "System checks")} == ids
+    safety = rows("docs/explanation/is-it-safe-in-my-shop.md", "What is refused, and what to write instead")
+    assert {found for row in safety for found in CODE.findall(row[0])} == ids
+
+
+def test_every_case_leads_to_its_tests() -> None:
+    """Each row of the table names tests that there are, in the files that it names."""
+    for case, _, where in rows("docs/explanation/is-it-safe-in-my-shop.md", "From the case to its test"):
+        assert CODE.findall(where), case
+        for path, tests in re.findall(r"\]\(\.\./\.\./([^)]+)\): ([^;]+)", where):
+            source = read(path)
+            for test in CODE.findall(tests):
+                assert f"def {test}(" in source, f"{path} has no {test}"
 
 
 def test_the_readme_shows_the_examples() -> None:
