@@ -36,12 +36,16 @@ class WiringsRouter:
 def chosen(kind: str, request: pytest.FixtureRequest, folder: Path, **settings: Any) -> Iterator[str]:
     """Make an empty database of this kind with the tables of `wirings`, and send their models to it; yield its alias.
 
-    `settings` are further settings of the database, such as OPTIONS and TIME_ZONE.
+    `settings` are further settings of the database, such as OPTIONS and TIME_ZONE. Of modules beside `models`, only
+    those have tables from which the test's module imports a model.
     """
     with made(kind, request, folder) as address:
         connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: address | settings})[ALIAS]
         connection = connections[ALIAS]
-        own = [model for model in apps.get_app_config("wirings").get_models() if not model._meta.proxy]
+        modules = {getattr(value, "__module__", "") for value in vars(request.module).values()}
+        modules.add("tests.django.wirings.models")
+        all_models = apps.get_app_config("wirings").get_models()
+        own = [model for model in all_models if model.__module__ in modules and not model._meta.proxy]
         overrides = pytest.MonkeyPatch()
         overrides.setattr(router, "routers", [WiringsRouter()])
         try:

@@ -18,10 +18,10 @@ from tests.django.wirings.shapes import (
     Part,
     Removable,
     Room,
+    Seat,
     SlowBill,
     State,
     Suite,
-    Ticket,
     Voucher,
 )
 
@@ -106,16 +106,16 @@ def test_a6_the_status_is_a_foreign_key() -> None:
     awaiting, cancelled = State.objects.create(name="awaiting"), State.objects.create(name="cancelled")
     seen: list[str] = []
 
-    def on_lapse(_: Shaped, orders: Sequence[Ticket]) -> None:
+    def on_lapse(_: Shaped, orders: Sequence[Seat]) -> None:
         seen.extend(order.status.name for order in orders)
 
     for lapsed in ({"status": cancelled.pk}, {"status": cancelled}, {"status_id": cancelled.pk}):
         for unpaid in (Q(status=awaiting), Q(status__name="awaiting")):
-            orders = shaped(Ticket, unpaid=unpaid, lapsed=lapsed, on_lapse=on_lapse, lock=("status",))
-            ticket = Ticket.objects.create(status=awaiting, pay_by=timezone.now() + PAST)
-            assert orders.lapse([str(ticket.pk)])[str(ticket.pk)].outcome is Outcome.LAPSED
-            ticket.refresh_from_db()
-            assert ticket.status == cancelled
+            orders = shaped(Seat, unpaid=unpaid, lapsed=lapsed, on_lapse=on_lapse, lock=("status",))
+            seat = Seat.objects.create(status=awaiting, pay_by=timezone.now() + PAST)
+            assert orders.lapse([str(seat.pk)])[str(seat.pk)].outcome is Outcome.LAPSED
+            seat.refresh_from_db()
+            assert seat.status == cancelled
     assert seen == ["cancelled"] * 6
 
 

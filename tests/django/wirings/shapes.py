@@ -56,14 +56,14 @@ class State(models.Model):
         return self.name
 
 
-class Ticket(models.Model):
+class Seat(models.Model):
     """An order whose status is a foreign key."""
 
     status = models.ForeignKey(State, models.PROTECT)
     pay_by = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
-        return f"ticket {self.pk}"
+        return f"seat {self.pk}"
 
 
 class Invoice(models.Model):
