@@ -65,10 +65,11 @@ clean: ## Remove the demo's data, the virtual environment and all caches
 EXTRAS := --extra redis --extra django --extra cli --extra logs --extra alipay --extra postgresql \
 	--extra mysql --extra rabbitmq --extra apscheduler --extra watch
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" pyproject.toml $(EXTRAS)
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make pins" pyproject.toml
 pins: ## Choose the newest versions that fit and write requirements/*.txt (needs uv)
-	@$(COMPILE) --group run --output-file requirements/run.txt
-	@$(COMPILE) --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
+	@$(COMPILE) $(EXTRAS) --group run --output-file requirements/run.txt
+	@$(COMPILE) $(EXTRAS) --group dev --constraints requirements/run.txt --output-file requirements/dev.txt
+	@$(COMPILE) --extra django --extra postgresql --group oscar --constraints requirements/dev.txt --output-file requirements/oscar.txt
 
 $(VENV)/bin/python:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || { \
@@ -86,6 +87,10 @@ endef
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,run)
+
+# The environment of examples/oscar_shop: its test makes it, as `make VENV=.venv-oscar .venv-oscar/oscar.stamp`.
+$(VENV)/oscar.stamp: requirements/oscar.txt pyproject.toml | $(VENV)/bin/python
+	$(call install,oscar)
 
 # Where there is an npm, it brings the accessibility check for the tests in a browser, and a Redis client for a shop on
 # Node; where not, the tests say so.
