@@ -29,6 +29,7 @@ SERVERS_OF_THEIR_OWN = {"tests/timers/test_rabbitmq_faults.py", "tests/timers/te
 
 LONGEST_FIRST = (
     "tests/shop/test_every_timer.py",
+    "tests/examples/test_oscar_shop.py",
     "tests/shop/test_browser.py",
     "rabbit",
     "mariadb",

@@ -11,9 +11,10 @@ An HTML comment, which no reader sees, says what a test is to do with the fenced
     <!-- not run: why -->      nothing
 
 A block of `python` or `sh` without a comment is run as it stands and must succeed; blocks of other languages are for
-reading. Three comments stand alone:
+reading. Four comments stand alone:
 
     <!-- shop: folder -->      begin with a copy of this folder of the checkout
+    <!-- environment: name --> from here on, the programs are those of the environment `.venv-name`
     <!-- run: command -->      run it, although the page does not show it
     <!-- stop -->              end what runs meanwhile
 
@@ -33,7 +34,7 @@ PAGES = [
 ]
 RUNNABLE = {"python", "sh"}
 ON_A_BLOCK = {"file", "append", "django", "until", "meanwhile", "output", "not run"}
-ALONE = {"shop", "run", "stop", "made"}
+ALONE = {"shop", "environment", "run", "stop", "made"}
 
 _COMMENT = re.compile(r"<!-- (?P<order>[a-z ]+?)(?:: (?P<detail>.+?))? -->")
 _FENCE = re.compile(r"(?P<ticks>```+)(?P<language>\w*)$")

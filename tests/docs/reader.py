@@ -14,8 +14,9 @@ from typing import Self
 
 from lapse.testing.ports import free_port
 from tests.docs.pages import CHECKOUT, Step
+from tests.examples.environment import programs_of
 
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seconds that anything may take before it counts as hung."""
 
 REDIS = "redis://localhost:6379/0"
@@ -62,7 +63,8 @@ class Reader:
         self._programs: list[Program] = []
         self._printed = folder.with_name(f"{folder.name}-printed")
         self._printed.mkdir()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "LAPSE_"))}
+        foreign = ("DJANGO_", "LAPSE_", "DATABASE_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         # The programs of the environment that runs the tests come first, as in one that a reader has activated.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**kept, "PATH": path, "PYTHONUNBUFFERED": "1"}
@@ -73,8 +75,8 @@ class Reader:
         match step.order:
             case "not run":
                 pass
-            case "shop":
-                shutil.copytree(CHECKOUT / detail, self._folder, dirs_exist_ok=True)
+            case "shop" | "environment":
+                self._prepare(step.order, detail)
             case "file" | "append":
                 path = self._folder / detail
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +96,12 @@ class Reader:
                 self._run(["bash", "-ec", detail], step.line)
             case _ if step.is_done:
                 self._run(self._command(step), step.line)
+
+    def _prepare(self, order: str, detail: str) -> None:
+        if order == "shop":
+            shutil.copytree(CHECKOUT / detail, self._folder, dirs_exist_ok=True)
+        else:
+            self._environment["PATH"] = f"{programs_of(detail)}{os.pathsep}{self._environment['PATH']}"
 
     def _command(self, step: Step) -> list[str]:
         text = self._here(step.text)
