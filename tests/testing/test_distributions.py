@@ -1,5 +1,7 @@
 """Two distributions of one version: what a shop deploys, and what tests and demos need."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import lapse
+from lapse import MissingLibrary
+from lapse.config import MECHANISMS
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -43,3 +47,41 @@ def test_without_lapse_testing_the_import_says_how_to_get_it(tmp_path: Path) -> 
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode
     assert "pip install . ./lapse-testing" in run.stderr.splitlines()[-1]
+
+
+def test_b12_what_a_message_installs_is_in_the_checkout() -> None:
+    """No index has the package: each command names a folder of the checkout, and extras that its project has."""
+    extras = {
+        "lapse": {extra for _, extra in MECHANISMS.values() if extra},
+        "lapse-testing": set(),
+    }
+    for path in (CHECKOUT / "src").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "MissingLibrary":
+                named = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+                if isinstance(call.args[1], ast.Constant):  # else it is an extra of MECHANISMS
+                    extras[named.get("distribution", "lapse")].add(str(call.args[1].value))
+    assert "cli" in extras["lapse"]
+    assert "simulator" in extras["lapse-testing"]
+    for distribution, folder in (("lapse", "."), ("lapse-testing", "./lapse-testing")):
+        there = set(project(folder)["project"]["optional-dependencies"])
+        for named_together in extras[distribution]:
+            assert set(named_together.split(",")) <= there
+            message = str(MissingLibrary("it", named_together, distribution=distribution))
+            assert message.endswith(f"In a checkout of Lapse run: pip install '{folder}[{named_together}]'")
+
+
+def test_b12_no_text_installs_the_package_by_its_name() -> None:
+    """Such a command would find no package, or one of another author."""
+    by_name = re.compile(
+        r"""(?:pip|uv)3? (?:pip )?(?:install|add)[^\n`]*[ '"]lapse(?:-testing)?(?:\[|['"`\s]|$)""", re.MULTILINE
+    )
+    assert by_name.search("pip install 'lapse[redis]'")
+    assert not by_name.search("pip install '/path/to/lapse[redis]' ./lapse-testing")
+    roots = [
+        CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "examples", "shop", "src")
+    ]
+    for root in roots:
+        for path in root.rglob("*") if root.is_dir() else [root]:
+            if path.suffix in {".md", ".py", ".html", ".toml", ".txt"}:
+                assert not by_name.search(path.read_text(encoding="utf-8")), path

@@ -21,7 +21,7 @@ class Lapsing:
 
     1. In a transaction: due, unpaid orders without an open attempt are cancelled; orders with one become closing.
     2. Outside of any transaction: every open attempt is closed at its gateway, many at once.
-    3. In a transaction: a conditional update according to the gateways' rulings.
+    3. In a transaction: the transition that the gateways' rulings decide.
 
     `gateways` maps each name that `Attempt.gateway` may have to its gateway. `threads` is the largest number of calls
     to gateways at once.

@@ -56,8 +56,8 @@ class Orders(Protocol):
     """A shop's orders, with the methods that lapsing and the sweep need. Each method reads, or runs transactions.
 
     `Transition` implements this for a framework's rows. All times are compared with the database's clock. Several
-    processes may call and repeat every method at once: changes are conditional updates, so each order lapses once.
-    Every method may raise TryLater if the database does not answer.
+    processes may call and repeat every method at once: each order lapses once, because its row is locked before it is
+    asked. Every method may raise TryLater if the database does not answer.
     """
 
     def overdue(
