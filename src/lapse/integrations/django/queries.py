@@ -74,9 +74,14 @@ class Queries(Generic[M]):
         """Return whether the database ended the transaction to resolve a deadlock, so that it may run once more."""
         return is_deadlock(error) and not connections[self.using].in_atomic_block
 
+    @property
+    def key_column(self) -> str:
+        """The attribute of an order that its key is made of."""
+        return str(self._key_field.attname)
+
     def key_of(self, order: Model) -> str:
         """Return the order's key in the timer."""
-        return str(getattr(order, self._key_field.attname))
+        return str(getattr(order, self.key_column))
 
     def value_of(self, order: Model, field: str) -> object:
         """Return the instance's value of the field; for a foreign key, the other row's key."""

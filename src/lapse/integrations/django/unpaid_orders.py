@@ -13,10 +13,12 @@ from django.db.models import Q, QuerySet
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
+from lapse.integrations.django.arguments import checked_keys, checked_orders
 from lapse.integrations.django.arming import Arming
 from lapse.integrations.django.condition import reads_of
 from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.db_errors import unavailable_is_try_later
+from lapse.integrations.django.orders_read import checked_queryset, orders_read
 from lapse.integrations.django.queries import M, Queries
 from lapse.integrations.django.row_locks import SELF
 from lapse.integrations.django.since_deadline import FIRST, LAST, Period, SinceDeadline
@@ -32,7 +34,7 @@ from lapse.orders.since import Since
 from lapse.orders.transition import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from lapse.orders.lapsing import Lapsing
@@ -103,7 +105,7 @@ class UnpaidOrders(Shop[M]):
 
         Raises NotUnpaid if the order was paid or cancelled before, and TypeError for another object.
         """
-        key = order if isinstance(order, str) else self._queries.key_of(next(self._checked([order], "hold(order)")))
+        key = order if isinstance(order, str) else self._queries.key_of(self._checked([order], "hold(order)")[0])
         return hold(self._queries, key, disarm=self._disarm)
 
     def lapse(self, keys: Collection[str]) -> dict[str, Result]:
@@ -112,8 +114,7 @@ class UnpaidOrders(Shop[M]):
         Raises OpenTransaction inside a transaction if the shop has gateways, TryLater if the database does not answer.
         Raises TypeError for a key that is not a string.
         """
-        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-            raise TypeError("lapse() takes a list of keys, which are strings: lapse([str(order.pk)])")
+        keys = checked_keys(keys)
         self._refuse_open_transaction()
         return _in_batches(DatabaseOrders(self, self._queries).lapsing(), keys)
 
@@ -156,14 +157,17 @@ class UnpaidOrders(Shop[M]):
     def fresh(self, queryset: QuerySet[M]) -> QuerySet[M]:
         """Lapse the overdue orders in the query. Return the query, not yet evaluated, so that it shows the new state.
 
-        It costs one query if no order is overdue. An order stays unchanged if another transaction has locked it or its
-        gateway does not answer. So check its deadline before you offer to pay. Raises the errors of `lapse`.
+        It takes any queryset of the orders: slices, `values()`, `annotate()`, unions, `using()` a replica. If no order
+        is overdue, it costs one query; a slice costs one more on MySQL and MariaDB. An order stays unchanged if another
+        transaction has locked it or its gateway does not answer. So check its deadline before you offer to pay.
+
+        Raises TypeError for another object, such as a list or a raw query, and the errors of `lapse`.
         """
+        checked_queryset(queryset, self.model)
         self._refuse_open_transaction()
-        rows = queryset if queryset.query.is_sliced else queryset.order_by()
         lapse_on_read(
             self.lapse,
-            lambda limit: self._overdue(limit, Q(pk__in=rows.values("pk"))),
+            lambda limit: self._overdue(limit, orders_read(queryset, self._queries.using)),
             batch=BATCH,
             cooldown=self._cooldowns[self.name],
         )
@@ -204,12 +208,9 @@ class UnpaidOrders(Shop[M]):
         period = Period(FIRST, LAST, self.deadline.window)
         return SinceDeadline(self.deadline.field, lambda: (period,))
 
-    def _checked(self, orders: Iterable[M], call: str) -> Iterator[M]:
-        """Yield the orders. Raises TypeError, with the way to write the call, for another object."""
-        for order in orders:
-            if not isinstance(order, self.model):
-                raise TypeError(f"{call} takes instances of {self.model.__name__}; got {type(order).__name__}")
-            yield order
+    def _checked(self, orders: Iterable[M], call: str) -> list[M]:
+        """Return the orders. Raises TypeError, with the way to write the call, for another object."""
+        return checked_orders(orders, self.model, call, self._queries.key_column)
 
     def _disarm(self, keys: Sequence[str]) -> None:
         self._arming.disarm(self.name, keys, self._queries.using)
