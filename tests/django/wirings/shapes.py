@@ -67,7 +67,7 @@ class Seat(models.Model):
 
 
 class Invoice(models.Model):
-    """Says whether its order is paid. Other rows refer to it by its number."""
+    """The bill of an order. Other rows refer to it by its number."""
 
     number = models.CharField(max_length=20, unique=True)
     status = models.CharField(max_length=20, default="open")

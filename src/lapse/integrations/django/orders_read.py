@@ -1,4 +1,4 @@
-"""Which orders a list shows: the condition for the orders that a queryset reads, whatever it returns of them."""
+"""The condition for the orders that a queryset reads, also if it returns values, groups or unions of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def orders_read(queryset: QuerySet[Any], using: str) -> Q:
     """Return the condition for the orders that the queryset reads, to be asked of the database `using`.
 
-    Where a row of the result stands for several orders, as with `values().annotate()` and in a union, the condition
-    may match more orders than the result shows. On databases without LIMIT in a subquery, MySQL and MariaDB, a slice
-    costs a query here.
+    A row of the result may stand for several orders, as with `values().annotate()` and in a union. Then the condition
+    may match more orders than the result shows. MySQL and MariaDB have no LIMIT in a subquery, so a slice costs a
+    query there.
     """
     return reduce(or_, [Q(pk__in=_keys(query, using)) for query in _parts(queryset.query)])
 

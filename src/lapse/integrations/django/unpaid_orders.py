@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 
 ASK_AGAIN = timedelta(seconds=5)
 """How long reads and sales skip an order whose gateway did not answer. Longer each time, up to a minute."""
+
+
+Row = TypeVar("Row")
+"""What a queryset returns: orders, or values of orders."""
 
 
 class UnpaidOrders(Shop[M]):
@@ -154,7 +158,7 @@ class UnpaidOrders(Shop[M]):
             cooldown=self._cooldowns[self.name],
         )
 
-    def fresh(self, queryset: QuerySet[M]) -> QuerySet[M]:
+    def fresh(self, queryset: QuerySet[M, Row]) -> QuerySet[M, Row]:
         """Lapse the overdue orders in the query. Return the query, not yet evaluated, so that it shows the new state.
 
         It takes any queryset of the orders: slices, `values()`, `annotate()`, unions, `using()` a replica. If no order
