@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, assert_type
+from typing import Any, ClassVar, assert_type
 
 from django.db.models import Model, Q, QuerySet
 

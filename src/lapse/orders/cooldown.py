@@ -1,16 +1,20 @@
-"""Remembers the orders that should not be tried for a while, because the last try to lapse them failed."""
+"""Remembers the orders that should not be tried for a while: the last try failed, or the shop postponed them."""
 
 from datetime import timedelta
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
+from lapse.orders.port import Outcome, Result
+
+POSTPONED = timedelta(minutes=15)
+"""How long an order waits that the shop's `postpone` keeps without a time."""
 
 
 class Cooldown:
-    """Makes an order wait longer after each failure. Kept in memory: a new process tries once more, which is harmless.
+    """Makes an order wait after a failure, longer each time, and until the time to which the shop postponed it.
 
-    It holds one small entry per failing order. An entry expires when its order was not tried for twice the longest
-    wait.
+    Kept in memory: a new process tries once more, which is harmless. It holds one small entry per waiting order. An
+    entry expires when its order was not tried for twice the longest wait after a failure.
     """
 
     def __init__(self, backoff: Backoff, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -30,9 +34,15 @@ class Cooldown:
         times = self._waits.get(key, (0, 0.0))[0] + 1
         self._waits[key] = (times, self._clock.monotonic() + self._backoff.delay(times).total_seconds())
 
-    def succeeded(self, key: str) -> None:
-        """Forget the failures of this order."""
-        self._waits.pop(key, None)
+    def record(self, key: str, result: Result) -> None:
+        """Record the result of a try. An order whose gateway did not answer, or that was postponed, has to wait."""
+        if result.outcome is Outcome.UNANSWERED:
+            self.failed_again(key)
+        elif result.outcome is Outcome.POSTPONED:
+            wait = POSTPONED if result.due_in is None else result.due_in
+            self._waits[key] = (0, self._clock.monotonic() + wait.total_seconds())
+        else:
+            self._waits.pop(key, None)
 
     def drop_expired(self) -> None:
         """Drop the entries of orders that have not been tried for a long time."""

@@ -27,8 +27,8 @@ def lapse_on_read(
     move into the page. If lapsing an order raises, the error is logged and the order is missing from the results. The
     reader still gets the list.
 
-    With `cooldown`, such an order is not tried again at every read. The same is true for an order whose gateway does
-    not answer, because each try may take as long as the gateway hangs.
+    With `cooldown`, such an order is not tried again at every read. The same is true for an order that the shop
+    postponed, and for an order whose gateway does not answer: each try may take as long as the gateway hangs.
 
     Raises TryLater if the database does not answer.
     """
@@ -52,8 +52,5 @@ def lapse_on_read(
             cooldown.failed_again(key)
             log.error("order %s is overdue and could not be lapsed when it was read", key, exc_info=error)
         for key, result in isolated.results.items():
-            if result.outcome is Outcome.UNANSWERED:
-                cooldown.failed_again(key)
-            else:
-                cooldown.succeeded(key)
+            cooldown.record(key, result)
         cooldown.drop_expired()

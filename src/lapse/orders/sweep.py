@@ -41,7 +41,8 @@ class Sweep:
       time. A sweep reads only the orders and depends on no earlier sweep.
     * A sweep takes `batch` orders at a time and pages through all of them once, so a failing order delays no other.
     * `grace` is how long after its deadline the sweep leaves an order to the timer.
-    * An order whose lapse raises, or whose gateway does not answer, is tried again after `backoff`, which grows.
+    * An order whose lapse raises, or whose gateway does not answer, is tried again after `backoff`, which grows. An
+      order that the shop postponed is tried again at the time that the shop named, or after 15 minutes.
     * `disarm` receives the keys of the lapsed orders, so that a timer can forget them.
     * `hooks` receive an event for every sweep (IDLE: there was nothing to do) and for failures; `timer` is the name in
       those events.
@@ -131,10 +132,7 @@ class Sweep:
             self._emit(Kind.FAILED, count=1, keys=(key,), error=error, reason="skipped; the sweep goes on")
         for key, result in isolated.results.items():
             swept.outcomes[result.outcome] += 1
-            if result.outcome is Outcome.UNANSWERED:
-                self._cooldown.failed_again(key)
-            else:
-                self._cooldown.succeeded(key)
+            self._cooldown.record(key, result)
         lapsed = [key for key, result in isolated.results.items() if result.outcome is Outcome.LAPSED]
         if lapsed and self._disarm is not None:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -124,13 +124,18 @@ class Transition(Generic[R]):
         postponed = self._shop.postpone(orders)
         if not postponed:
             return {}
+        received = set(orders)
         now = self._rows.now()
         results = {}
         for order, until in postponed.items():
+            if order not in received:
+                raise InvalidDeadline(f"postpone() returned {order!r}, which is none of the orders that it received")
+            if until is not None and (not isinstance(until, datetime) or until.tzinfo is None):
+                raise InvalidDeadline(
+                    f"postpone() must return a datetime with a time zone, or None, for each order; got {until!r}"
+                )
             if until is None:
                 results[self._rows.key_of(order)] = Result(Outcome.POSTPONED)
-            elif until.tzinfo is None:
-                raise InvalidDeadline(f"postpone() returned {until!r}, which has no time zone")
             elif until > now:
                 results[self._rows.key_of(order)] = Result(Outcome.POSTPONED, until, until - now)
         return results
