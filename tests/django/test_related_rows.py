@@ -14,7 +14,7 @@ from lapse.integrations.django import UnpaidOrders
 from lapse.orders import OrderBatch, Outcome
 from tests.django.adopter.threads import PATIENCE, in_thread
 from tests.django.databases import ALIAS
-from tests.django.wirings.models import Sale, SaleDeadline
+from tests.django.wirings.models import Proforma, Sale, SaleDeadline, Transfer
 
 
 class Companion(UnpaidOrders[SaleDeadline]):
@@ -29,6 +29,19 @@ class Companion(UnpaidOrders[SaleDeadline]):
     def on_lapse(self, orders: OrderBatch[SaleDeadline]) -> None:
         """Cancel the sales."""
         Sale.objects.filter(deadline__in=orders).update(status="Cancelled")
+
+
+class Announced(UnpaidOrders[Proforma]):
+    """An invoice is unpaid as long as a transfer for it is only announced. The transfers refer to its number."""
+
+    model = Proforma
+    unpaid = Q(status="awaiting", transfers__state="announced")
+    deadline = "pay_by"
+    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
+    lock = ("transfers",)
+
+    def on_lapse(self, orders: OrderBatch[Proforma]) -> None:
+        """Keep no stock."""
 
 
 def sold(count: int) -> list[SaleDeadline]:
@@ -96,3 +109,25 @@ def test_b1_payers_at_the_deadline() -> None:
     assert paid + lapsed == 40
     assert Sale.objects.filter(status="Paid", deadline__open=True).count() == paid
     assert Sale.objects.filter(status="Cancelled", deadline__open=False).count() == lapsed
+
+
+@pytest.mark.usefixtures("locking")
+def test_rows_that_refer_to_another_column_than_the_primary_key() -> None:
+    """They are locked too: the transfer arrives while the invoice lapses, and the invoice is not cancelled."""
+    invoice = Proforma.objects.create(number="2026-7", pay_by=timezone.now() - timedelta(minutes=1))
+    transfer = Transfer.objects.create(invoice=invoice)
+    arrived, done = threading.Event(), threading.Event()
+
+    def pay() -> None:
+        with transaction.atomic(using=ALIAS):
+            Transfer.objects.filter(pk=transfer.pk).update(state="arrived")
+            arrived.set()
+            assert done.wait(PATIENCE)
+
+    payer = in_thread(pay)
+    assert arrived.wait(PATIENCE)
+    during = Announced().lapse(keys([invoice]))
+    done.set()
+    payer.result(PATIENCE)
+    assert during[str(invoice.pk)].outcome is Outcome.LOCKED
+    assert Announced().lapse(keys([invoice]))[str(invoice.pk)].outcome is Outcome.NOT_UNPAID

@@ -88,3 +88,24 @@ class VoucherBill(Bill):
 
     voucher = models.CharField(max_length=8, default="none")
     used = models.BooleanField(default=False)
+
+
+class Proforma(models.Model):
+    """An order that other rows refer to by its number, which is not its primary key."""
+
+    number = models.CharField(max_length=20, unique=True)
+    status = models.CharField(max_length=20, default="awaiting")
+    pay_by = models.DateTimeField(null=True, db_index=True)
+
+    def __str__(self) -> str:
+        return f"invoice {self.number}: {self.status}"
+
+
+class Transfer(models.Model):
+    """Money for an invoice."""
+
+    invoice = models.ForeignKey(Proforma, models.CASCADE, to_field="number", related_name="transfers")
+    state = models.CharField(max_length=20, default="announced")
+
+    def __str__(self) -> str:
+        return f"transfer {self.pk}: {self.state}"

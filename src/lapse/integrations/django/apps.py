@@ -1,10 +1,11 @@
 """The Django application: put `lapse.integrations.django` into INSTALLED_APPS."""
 
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 from django.core.signals import setting_changed
 
 from lapse.integrations.django.checks import check_setup
+from lapse.integrations.django.rehearsal import check_rehearsal
 from lapse.integrations.django.settings import forget
 
 
@@ -18,4 +19,5 @@ class LapseConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks of the set-up. When a test overrides the settings, drop the orders and the timer."""
         register(check_setup)
+        register(check_rehearsal, Tags.database)
         setting_changed.connect(forget, dispatch_uid="lapse")

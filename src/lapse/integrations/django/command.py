@@ -1,5 +1,6 @@
 """The base class of the three commands: it prints errors in one line. And the types of their options."""
 
+import logging
 from argparse import ArgumentTypeError
 from typing import Any
 
@@ -8,7 +9,11 @@ from django.db import Error
 
 from lapse.engine.errors import LapseError
 from lapse.integrations.django.db_errors import one_line
+from lapse.integrations.django.rehearsal import rehearse
+from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.observability import quiet_libraries
+
+log = logging.getLogger("lapse")
 
 
 class LapseCommand(BaseCommand):
@@ -27,6 +32,21 @@ class LapseCommand(BaseCommand):
             raise CommandError(one_line(error)) from error
         except Error as error:
             raise CommandError(f"the database refused: {one_line(error)}") from error
+
+    def rehearse(self, orders: UnpaidOrders[Any]) -> None:
+        """Log what the rehearsal warns of. Raises CommandError, with a line for each error that it found."""
+        orders.port().overdue(1)  # so that a database that is away or not migrated is one line, in its own words
+        errors = []
+        for message in rehearse(orders):
+            line = one_line(Exception(f"{message.id}: {message.msg} {message.hint or ''}"))
+            if message.is_silenced():
+                continue
+            if message.is_serious():
+                errors.append(line)
+            else:
+                log.warning(line)
+        if errors:
+            raise CommandError("\n".join(errors))
 
 
 def positive_int(text: str) -> int:

@@ -197,6 +197,19 @@ class Queries(Generic[M]):
             if due_at := self._deadline.due_at(*read):
                 yield Deadline(str(key), due_at)
 
+    def pks(self, keys: Collection[str]) -> set[Any]:
+        """Return the primary keys of the rows with these keys."""
+        return set(self._named(self._table(), keys).order_by().values_list("pk", flat=True))
+
+    def rows(self, where: Q | None = None) -> QuerySet[M]:
+        """Return the orders that match `where`, unpaid or not, also those that the default manager hides."""
+        return self._table().filter(where or Q())
+
+    @property
+    def deadline_field(self) -> str:
+        """The name of the field that says when an order is due."""
+        return self._deadline.field
+
     def _column(self, name: str) -> Any:  # noqa: ANN401 - Django's fields have no common type with these attributes
         """Return the field of that name, or of that column's name."""
         fields: Any = self._model._meta  # noqa: SLF001 - Django's public API

@@ -37,6 +37,7 @@ class Command(LapseCommand):
         if dry_run:
             self._show(orders, batch)
             return
+        self.rehearse(orders)
         swept = Sweep(orders.port(background=True).lapsing(), batch=batch, timer=orders.name).once()
         self.stdout.write(f"{swept.lapsed} lapsed")
         for outcome, count in sorted(swept.outcomes.items()):

@@ -48,6 +48,7 @@ class Command(LapseCommand):
         )
         _log_to_standard_error()
         orders, url = unpaid_orders(), timer_url()
+        self.rehearse(orders)  # report an unusable database now: later the service would wait for it
         port = orders.port(background=True)
         service = Service(
             port.lapsing(),
@@ -57,7 +58,6 @@ class Command(LapseCommand):
             hooks=(log_event, *hooks()),
             after_thread=connections.close_all,
         )
-        port.overdue(1)  # report an unusable database now: later the service would wait for it
         lapsed_by = f"{url.partition(':')[0]} timer and a sweep" if url else "a sweep"  # the URL may hold a password
         seconds = service.sweep_every.total_seconds()
         with stop_on_signals(service.stop):  # signals stop it as soon as the line is printed

@@ -1,0 +1,143 @@
+"""Checks that send statements to the orders' table: whether the database accepts them, and what the rows say."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.core import checks
+from django.core.exceptions import FieldError
+from django.db import Error, connections, transaction
+from django.db.models import F, FloatField, Func, Model, Q, QuerySet
+from django.db.models.lookups import IsNull
+
+from lapse.integrations.django.database_clock import as_stored
+from lapse.integrations.django.db_errors import one_line
+from lapse.integrations.django.row_locks import one_of
+from lapse.integrations.django.stored_deadline import EARLIEST, LATEST
+from lapse.integrations.django.value_checks import written
+from lapse.orders.rows import Which
+from lapse.orders.transition import EXPIRED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from lapse.integrations.django.queries import Queries
+    from lapse.integrations.django.unpaid_orders import UnpaidOrders
+
+    Steps = Iterator[tuple[str, Callable[[], object]]]
+
+NO_ROWS = one_of("pk", ())
+
+ROWS = 3
+"""How many rows are read, or named in a message."""
+
+NOT_MIGRATED = "lapse.E033"
+"""The id of the error for a table or a column that the database lacks."""
+
+LACKING: set[object] = {"42P01", "42703", 1146, 1054}
+"""undefined_table and undefined_column of PostgreSQL; ER_NO_SUCH_TABLE and ER_BAD_FIELD_ERROR of MySQL."""
+
+DENIED: set[object] = {"42501", 1142, 1143}
+"""insufficient_privilege of PostgreSQL; ER_TABLEACCESS_DENIED_ERROR and ER_COLUMNACCESS_DENIED_ERROR of MySQL."""
+
+
+def check_statements(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
+    """Send every statement of Lapse, so that no row matches and nothing is changed; yield what the database refuses.
+
+    One error for each message of the database, even if it refuses several statements with that message. A lost
+    connection raises Django's error.
+    """
+    found: dict[str, checks.CheckMessage] = {}
+    with queries.transaction():
+        for action, send in _steps(orders, queries):
+            try:
+                with transaction.atomic(using=queries.using):
+                    send()
+            except (Error, FieldError, TypeError, ValueError) as error:
+                if not connections[queries.using].is_usable():
+                    raise
+                message = (str(error).splitlines() or [repr(error)])[0]
+                found.setdefault(message, _refused(orders, action, error, message))
+        transaction.set_rollback(True, using=queries.using)
+    yield from found.values()
+
+
+def _steps(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Steps:
+    """Yield each statement, and what it does."""
+    yield "lock overdue orders", partial(queries.lock, [], Which.DUE, wait=False)
+    yield "lock an order for a person", partial(queries.lock, [], Which.UNPAID, wait=True)
+    yield "read whether orders are unpaid and due", partial(queries.ask, [])
+    yield "read whether orders are still unpaid", partial(queries.unpaid, [])
+    for attribute in ("closing", "lapsed"):
+        if values := written(type(orders), attribute):
+            reason = {orders.reason_field: EXPIRED} if orders.reason_field else {}
+            yield f"write the values of `{attribute}`", partial(_change, queries, orders.model, {**values, **reason})
+    yield "find overdue orders", partial(queries.overdue, 1)
+    yield "find overdue orders that a page shows", partial(queries.overdue, 1, where=NO_ROWS)
+    yield "read all deadlines", lambda: list(queries.deadlines(orders.unpaid & NO_ROWS))
+
+
+def _change(queries: Queries[Any], model: type[Model], values: Mapping[str, Any]) -> None:
+    """Write the values on no rows. For a model whose parents have tables, Django sends nothing by itself."""
+    queries.change([], values)
+    if not model._meta.parents:  # noqa: SLF001 - Django's public API
+        return
+    owners: dict[str, Any] = {name: model._meta.get_field(name).model for name in values}  # noqa: SLF001 - public API
+    for owner in set(owners.values()):
+        of_owner = {name: value for name, value in values.items() if owners[name] is owner}
+        QuerySet(owner, using=queries.using).filter(NO_ROWS).update(**of_owner)
+
+
+def _refused(orders: UnpaidOrders[Any], action: str, error: Exception, message: str) -> checks.CheckMessage:
+    cause = error.__cause__
+    codes = {getattr(cause, "sqlstate", None), cause.args[0] if cause is not None and cause.args else None}
+    text = message.lower()
+    lacking = codes & LACKING or text.startswith(("no such table", "no such column"))
+    if lacking:
+        hint = "Run `manage.py migrate`: the database lacks a table or a column that a model has."
+    elif codes & DENIED or "readonly" in text:
+        hint = "Grant SELECT and UPDATE on the tables of the order and of `lock` to the database's user."
+    elif action.startswith("write"):
+        hint = "Correct the values, or the columns that they are written to."
+    else:
+        hint = "Change `unpaid` (and `lock`) to a condition that this database accepts."
+    return checks.Error(
+        f"The database refuses the statement to {action}: {one_line(Exception(message))}",
+        hint=hint,
+        obj=type(orders),
+        id=NOT_MIGRATED if lacking else "lapse.E030",
+    )
+
+
+def check_keys(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
+    """Yield an error if the key of one of the newest rows does not lead back to this row."""
+    for pk, value in queries.rows().order_by("-pk").values_list("pk", orders.key)[:ROWS]:
+        if queries.pks([str(value)]) == {pk} or not queries.rows(Q(pk=pk)).exists():  # deleted meanwhile
+            continue
+        yield checks.Error(
+            f"The key {str(value)!r} of an order does not lead back to its row, so the order would never lapse.",
+            hint="Name a unique field in `key` whose str() finds the row again: an integer, a UUID or a text.",
+            obj=type(orders),
+            id="lapse.E031",
+        )
+        return
+
+
+def check_deadlines(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
+    """Yield a warning if unpaid orders have a deadline that Python cannot read. Such orders never lapse."""
+    name = queries.deadline_field
+    wrong = Q(**{f"{name}__lt": as_stored(EARLIEST)}) | Q(**{f"{name}__gt": as_stored(LATEST)})
+    if connections[queries.using].vendor == "sqlite":  # stores any text
+        no_time = IsNull(Func(F(name), function="JULIANDAY", output_field=FloatField()), True)  # noqa: FBT003 - Django's
+        wrong |= Q(no_time) & Q(**{f"{name}__isnull": False})
+    keys = queries.rows(orders.unpaid & wrong).order_by().values_list(orders.key, flat=True).distinct()
+    if first := list(keys[:ROWS]):
+        count = keys.count()
+        named = ", ".join(repr(str(key)) for key in first) + (", …" if count > len(first) else "")
+        yield checks.Warning(
+            f"{count} unpaid orders have a deadline that is no time from year 1 to 9999, so they never lapse: {named}",
+            hint=f"Give them a deadline, or none: UPDATE the column {name!r} of these rows.",
+            obj=type(orders),
+            id="lapse.W036",
+        )
