@@ -28,7 +28,7 @@ from lapse.integrations.django import Since, UnpaidOrders, connection_checks
 from lapse.integrations.django.rehearsal import check_rehearsal, rehearse
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.databases import ALIAS, WITH_ROW_LOCKS, chosen
-from tests.django.wirings.models import Bill, Ticket, VoucherBill
+from tests.django.wirings.models import Admission, Bill, VoucherBill
 
 NO_SUCH = Func(Value("x"), function="NO_SUCH_FUNCTION", output_field=TextField())
 
@@ -59,10 +59,10 @@ class Vouchers(UnpaidOrders[VoucherBill]):
         """Keep no stock."""
 
 
-class Tickets(UnpaidOrders[Ticket]):
+class Tickets(UnpaidOrders[Admission]):
     """Has a primary key of two columns, and another field as its key."""
 
-    model = Ticket
+    model = Admission
     unpaid = Q(status="held")
     deadline = "held_until"
     key = "code"
@@ -154,7 +154,7 @@ def test_a_right_set_up_is_silent() -> None:
     now = timezone.now()
     VoucherBill.objects.create(pay_by=now)
     Bill.objects.bulk_create(Bill(pay_by=now) for _ in range(3))
-    Ticket.objects.create(event=1, number=2, code="1-2", held_until=now)
+    Admission.objects.create(event=1, number=2, code="1-2", held_until=now)
     assert [rehearse(orders()) for orders in right] == [[], [], [], [], []]
 
 

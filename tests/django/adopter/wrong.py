@@ -10,7 +10,7 @@ from django.db.models import Q
 from lapse.integrations.django import UnpaidOrders
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order
-from tests.django.wirings.models import SaleDeadline, Ticket
+from tests.django.wirings.models import Admission, SaleDeadline
 
 
 class NoModel(UnpaidOrders[Order]):
@@ -136,16 +136,16 @@ class KeyOfAnotherRow(UnpaidOrders[SaleDeadline]):
         """Do nothing."""
 
 
-class NoChoice(UnpaidOrders[Ticket]):
+class NoChoice(UnpaidOrders[Admission]):
     """Writes a state that is not listed."""
 
-    model = Ticket
+    model = Admission
     unpaid = Q(status="held")
     deadline = "held_until"
     key = "code"
     lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
 
-    def on_lapse(self, orders: Sequence[Ticket]) -> None:
+    def on_lapse(self, orders: Sequence[Admission]) -> None:
         """Do nothing."""
 
 

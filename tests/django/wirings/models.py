@@ -69,8 +69,8 @@ class SaleDeadline(models.Model):
         return f"deadline of sale {self.sale_id}"
 
 
-class Ticket(models.Model):
-    """An order with a key of two columns, a code that is unique, and states that are listed."""
+class Admission(models.Model):
+    """An order for a seat, with a key of two columns, a code that is unique, and states that are listed."""
 
     pk = models.CompositePrimaryKey("event", "number")
     event = models.IntegerField()
@@ -80,7 +80,7 @@ class Ticket(models.Model):
     held_until = models.DateTimeField(null=True, db_index=True)
 
     def __str__(self) -> str:
-        return f"ticket {self.code}: {self.status}"
+        return f"admission {self.code}: {self.status}"
 
 
 class VoucherBill(Bill):
