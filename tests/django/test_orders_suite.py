@@ -3,9 +3,28 @@
 import pytest
 
 from tests.django.wirings.kits import Kit, failures
+from tests.django.wirings.safe import SAFE
+from tests.django.wirings.unsafe import EVERYWHERE, WHERE_ROWS_ARE_LOCKED
+
+
+@pytest.mark.parametrize("kit", SAFE)
+@pytest.mark.usefixtures("database")
+def test_it_passes_on_a_safe_wiring(kit: type[Kit]) -> None:
+    """No test of the suite fails."""
+    assert failures(kit) == {}
 
 
 @pytest.mark.usefixtures("database")
-def test_it_passes_on_safe_wirings() -> None:
-    """A first look."""
-    assert failures(Kit) == {}
+def test_it_fails_on_an_unsafe_wiring() -> None:
+    """What a lapse after the other shows is shown on each database."""
+    for kit, name, says in EVERYWHERE:
+        found = failures(kit, name)
+        assert says in str(found.get(name)), (kit, name, found)
+
+
+@pytest.mark.usefixtures("locking")
+def test_it_fails_on_a_wiring_that_is_unsafe_for_a_moment() -> None:
+    """What only two at the same moment show is shown where the database locks rows, each time."""
+    for kit, name, says in WHERE_ROWS_ARE_LOCKED:
+        found = failures(kit, name)
+        assert says in str(found.get(name)), (kit, name, found)

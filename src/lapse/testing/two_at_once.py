@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 import traceback
 import warnings
@@ -21,6 +20,9 @@ PATIENCE = 60.0
 
 LOOK_AGAIN = 0.01
 """Seconds between two looks at something that sends no signal."""
+
+LONGEST_ERROR = 8000
+"""Characters of an error that a process reports: they fit into a pipe that nothing has read yet."""
 
 
 def in_thread(work: Callable[[], T], after: Callable[[], None]) -> "Future[T]":
@@ -92,25 +94,36 @@ def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_killed_process(work: Callable[[], object]) -> bool:
-    """Run the work in a forked process and return whether SIGKILL has ended the process.
+def in_killed_process(work: Callable[[], object]) -> str | None:
+    """Run the work in a forked process. Return None if SIGKILL has ended the process, and otherwise why it has not.
 
-    The caller closes its connections to servers before: a process must not use the connections of another one. If the
-    work raises or returns, the process prints its traceback and ends.
+    The caller closes its connections to servers before: a process must not use the connections of another one. SIGKILL
+    is real: the transaction is ended by the database, when it sees that the connection is gone.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        # Other threads of the tests do nothing that this process needs: the work opens its own connections.
+        # Python warns of other threads, whose locks the new process would wait for. The work needs none of them.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
+        error = "it returned"
         try:
             work()
         except BaseException:  # noqa: BLE001 - the process must not go on as a second run of the tests
-            traceback.print_exc()
+            error = traceback.format_exc()
         finally:
+            os.write(write_end, error[-LONGEST_ERROR:].encode())
             os._exit(1)
+    os.close(write_end)
+    try:
+        killed = _ended_by(pid) == signal.SIGKILL
+        return None if killed else os.read(read_end, 4 * LONGEST_ERROR).decode()
+    finally:
+        os.close(read_end)
+
+
+def _ended_by(pid: int) -> int:
+    """Wait for the end of the process; return the signal that ended it, or 0. Raises AssertionError if it hangs."""
     end = SYSTEM_CLOCK.monotonic() + PATIENCE
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         if SYSTEM_CLOCK.monotonic() > end:
@@ -118,4 +131,4 @@ def in_killed_process(work: Callable[[], object]) -> bool:
             os.waitpid(pid, 0)
             raise AssertionError(f"the process did not end within {PATIENCE:g} s")
         SYSTEM_CLOCK.sleep(LOOK_AGAIN)
-    return os.WIFSIGNALED(ended[1]) and os.WTERMSIG(ended[1]) == signal.SIGKILL
+    return os.WTERMSIG(ended[1]) if os.WIFSIGNALED(ended[1]) else 0

@@ -109,3 +109,22 @@ class Transfer(models.Model):
 
     def __str__(self) -> str:
         return f"transfer {self.pk}: {self.state}"
+
+
+class BookingStatus(models.Model):
+    """A status in a table of its own."""
+
+    name = models.CharField(max_length=20)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Booking(models.Model):
+    """An order whose status is a foreign key."""
+
+    status = models.ForeignKey(BookingStatus, models.PROTECT)
+    pay_by = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"booking {self.pk}: {self.status}"

@@ -1,0 +1,323 @@
+"""Wirings that break a shop. Each differs in one place from a wiring in `safe.py`, and looks as ordinary."""
+
+from typing import Any, ClassVar
+
+from django.db.models import F, Q
+
+from lapse.orders import OrderBatch
+from tests.django.adopter.threads import PATIENCE, in_thread
+from tests.django.wirings import safe
+from tests.django.wirings.kits import PIECES, BillOrders, Kit, give_back
+from tests.django.wirings.models import Bill, BillPayment, Stock
+
+LAPSES = "test_an_overdue_order_lapses_and_its_stock_comes_back_once"
+PAID = "test_a_paid_order_never_lapses"
+TOO_LATE = "test_a_lapsed_order_cannot_be_paid"
+CANCELS = "test_a_person_cancels_only_an_unpaid_order"
+RAISES = "test_an_order_whose_hook_raises_stops_no_other_order"
+PAYMENT_FIRST = "test_a_lapse_comes_while_a_payment_is_not_committed"
+PAYMENT_BEFORE_CANCEL = "test_a_person_cancels_while_a_payment_is_not_committed"
+LAPSE_FIRST = "test_a_payment_comes_while_a_lapse_is_not_committed"
+CANCEL_FIRST = "test_a_payment_comes_while_a_persons_cancel_is_not_committed"
+TWO_ORDERS = "test_two_orders_of_one_product_lapse_at_the_same_moment"
+SALE = "test_a_sale_while_an_order_of_the_product_lapses"
+KILLED = "test_a_process_killed_before_the_commit"
+
+
+# --- what one lapse after the other shows, on every database ---
+
+
+class PaidFlagOnly(safe.PaidFlag):
+    """A1: `unpaid` does not read what `lapsed` writes."""
+
+    class Orders(BillOrders):
+        """The status is not asked."""
+
+        unpaid = Q(paid=False)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class ReceivedOnly(safe.Received):
+    """A1: the money of a cancelled order is still less than its total."""
+
+    class Orders(BillOrders):
+        """The status is not asked."""
+
+        unpaid = Q(received__lt=F("total"))
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class EverythingElse(Kit):
+    """A3: every status but "paid" is unpaid, "cancelled" as well."""
+
+    class Orders(BillOrders):
+        """The status that `lapsed` writes is not left out."""
+
+        unpaid = ~Q(status__in=["paid"])
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class NothingChanges(Kit):
+    """B3: `lapsed` is empty, and the hook releases the stock only."""
+
+    class Orders(BillOrders):
+        """Nothing is declared."""
+
+        lapsed: ClassVar[Any] = {}
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class StatusWrittenFirst(safe.StateMachine):
+    """B2: `lapsed` writes the status, so that the shop's own transition in the hook returns early."""
+
+    class Orders(BillOrders):
+        """The transition is called too late."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Cancel the orders as the shop does everywhere."""
+            for order in orders:
+                safe.set_cancelled(order)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class WrongForeignKey(safe.StatusIsAForeignKey):
+    """A6: two statuses are unpaid, and `lapsed` writes one of them."""
+
+    class Orders(safe.StatusIsAForeignKey.Orders):
+        """The key of "cancelled" is another one."""
+
+        unpaid = Q(status__in=[1, 3])
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class HookRaises(Kit):
+    """The hook fails for each order."""
+
+    class Orders(BillOrders):
+        """A bug."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Fail."""
+            del orders
+            raise ArithmeticError("a bug in the hook")
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class GivesBackTwice(Kit):
+    """The transition releases the stock, and so does the hook, as a signal would."""
+
+    class Orders(safe.StateMachine.Orders):
+        """Two places release the stock."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Release the stock."""
+            give_back(orders)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class GivesBackTooLittle(Kit):
+    """The hook releases one piece of each order."""
+
+    class Orders(BillOrders):
+        """The quantity is forgotten."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Release some of the stock."""
+            give_back(orders, PIECES - 1)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class PaymentUnread(safe.PaidFlag):
+    """The payment sets a flag, and `unpaid` reads the status."""
+
+    wiring: ClassVar[type[Any]] = BillOrders
+
+
+class PaymentUnreadAndUnseen(safe.Absence):
+    """The payment is a row of another table, and `unpaid` reads the status."""
+
+    wiring: ClassVar[type[Any]] = BillOrders
+
+
+class BlindSave(Kit):
+    """The payment saves the order as it was read before."""
+
+    def pay(self, order: Any) -> bool:
+        """Pay the order in any state."""
+        order.status = "paid"
+        order.save()
+        return True
+
+
+class LockedAndUnasked(Kit):
+    """The payment locks the order and does not ask whether it is unpaid."""
+
+    def pay(self, order: Any) -> bool:
+        """Pay the order in any state."""
+        with self.transaction():
+            locked = Bill.objects.select_for_update().get(pk=order.pk)
+            locked.status = "paid"
+            locked.save()
+        return True
+
+
+class CountUnread(Kit):
+    """The payment is a conditional update whose count is not looked at."""
+
+    def pay(self, order: Any) -> bool:
+        """Pay the order if it is unpaid, and take the money in any case."""
+        Bill.objects.filter(pk=order.pk, status="awaiting").update(status="paid")
+        return True
+
+
+EVERYWHERE = [
+    (PaidFlagOnly, LAPSES, "still count as unpaid"),
+    (ReceivedOnly, LAPSES, "still count as unpaid"),
+    (EverythingElse, LAPSES, "still count as unpaid"),
+    (NothingChanges, LAPSES, "still count as unpaid"),
+    (StatusWrittenFirst, LAPSES, "override `transition`"),
+    (WrongForeignKey, LAPSES, "still count as unpaid"),
+    (HookRaises, LAPSES, "a bug in the hook"),
+    (HookRaises, RAISES, "a bug in the hook"),
+    (GivesBackTwice, LAPSES, "exactly what the order took"),
+    (GivesBackTooLittle, LAPSES, "only 999 of 1000"),
+    (PaymentUnread, PAID, "`unpaid` must read what the payment changes"),
+    (PaymentUnread, CANCELS, "a person's cancel of a paid order"),
+    (PaymentUnreadAndUnseen, PAID, "`unpaid` must read what the payment changes"),
+    (BlindSave, TOO_LATE, "pay inside hold"),
+    (LockedAndUnasked, TOO_LATE, "pay inside hold"),
+    (CountUnread, TOO_LATE, "pay inside hold"),
+    (BlindSave, CANCELS, "pay inside hold"),
+]
+"""A wiring, the test of the suite that must fail on it, and what the error must say."""
+
+
+# --- what only two at the same moment show, where the database locks rows ---
+
+
+class LinesNotLocked(safe.Lines):
+    """A4: `unpaid` reads the lines, and only the order is locked."""
+
+    class Orders(safe.Lines.Orders):
+        """`lock` is missing."""
+
+        lock: ClassVar[Any] = ()
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class CompanionAlone(safe.Companion):
+    """B1: `unpaid` reads the sale, and only its companion is locked: 31 of 40 paid orders were cancelled."""
+
+    class Orders(safe.Companion.Orders):
+        """`lock` is missing."""
+
+        lock: ClassVar[Any] = ()
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class ReadAndSave(Kit):
+    """The payment reads the order, decides, and saves it: nothing is locked between the two."""
+
+    def pay(self, order: Any) -> bool:
+        """Pay the order if it was unpaid a moment ago."""
+        found = Bill.objects.get(pk=order.pk)
+        if found.status != "awaiting":
+            return False
+        found.status = "paid"
+        found.save()
+        return True
+
+
+class WritersDoNotLock(safe.Absence):
+    """`writers_lock` is declared, so that every check is silent, and it is not true: the payment only reads."""
+
+    def pay(self, order: Any) -> bool:
+        """Add the payment if the order was unpaid a moment ago."""
+        if Bill.objects.get(pk=order.pk).status != "awaiting":
+            return False
+        BillPayment.objects.create(bill=order)
+        return True
+
+    def status(self, order: Any) -> str:
+        """Read both: money that has come counts."""
+        return "paid" if BillPayment.objects.filter(bill=order).exists() else Bill.objects.get(pk=order.pk).status
+
+
+class AbsenceUnlocked(WritersDoNotLock):
+    """`unpaid` asks for the absence of a payment, and nothing is declared."""
+
+    class Orders(safe.Absence.Orders):
+        """`writers_lock` is missing."""
+
+        writers_lock: ClassVar[Any] = None
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class ReadsTheStock(Kit):
+    """The hook reads the stock and writes what it has computed."""
+
+    class Orders(BillOrders):
+        """An update is lost if two do this at once."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Read, compute, save."""
+            stock = Stock.objects.get()
+            stock.pieces += PIECES * len(orders)
+            stock.save()
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class SaleReadsTheStock(Kit):
+    """The checkout reads the stock and writes what it has computed."""
+
+    def place(self) -> Any:
+        """Read, compute, save."""
+        with self.transaction():
+            stock = Stock.objects.get()
+            stock.pieces -= PIECES
+            stock.save()
+            return self.make()
+
+
+class OwnConnection(Kit):
+    """The hook releases the stock on a connection of its own, which commits at once."""
+
+    class Orders(BillOrders):
+        """Another service, an outbox without a transaction, or autocommit."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Release the stock outside the transaction."""
+            in_thread(lambda: give_back(orders)).result(PATIENCE)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+WHERE_ROWS_ARE_LOCKED = [
+    (LinesNotLocked, PAYMENT_FIRST, "name the relations that `unpaid` reads"),
+    (LinesNotLocked, PAYMENT_BEFORE_CANCEL, "name the relations that `unpaid` reads"),
+    (CompanionAlone, PAYMENT_FIRST, "name the relations that `unpaid` reads"),
+    (CompanionAlone, PAYMENT_BEFORE_CANCEL, "name the relations that `unpaid` reads"),
+    (ReadAndSave, LAPSE_FIRST, "pay inside hold"),
+    (ReadAndSave, CANCEL_FIRST, "pay inside hold"),
+    (BlindSave, LAPSE_FIRST, "pay inside hold"),
+    (WritersDoNotLock, LAPSE_FIRST, "pay inside hold"),
+    (AbsenceUnlocked, LAPSE_FIRST, "pay inside hold"),
+    (ReadsTheStock, TWO_ORDERS, "statements like update"),
+    (SaleReadsTheStock, SALE, "must not read the stock and write it afterwards"),
+    (OwnConnection, KILLED, "in the transaction of the lapse"),
+    (OwnConnection, RAISES, "in the transaction of the lapse"),
+]
+"""As above."""
