@@ -1,14 +1,16 @@
 """Wirings with which the suite passes: each stands for a kind of shop."""
 
+import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db.models import F, Q
 from django.utils import timezone
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.orders import OrderBatch
+from lapse.orders import Attempt, OrderBatch, Ruling, Verdict
 from tests.django.wirings.kits import WINDOW, BillOrders, Kit, give_back
-from tests.django.wirings.models import Bill, BillLine, BillPayment, Booking, BookingStatus, Sale, SaleDeadline
+from tests.django.wirings.models import Bill, BillLine, BillPayment, Booking, BookingStatus, Sale, SaleDeadline, Stock
 
 
 class ConditionalUpdate(Kit):
@@ -222,6 +224,62 @@ class Absence(Kit):
         return "paid" if bill.status == "awaiting" and bill.payments.exists() else bill.status
 
 
+class Till:
+    """A payment provider whose attempts can always be closed."""
+
+    def close(self, attempt: Attempt) -> Ruling:
+        """Close the attempt."""
+        return Ruling(attempt, Verdict.CLOSED)
+
+
+class Gateway(Kit):
+    """The attempts of an order are closed at a gateway before it lapses; meanwhile it is closing."""
+
+    class Orders(BillOrders):
+        """Three steps."""
+
+        unpaid = Q(status__in=["awaiting", "closing"])
+        closing: ClassVar[Any] = {"status": "closing"}
+        gateways: ClassVar[Any] = {"till": Till()}
+
+        def open_attempts(self, orders: Sequence[Bill]) -> list[Attempt]:
+            """Return one attempt for each order."""
+            return [Attempt(str(order.pk), reference=f"bill-{order.pk}", gateway="till") for order in orders]
+
+    wiring: ClassVar[type[Any]] = Orders
+
+    def status(self, order: Any) -> str:
+        """Read the status."""
+        return super().status(order).replace("closing", "awaiting")
+
+
+class TwoProducts(Kit):
+    """B6: an order takes pieces of two products, whose rows the lapse and the checkout change in one sequence."""
+
+    class Orders(BillOrders):
+        """The hook takes a moment, as hooks do."""
+
+        sequence = (1, 2)
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Release the stock, product by product."""
+            for pk in self.sequence:
+                Stock.objects.filter(pk=pk).update(pieces=F("pieces") + len(orders))
+                time.sleep(0.02)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+    def place(self) -> Any:
+        """Take one piece of each product."""
+        for pk in (1, 2):
+            Stock.objects.get_or_create(pk=pk, defaults={"pieces": 0})
+        with self.transaction():
+            for pk in (1, 2):
+                Stock.objects.filter(pk=pk).update(pieces=F("pieces") - 1)
+                time.sleep(0.02)
+            return self.make()
+
+
 SAFE = [
     Kit,
     ConditionalUpdate,
@@ -233,4 +291,6 @@ SAFE = [
     InTheHook,
     StatusIsAForeignKey,
     Absence,
+    Gateway,
+    TwoProducts,
 ]

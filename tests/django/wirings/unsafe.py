@@ -1,10 +1,11 @@
 """Wirings that break a shop. Each differs in one place from a wiring in `safe.py`, and looks as ordinary."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db.models import F, Q
 
-from lapse.orders import OrderBatch
+from lapse.orders import OrderBatch, Ruling
 from tests.django.adopter.threads import PATIENCE, in_thread
 from tests.django.wirings import safe
 from tests.django.wirings.kits import PIECES, BillOrders, Kit, give_back
@@ -21,6 +22,8 @@ LAPSE_FIRST = "test_a_payment_comes_while_a_lapse_is_not_committed"
 CANCEL_FIRST = "test_a_payment_comes_while_a_persons_cancel_is_not_committed"
 TWO_ORDERS = "test_two_orders_of_one_product_lapse_at_the_same_moment"
 SALE = "test_a_sale_while_an_order_of_the_product_lapses"
+DIES = "test_a_process_killed_before_step_three"
+SALES = "test_sales_while_orders_lapse"
 KILLED = "test_a_process_killed_before_the_commit"
 
 
@@ -179,6 +182,30 @@ class CountUnread(Kit):
         return True
 
 
+class ClosingIsNotUnpaid(safe.Gateway):
+    """An order that is closing no longer counts as unpaid: after a crash no process would find it."""
+
+    class Orders(safe.Gateway.Orders):
+        """One status is left out."""
+
+        unpaid = Q(status="awaiting")
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class PaidInWords(safe.Gateway):
+    """`on_ruling` says that the order is paid, and writes nothing."""
+
+    class Orders(safe.Gateway.Orders):
+        """The row is not changed."""
+
+        def on_ruling(self, order: Bill, rulings: Sequence[Ruling]) -> bool:
+            """Return True for each ruling."""
+            return bool(order and rulings)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
 EVERYWHERE = [
     (PaidFlagOnly, LAPSES, "still count as unpaid"),
     (ReceivedOnly, LAPSES, "still count as unpaid"),
@@ -197,6 +224,9 @@ EVERYWHERE = [
     (LockedAndUnasked, TOO_LATE, "pay inside hold"),
     (CountUnread, TOO_LATE, "pay inside hold"),
     (BlindSave, CANCELS, "pay inside hold"),
+    (ClosingIsNotUnpaid, LAPSES, "no longer count as unpaid"),
+    (ClosingIsNotUnpaid, DIES, "no longer count as unpaid"),
+    (PaidInWords, LAPSES, "after on_ruling() returned True"),
 ]
 """A wiring, the test of the suite that must fail on it, and what the error must say."""
 
@@ -305,6 +335,17 @@ class OwnConnection(Kit):
     wiring: ClassVar[type[Any]] = Orders
 
 
+class OtherSequence(safe.TwoProducts):
+    """B6: the lapse changes the rows of the stock in another sequence than the checkout."""
+
+    class Orders(safe.TwoProducts.Orders):
+        """The last product comes first."""
+
+        sequence = (2, 1)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
 WHERE_ROWS_ARE_LOCKED = [
     (LinesNotLocked, PAYMENT_FIRST, "name the relations that `unpaid` reads"),
     (LinesNotLocked, PAYMENT_BEFORE_CANCEL, "name the relations that `unpaid` reads"),
@@ -319,5 +360,6 @@ WHERE_ROWS_ARE_LOCKED = [
     (SaleReadsTheStock, SALE, "must not read the stock and write it afterwards"),
     (OwnConnection, KILLED, "in the transaction of the lapse"),
     (OwnConnection, RAISES, "in the transaction of the lapse"),
+    (OtherSequence, SALES, "in the same sequence as the checkout"),
 ]
 """As above."""
