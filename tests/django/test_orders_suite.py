@@ -3,11 +3,29 @@
 import pytest
 
 from tests.django.wirings.kits import Kit, failures
-from tests.django.wirings.safe import SAFE
+from tests.django.wirings.safe import SAFE, Companion
 from tests.django.wirings.unsafe import EVERYWHERE, WHERE_ROWS_ARE_LOCKED
+from tests.timers.databases import NEEDS_MARIADB
+
+IN_SHORT = [("mariadb", Companion), ("sqlite", Kit)]
+"""Each wiring is tried on PostgreSQL by the short tests. The other databases get one of each kind."""
+
+SAFE_ON = [
+    pytest.param(
+        kind,
+        kit,
+        id=f"{kind}-{kit.__name__}",
+        marks=[
+            *([NEEDS_MARIADB] if kind == "mariadb" else []),
+            *([] if kind == "postgresql" or (kind, kit) in IN_SHORT else [pytest.mark.long]),
+        ],
+    )
+    for kind in ("postgresql", "mariadb", "sqlite")
+    for kit in SAFE
+]
 
 
-@pytest.mark.parametrize("kit", SAFE)
+@pytest.mark.parametrize(("database", "kit"), SAFE_ON, indirect=["database"])
 @pytest.mark.usefixtures("database")
 def test_it_passes_on_a_safe_wiring(kit: type[Kit]) -> None:
     """No test of the suite fails."""

@@ -10,6 +10,7 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": Path(__file__).parents[1] / "shop.sqlite3",
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},  # a transaction waits for its turn at its begin, and never later
+        "TEST": {"NAME": Path(__file__).parents[1] / "test.sqlite3"},  # in memory, no transaction waits for another
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from lapse.engine.deadline import Deadline
 from lapse.orders.gateway import Ruling
 from lapse.orders.lapsing import Lapsing
-from lapse.orders.port import Begun, Orders, Outcome, Result
+from lapse.orders.port import Begun, Orders, Result
 from lapse.orders.shop import OrderBatch, R
 from lapse.testing.order_steps import LOCK_MORE, PAY_SAFELY, OrderSteps
 from lapse.testing.shop_under_test import MINUTE
@@ -24,6 +24,8 @@ from lapse.testing.two_at_once import (
     kill_this_process,
     shadowed,
 )
+
+S = TypeVar("S")
 
 
 class OrderRaces(OrderSteps[R]):
@@ -40,7 +42,7 @@ class OrderRaces(OrderSteps[R]):
     def _in_thread(self, work: Callable[[], T]) -> "Future[T]":
         return in_thread(work, self.close_connections)
 
-    def _meets_a_payment(self, order: R, end: Callable[[R], Outcome], name: str) -> None:
+    def _meets_a_payment(self, order: R, end: Callable[[R], bool], name: str) -> None:
         """Let a lapse or a cancel come while the payment has done its work and has not committed."""
         held = self.stock()
         standstill = Standstill()
@@ -58,29 +60,29 @@ class OrderRaces(OrderSteps[R]):
             finish_or_block(ending, self.blocked_after)
         finally:
             standstill.release()
-        paid, outcome = _result(payment, ending), _result(ending)
+        paid, cancelled = _result(payment, ending), _result(ending)
         if not paid:  # a shop may take no money for an order that is overdue
-            assert end != self._cancel, "pay() returned False for an unpaid order that is not due"
+            assert end != self.cancel, "pay() returned False for an unpaid order that is not due"
             return
         self._lapse(order)
         state = self.state(order)
-        assert (state, outcome is Outcome.LAPSED) == ("paid", False), (
-            f"a {name} came while a payment was not committed: pay() returned True, the {name} returned {outcome}, and "
-            f"the order is {state}. A paid order was cancelled: {LOCK_MORE}"
+        assert (state, cancelled) == ("paid", False), (
+            f"a {name} came while a payment was not committed: pay() returned True, the {name} cancelled "
+            f"{'the order' if cancelled else 'nothing'}, and the order is {state}. {LOCK_MORE}"
         )
         self._is_paid(order, held, f"after a {name} came while a payment was not committed")
 
-    def _meets_a_lapse(self, free: int, order: R, end: Callable[[R], Outcome]) -> None:
+    def _meets_a_lapse(self, free: int, order: R, end: Callable[[R], bool]) -> None:
         """Let a payment come while the lapse or the cancel has done its work and has not committed."""
-        outcome, paid = self._while_one_lapses(lambda: end(order), lambda: self._pay(order))
+        cancelled, paid = self._while_one_lapses(lambda: end(order), lambda: self._pay(order))
         state = self.state(order)
-        assert (state, paid) == ("cancelled", False), (
-            f"a payment came while a lapse was not committed: the lapse returned {outcome}, pay() returned {paid}, and "
-            f"the order is {state}. {PAY_SAFELY}"
+        assert (state, cancelled, paid) == ("cancelled", True, False), (
+            f"a payment came while a lapse was not committed: the lapse cancelled "
+            f"{'the order' if cancelled else 'nothing'}, pay() returned {paid}, and the order is {state}. {PAY_SAFELY}"
         )
         self._is_cancelled(order, free, "after a payment came while a lapse was not committed")
 
-    def _while_one_lapses(self, lapse: Callable[[], Outcome], meanwhile: Callable[[], T]) -> tuple[Outcome, T]:
+    def _while_one_lapses(self, lapse: Callable[[], S], meanwhile: Callable[[], T]) -> tuple[S, T]:
         """Run `meanwhile` while the lapse stands still behind its hook, and return what both returned."""
         hook = self._orders.on_lapse
         standstill = Standstill()

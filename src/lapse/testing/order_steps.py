@@ -8,17 +8,18 @@ from lapse.testing.shop_under_test import MINUTE, ShopUnderTest
 from lapse.testing.two_at_once import LOOK_AGAIN, PATIENCE, in_thread
 
 PAY_SAFELY = (
-    "pay() must pay inside hold(), or by an update whose filter demands the unpaid status, and return whether the "
-    "order was still unpaid; never by a plain save()"
+    "Pay inside hold(), or by an update whose filter demands the unpaid status, and return whether the order "
+    "was still unpaid; never by a plain save()"
 )
 LOCK_MORE = (
-    "the payment changes rows that lapsing does not lock. Pay inside hold(), or name the relations that `unpaid` reads "
+    "The payment changes rows that lapsing does not lock. Pay inside hold(), or name the relations that `unpaid` reads "
     "in `lock`; if `unpaid` asks for the absence of rows, declare `writers_lock` and lock that row before adding one"
 )
 GIVE_BACK = (
     "`on_lapse` or `transition` must give back exactly what the order took, once, in the transaction of the lapse, by "
     "statements like update(stock=F('stock') + n)"
 )
+READ_IT = "the payment must change what `unpaid` reads, and `unpaid` must read what the payment changes"
 NOT_BACK = (
     "A state machine whose status `lapsed` has written already does nothing: override `transition` in place of `lapsed`"
 )
@@ -64,6 +65,9 @@ class OrderSteps(ShopUnderTest[R]):
     def _lapse_once(self, order: R) -> Outcome:
         return self._orders.lapse([self.key(order)])[self.key(order)].outcome
 
+    def _lapses(self, order: R) -> bool:
+        return self._lapse_once(order) is Outcome.LAPSED
+
     def _lapse(self, order: R) -> Outcome:
         """Lapse the order and return the outcome; repeat this as long as another transaction has locked the order."""
         end = SYSTEM_CLOCK.monotonic() + PATIENCE
@@ -71,9 +75,6 @@ class OrderSteps(ShopUnderTest[R]):
             assert SYSTEM_CLOCK.monotonic() < end, f"the order was locked for {PATIENCE:g} s"
             SYSTEM_CLOCK.sleep(LOOK_AGAIN)
         return outcome
-
-    def _cancel(self, order: R) -> Outcome:
-        return self._orders.cancel([order], by="a test", reason="test")[self.key(order)].outcome
 
     def _is_cancelled(self, order: R, free: int, when: str) -> None:
         """Assert that the order is cancelled, that its stock is back, and that nothing more ever happens to it."""

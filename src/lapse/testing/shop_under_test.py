@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol
 
 from lapse.orders.lapsing import Lapsing
-from lapse.orders.port import Orders, Result
+from lapse.orders.port import Orders, Outcome, Result
 from lapse.orders.shop import OrderBatch, R
 from lapse.orders.sweep import Sweep, Swept
 
@@ -92,6 +92,13 @@ class ShopUnderTest(Generic[R]):
     def key(self, order: R) -> str:
         """Return the order's key in the timer: by default the text of the field that `orders().key` names."""
         return str(getattr(order, self._orders.key))
+
+    def cancel(self, order: R) -> bool:
+        """Cancel the order for a person, due or not, and return whether that cancelled it.
+
+        A shop whose reasons are listed, or with more to do, overrides this by its own code.
+        """
+        return self._orders.cancel([order], by="a test", reason="test")[self.key(order)].outcome is Outcome.LAPSED
 
     def begin_payment(self, order: R) -> None:
         """Do nothing, or open an attempt to pay at the shop's gateway: a lapse then has to close the attempt first."""

@@ -15,6 +15,14 @@ from lapse.engine.clock import SYSTEM_CLOCK
 
 T = TypeVar("T")
 
+SHARED_MEMORY = "database table is locked"
+"""What SQLite says, without waiting, if two connections use one database in memory."""
+
+IN_A_FILE = (
+    "In an SQLite database in memory no transaction can wait for another one. Give the test database a file, in "
+    "DATABASES: 'TEST': {'NAME': 'test.sqlite3'}"
+)
+
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting. A test that passes never waits for so long."""
 
@@ -34,6 +42,8 @@ def in_thread(work: Callable[[], T], after: Callable[[], None]) -> "Future[T]":
             found = work()
         except BaseException as error:  # noqa: BLE001 - carried to the test
             after()
+            if SHARED_MEMORY in str(error):
+                error.add_note(IN_A_FILE)
             future.set_exception(error)
         else:
             after()
