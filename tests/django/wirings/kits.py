@@ -15,10 +15,10 @@ from tests.django.wirings.models import (
     Bill,
     BillLine,
     BillPayment,
-    Booking,
-    BookingStatus,
     Sale,
     SaleDeadline,
+    SeatOrder,
+    SeatStatus,
     Stock,
 )
 
@@ -111,7 +111,7 @@ def failures(kit: type[Kit], *names: str) -> dict[str, Exception]:
     """Run the tests of the kit, or only those named, each on empty tables; return the errors by the test's name."""
     found: dict[str, Exception] = {}
     for name in names or [name for name in dir(kit) if name.startswith("test_")]:
-        for model in (BillLine, BillPayment, Bill, Booking, BookingStatus, SaleDeadline, Sale, Stock):
+        for model in (BillLine, BillPayment, Bill, SeatOrder, SeatStatus, SaleDeadline, Sale, Stock):
             model._base_manager.all().delete()
         Stock.objects.create(pieces=ENOUGH)
         try:

@@ -111,7 +111,7 @@ class Transfer(models.Model):
         return f"transfer {self.pk}: {self.state}"
 
 
-class BookingStatus(models.Model):
+class SeatStatus(models.Model):
     """A status in a table of its own."""
 
     name = models.CharField(max_length=20)
@@ -120,11 +120,11 @@ class BookingStatus(models.Model):
         return self.name
 
 
-class Booking(models.Model):
+class SeatOrder(models.Model):
     """An order whose status is a foreign key."""
 
-    status = models.ForeignKey(BookingStatus, models.PROTECT)
+    status = models.ForeignKey(SeatStatus, models.PROTECT)
     pay_by = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
-        return f"booking {self.pk}: {self.status}"
+        return f"seat order {self.pk}: {self.status}"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from lapse.integrations.django import UnpaidOrders
 from lapse.orders import Attempt, OrderBatch, Ruling, Verdict
 from tests.django.wirings.kits import WINDOW, BillOrders, Kit, give_back
-from tests.django.wirings.models import Bill, BillLine, BillPayment, Booking, BookingStatus, Sale, SaleDeadline, Stock
+from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, SeatOrder, SeatStatus, Stock
 
 
 class ConditionalUpdate(Kit):
@@ -173,34 +173,34 @@ class InTheHook(Kit):
 class StatusIsAForeignKey(Kit):
     """A6: the status is a row of another table, named by its key."""
 
-    class Orders(UnpaidOrders[Booking]):
+    class Orders(UnpaidOrders[SeatOrder]):
         """The rows of the statuses never change."""
 
-        model = Booking
+        model = SeatOrder
         unpaid = Q(status=1)
         deadline = "pay_by"
         lapsed: ClassVar[Any] = {"status": 3}
 
-        def on_lapse(self, orders: OrderBatch[Booking]) -> None:
+        def on_lapse(self, orders: OrderBatch[SeatOrder]) -> None:
             """Release the stock."""
             give_back(orders)
 
     wiring: ClassVar[type[Any]] = Orders
 
-    def make(self) -> Booking:
+    def make(self) -> SeatOrder:
         """Make the order, and before the first one the statuses."""
         for key, name in enumerate(["awaiting", "paid", "cancelled"], start=1):
-            BookingStatus.objects.get_or_create(pk=key, defaults={"name": name})
-        return Booking.objects.create(status_id=1, pay_by=timezone.now() + WINDOW)
+            SeatStatus.objects.get_or_create(pk=key, defaults={"name": name})
+        return SeatOrder.objects.create(status_id=1, pay_by=timezone.now() + WINDOW)
 
-    def record(self, order: Booking) -> None:
+    def record(self, order: SeatOrder) -> None:
         """Write the other key."""
         order.status_id = 2
         order.save()
 
-    def status(self, order: Booking) -> str:
+    def status(self, order: SeatOrder) -> str:
         """Read the name."""
-        return Booking.objects.get(pk=order.pk).status.name
+        return SeatOrder.objects.get(pk=order.pk).status.name
 
 
 class Absence(Kit):
