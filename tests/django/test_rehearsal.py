@@ -24,7 +24,7 @@ from django.utils import timezone
 from psycopg import IsolationLevel
 from pytest_django import DjangoDbBlocker, Settings
 
-from lapse.integrations.django import Since, UnpaidOrders, connection_checks
+from lapse.integrations.django import Since, UnpaidOrders, connection_checks, unpaid_orders
 from lapse.integrations.django.rehearsal import check_rehearsal, rehearse
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.databases import ALIAS, WITH_ROW_LOCKS, chosen
@@ -140,6 +140,13 @@ def on_mariadb(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker
 
 
 @pytest.fixture
+def on_postgresql(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Have a PostgreSQL."""
+    with django_db_blocker.unblock(), chosen("postgresql", request, tmp_path):
+        yield
+
+
+@pytest.fixture
 def on_sqlite(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Have a file of SQLite."""
     with django_db_blocker.unblock(), chosen("sqlite", request, tmp_path):
@@ -210,27 +217,38 @@ def test_a_condition_that_the_database_cannot_answer() -> None:
     assert "Change `unpaid`" in hint
 
 
-def test_a_user_who_may_not_write(database: str) -> None:
+def test_a_user_who_may_not_write(locking: str) -> None:
     """The locks need UPDATE too."""
-    if database == "postgresql":
+    if locking == "postgresql":
         execute("CREATE ROLE reader", "GRANT SELECT ON wirings_bill TO reader", "SET ROLE reader")
-    elif database == "sqlite":
-        reopen(OPTIONS={"transaction_mode": "DEFERRED"})
-        execute("PRAGMA query_only = ON")
     else:
         execute("CREATE USER reader@'127.0.0.1'", "GRANT SELECT ON wirings.* TO reader@'127.0.0.1'")
         reopen(USER="reader")
     try:
         found = rehearse(Bills())
     finally:
-        if database == "postgresql":
+        if locking == "postgresql":
             execute("RESET ROLE", "DROP OWNED BY reader", "DROP ROLE reader")
-        elif database == "mariadb":
+        else:
             reopen(USER="root")
             execute("DROP USER reader@'127.0.0.1'")
-    refused = [message for message in found if message.id == "lapse.E030"]
-    assert refused
-    assert all("Grant SELECT and UPDATE" in str(message.hint) for message in refused)
+    assert set(ids(found)) == {"lapse.E030"}
+    assert all("Grant SELECT and UPDATE" in str(message.hint) for message in found)
+
+
+def test_a_database_that_can_only_be_read(database: str) -> None:
+    """As a replica."""
+    reopen(OPTIONS={"transaction_mode": "DEFERRED"} if database == "sqlite" else {})
+    execute(
+        {
+            "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "mariadb": "SET SESSION TRANSACTION READ ONLY",
+            "sqlite": "PRAGMA query_only = ON",
+        }[database]
+    )
+    found = [message for message in rehearse(Bills()) if message.id == "lapse.E030"]
+    assert found
+    assert all("which is no replica" in str(message.hint) for message in found)
 
 
 @pytest.mark.usefixtures("database")
@@ -322,6 +340,15 @@ def test_an_index_that_the_database_lacks(database: str) -> None:
     assert rehearse(Bills()) == []
 
 
+@pytest.mark.usefixtures("on_postgresql")
+def test_a_table_named_with_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django finds no index of such a table, so the model decides."""
+    monkeypatch.setattr(Bill._meta, "db_table", 'public"."wirings_bill')
+    assert rehearse(Bills()) == []
+    monkeypatch.setattr(Bill._meta.get_field("pay_by"), "db_index", False)
+    assert ids(rehearse(Bills())) == ["lapse.E003"]
+
+
 def test_deadlines_that_no_one_can_read(database: str) -> None:
     """They are counted, and the first are named; those of bills that are paid do not matter."""
     bills = [Bill.objects.create(pay_by=timezone.now()) for _ in range(6)]
@@ -357,6 +384,13 @@ def test_b7_an_index_by_a_migration_of_the_shops_own(settings: Settings) -> None
         assert check_rehearsal(databases=["default"]) == []
         cursor.execute(drop)
     assert ids(check_rehearsal(databases=["default"])) == ["lapse.W003"]
+
+
+@pytest.mark.django_db
+def test_the_reference_shop_is_silent() -> None:
+    """Its orders, on PostgreSQL."""
+    assert type(unpaid_orders()).__module__ == "shop.lapsing"
+    assert check_rehearsal(databases=["default"]) == []
 
 
 @pytest.mark.django_db

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,9 @@ def _refused(orders: UnpaidOrders[Any], action: str, error: Exception, message: 
     lacking = codes & LACKING or text.startswith(("no such table", "no such column"))
     if lacking:
         hint = "Run `manage.py migrate`: the database lacks a table or a column that a model has."
-    elif codes & DENIED or "readonly" in text:
+    elif re.search("read[- ]?only", text):
+        hint = "Name a database in DATABASES that can be written, which is no replica and no read-only file."
+    elif codes & DENIED:
         hint = "Grant SELECT and UPDATE on the tables of the order and of `lock` to the database's user."
     elif action.startswith("write"):
         hint = "Correct the values, or the columns that they are written to."
