@@ -2,16 +2,42 @@
 
 from datetime import timedelta
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import pytest
-from django.db.models import Exists, F, Model, OuterRef, Q
+from django.db import models
+from django.db.models import Case, Count, Exists, F, FilteredRelation, Model, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact, In, IsNull
 from django.utils import timezone
 
 from lapse.integrations.django import UnpaidOrders
 from lapse.integrations.django.checks import check_setup
 from lapse.integrations.django.condition import Reads, reads_of
 from lapse.orders import OrderBatch, Outcome, Sweep, WrongTransition
-from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, Stock
+from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, Stock, VoucherBill
+
+
+class Generated(models.Model):
+    """An order for which the database decides whether it is open."""
+
+    status = models.CharField(max_length=20, default="awaiting")
+    paid = models.BooleanField(default=False)
+    pay_by = models.DateTimeField(db_index=True)
+    open = models.GeneratedField(
+        expression=Case(When(status="awaiting", paid=False, then=True), default=False),
+        output_field=models.BooleanField(),
+        db_persist=True,
+    )
+
+    class Meta:
+        """The application of the other models."""
+
+        app_label = "wirings"
+
+    def __str__(self) -> str:
+        return f"order {self.pk}"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +58,17 @@ from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleD
         (BillLine, Q(bill__payments__state="p"), Reads({"bill"}, {"bill__payments"}, many=True)),
         (Bill, ~Q(payments__state="done"), Reads(absent={"payments__state"}, many=True)),
         (Bill, Q(lines__status="p") ^ Q(paid=True), Reads({"paid"}, absent={"lines__status"}, many=True)),
-        (Bill, ~Q(~Q(lines__status="p")), Reads(related={"lines"}, many=True)),
+        (Bill, ~Q(~Q(lines__status="p")), Reads(absent={"lines__status"}, many=True)),
+        (Bill, ~Q(status=F("lines__status")), Reads({"status"}, absent={"lines__status"}, many=True)),
+        (Bill, Q(total=F("lines__pk") + 1), Reads({"total"}, {"lines"}, many=True)),
+        (Bill, Q(total=Coalesce(F("lines__pk"), 10)), Reads({"total"}, absent={"lines__pk"}, many=True)),
+        (Bill, Q(Exact(Count("lines"), 0)), Reads(absent={"lines"}, many=True)),
+        (Bill, Q(IsNull(F("lines"), True)), Reads(absent={"lines"}, many=True)),  # noqa: FBT003 - Django's own class
+        (Bill, Q(status=F("status")[:3]), Reads({"status"})),
+        (Bill, Q(total=RawSQL("SELECT 1", ())), Reads({"total"}, absent={"RawSQL(SELECT 1, ())"})),
+        (Bill, Q(In(F("pk"), BillPayment.objects.all())), Reads({"id"}, absent={"a subquery of BillPayment"})),
+        (VoucherBill, Q(bill_ptr__status="a", bill_ptr=3), Reads({"status", "bill_ptr"})),
+        (Generated, Q(open=True), Reads({"open", "paid", "status"})),
         (
             Bill,
             ~Exists(BillPayment.objects.filter(bill=OuterRef("pk"))) & Q(paid=False),
@@ -44,6 +80,50 @@ from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleD
 def test_what_a_condition_reads(model: type[Model], condition: Any, reads: Reads) -> None:
     """Own columns, rows that can be locked, and rows whose absence the condition needs."""
     assert reads_of(model, condition) == reads
+
+
+UNDONE = BillPayment.objects.filter(bill=OuterRef("pk"), state="new")
+
+
+@pytest.mark.parametrize(
+    ("rows", "condition", "reads"),
+    [
+        (
+            Bill.objects.filter(~Exists(UNDONE)),
+            Q(paid=False),
+            {"the base manager, which has a subquery of BillPayment"},
+        ),
+        (
+            Bill.objects.exclude(payments__state="new"),
+            Q(paid=False),
+            {"the base manager, which has a subquery of Bill"},
+        ),
+        (Bill.objects.extra(where=["1 = 1"]), Q(paid=False), {"the base manager, which has raw SQL"}),
+        (Bill.objects.alias(n=RawSQL("1", ())), Q(n=1), {"the annotation 'n', which has raw SQL"}),
+        (Bill.objects.alias(n=Count("lines")), Q(paid=False), {"the base manager, which joins wirings_billline"}),
+        (BillLine.objects.filter(bill__paid=False), Q(status="a"), {"the base manager, which joins wirings_bill"}),
+        (
+            Bill.objects.alias(lines__n=Subquery(UNDONE.values("amount")[:1])),
+            Q(lines__n=1),
+            {"the annotation 'lines__n', which has a subquery of BillPayment"},
+        ),
+        (
+            Bill.objects.alias(new=FilteredRelation("lines", condition=Q(lines__status="new"))),
+            Q(new__isnull=True),
+            {"the FilteredRelation 'new'"},
+        ),
+        (Bill.objects.filter(paid=False), Q(status="a"), set()),
+        (VoucherBill.objects.filter(paid=False), Q(status="a"), set()),
+        (Bill.objects.alias(open=Case(When(paid=False, then=F("total")), default=0)), Q(open__gt=0), set()),
+    ],
+)
+def test_what_a_base_manager_reads(
+    monkeypatch: pytest.MonkeyPatch, rows: QuerySet[Any], condition: Q, reads: set[str]
+) -> None:
+    """Its conditions and annotations decide as well which orders are unpaid. Own columns need no other lock."""
+    manager = Mock(all=lambda: rows)
+    monkeypatch.setattr(type(rows.model), "_base_manager", manager)
+    assert reads_of(rows.model, condition).absent == reads
 
 
 class Bills(UnpaidOrders[Bill]):
@@ -84,6 +164,13 @@ def test_a1_what_lapsed_writes_must_be_read(monkeypatch: pytest.MonkeyPatch, unp
     """The row would match for ever."""
     assert found(monkeypatch, Bills, unpaid=unpaid) == ["lapse.E015"]
     assert found(monkeypatch, Bills, unpaid=unpaid & Q(status="awaiting")) == []
+
+
+def test_a1_what_the_database_generates_is_read_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generated column changes with the column that `lapsed` writes."""
+    assert found(monkeypatch, Bills, model=Generated, unpaid=Q(open=True)) == []
+    wrong = {"pay_by": timezone.now()}
+    assert found(monkeypatch, Bills, model=Generated, unpaid=Q(open=True), lapsed=wrong) == ["lapse.E015"]
 
 
 @pytest.mark.parametrize("unpaid", [Q(paid=False), Q(received__lt=F("total"))])
@@ -142,6 +229,15 @@ def test_b1_a_condition_on_absent_rows_needs_what_every_writer_locks(
     assert found(monkeypatch, Bills, unpaid=unpaid, lock=("payments",)) == ["lapse.E013"]
     assert found(monkeypatch, Bills, unpaid=unpaid, writers_lock="payers") == ["lapse.E013"]
     assert found(monkeypatch, Bills, unpaid=unpaid, writers_lock="self") == []
+
+
+def test_what_writers_lock_must_be_there_for_each_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order without payments has no payment to lock."""
+    assert found(monkeypatch, Bills, unpaid=Q(payments__isnull=True), writers_lock="payments") == ["lapse.E013"]
+    unpaid = Q(open=True) & ~Exists(BillPayment.objects.filter(bill=OuterRef("sale")))
+    assert found(monkeypatch, Companions, unpaid=unpaid, writers_lock="sale") == []
+    monkeypatch.setattr(SaleDeadline._meta.get_field("sale"), "null", True)
+    assert found(monkeypatch, Companions, unpaid=unpaid, writers_lock="sale") == ["lapse.E013"]
 
 
 def test_b3_nothing_that_cancels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q
+from django.db.models.expressions import Col, CombinedExpression, RawSQL, ResolvedOuterRef
+from django.db.models.sql import Query
+from django.db.models.sql.where import ExtraWhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +24,8 @@ class Reads:
     * `columns`: names of columns of the order's own row, those of its parent tables included.
     * `related`: paths of relations to rows of other tables that must have a value, as "invoice__customer". As long as
       these rows are locked, nothing can make the condition false.
-    * `absent`: each lookup that is true because a row of another table is missing, or that cannot be read by this
-      module, such as a subquery. A row may be added at any moment, and no lock on existing rows prevents it.
+    * `absent`: each lookup that may be true because a row of another table is missing, or that this module cannot
+      read, such as a subquery. A row may be added at any moment, and no lock on existing rows prevents it.
     * `many`: whether a lookup leads to several rows of one order, so that a join returns the order several times.
     """
 
@@ -35,48 +38,98 @@ class Reads:
 def reads_of(model: type[Model], condition: Q) -> Reads:
     """Return what the condition reads of the model's row and of other rows. Asks no database."""
     reads = Reads()
-    _read(model, condition, reads, negated=False)
-    manager: Any = model._base_manager  # noqa: SLF001 - Django's public API
-    query = manager.all().query
-    own = {parent._meta.db_table for parent in (model, *model._meta.get_parent_list())}  # noqa: SLF001 - public API
-    if foreign := {join.table_name for join in query.alias_map.values()} - own:
-        reads.absent.add(f"the base manager, which joins {', '.join(sorted(foreign))}")
+    _read(model, condition, reads, unsure=False)
+    query = _base_query(model)
+    for alias, join in query.alias_map.items():
+        if not _is_own(query, alias):
+            reads.absent.add(f"the base manager, which joins {join.table_name}")
+    _read_resolved(query, query.where, Reads(absent=reads.absent), "the base manager")
     return reads
 
 
-def _read(model: type[Model], node: Any, reads: Reads, *, negated: bool) -> None:  # noqa: ANN401 - a node of a Q
+def _read(model: type[Model], node: Any, reads: Reads, *, unsure: bool) -> None:  # noqa: ANN401 - a node of a Q
     if isinstance(node, Q):
-        # Under XOR, a row more may make a condition false as well as true.
-        inverted = negated is not node.negated or (node.connector == Q.XOR and len(node.children) > 1)
+        # Under XOR, a row more may make a condition false as well as true. A negation may be a subquery, which no
+        # locking read covers: also below a second negation.
+        unsure = unsure or node.negated or (node.connector == Q.XOR and len(node.children) > 1)
         for child in node.children:
-            _read(model, child, reads, negated=inverted)
+            _read(model, child, reads, unsure=unsure)
     elif isinstance(node, tuple):
         lookup, value = node
-        _read_path(model, str(lookup), reads, absent=negated or _is_null(str(lookup), value))
-        _read_value(model, value, reads)
+        _read_path(model, str(lookup), reads, absent=unsure or _is_null(str(lookup), value))
+        _read_value(model, value, reads, unsure=unsure)
     else:
-        _read_value(model, node, reads)
+        _read_value(model, node, reads, unsure=True)
 
 
-def _read_value(model: type[Model], value: Any, reads: Reads) -> None:  # noqa: ANN401 - the right side of a lookup
-    """Read the F() objects in an expression. A row that is missing there makes the comparison unknown."""
-    if isinstance(value, F):
-        if type(value) is F:
-            _read_path(model, str(value.name), reads, absent=False)  # type: ignore[attr-defined] # not in the stubs
-        else:
-            reads.absent.add(repr(value))  # OuterRef and the like
-    elif hasattr(value, "query"):  # Subquery, Exists, a queryset
-        reads.absent.add(f"a subquery of {value.query.model.__name__ if value.query.model else 'other rows'}")
+def _read_value(model: type[Model], value: Any, reads: Reads, *, unsure: bool) -> None:  # noqa: ANN401 - any value
+    """Read the F() objects in an expression, the right side of a lookup.
+
+    A row that is missing there makes a comparison unknown, and arithmetic as well. Any other expression may turn its
+    NULL into a value, as Coalesce does, or count the rows.
+    """
+    if isinstance(value, OuterRef | ResolvedOuterRef | RawSQL):
+        reads.absent.add(repr(value))
+    elif isinstance(value, F):
+        _read_path(model, str(value.name), reads, absent=unsure)  # type: ignore[attr-defined] # not in the stubs
+    elif subquery := _subquery(value):
+        reads.absent.add(subquery)
     elif isinstance(value, list | tuple | set | frozenset):
         for item in value:
-            _read_value(model, item, reads)
+            _read_value(model, item, reads, unsure=unsure)
     elif isinstance(value, Q):
-        _read(model, value, reads, negated=True)
+        _read(model, value, reads, unsure=True)
     elif hasattr(value, "get_source_expressions"):
         if not hasattr(value, "resolve_expression"):
             reads.absent.add(repr(value))
-        for source in value.get_source_expressions():
-            _read_value(model, source, reads)
+        unsure = unsure or not isinstance(value, CombinedExpression)
+        # A lookup has no source expression for a queryset on its right side.
+        for source in [*value.get_source_expressions(), getattr(value, "rhs", None)]:
+            _read_value(model, source, reads, unsure=unsure)
+
+
+def _read_resolved(query: Query, node: Any, reads: Reads, name: str) -> None:  # noqa: ANN401 - a node of a query
+    """Read a part of the base manager's query, named `name`. Columns of other tables and subqueries are `absent`."""
+    if isinstance(node, Col):
+        if _is_own(query, node.alias):
+            reads.columns.add(node.target.name)
+        else:
+            reads.absent.add(f"{name}, which joins {node.target.model._meta.db_table}")  # noqa: SLF001 - public API
+    elif isinstance(node, RawSQL | ExtraWhere):
+        reads.absent.add(f"{name}, which has raw SQL")
+    elif subquery := _subquery(node):
+        reads.absent.add(f"{name}, which has {subquery}")
+    elif isinstance(node, list | tuple | set | frozenset):
+        for item in node:
+            _read_resolved(query, item, reads, name)
+    elif hasattr(node, "get_source_expressions"):
+        for source in node.get_source_expressions():
+            _read_resolved(query, source, reads, name)
+
+
+def _subquery(value: Any) -> str | None:  # noqa: ANN401 - the right side of a lookup
+    """Return the name of a Subquery, an Exists or a queryset; None for another value."""
+    query = value if isinstance(value, Query) else getattr(value, "query", None)
+    if not isinstance(query, Query):
+        return None
+    return f"a subquery of {query.model.__name__ if query.model else 'other rows'}"
+
+
+def _base_query(model: type[Model]) -> Query:
+    manager: Any = model._base_manager  # noqa: SLF001 - Django's public API
+    query: Query = manager.all().query
+    return query
+
+
+def _is_own(query: Query, alias: str) -> bool:
+    """Return whether the alias is the order's own table, or a parent's that it is joined to by inheritance."""
+    join: Any = query.alias_map[alias]
+    return join.parent_alias is None or _is_inheritance(join.join_field)
+
+
+def _is_inheritance(relation: Any) -> bool:  # noqa: ANN401 - Django's relations have no common type
+    """Return whether the relation leads to the parent's part of the same row."""
+    return bool(relation.concrete and relation.remote_field and relation.remote_field.parent_link)
 
 
 def _is_null(lookup: str, value: object) -> bool:
@@ -85,15 +138,17 @@ def _is_null(lookup: str, value: object) -> bool:
 
 def _read_path(model: type[Model], path: str, reads: Reads, *, absent: bool) -> None:
     """Note where the path leads. Its end may be a transform or a lookup, such as `__date__gte`."""
+    if _read_annotation(model, path, reads):
+        return
     names = list(_fields(model, path.split("__")))
+    names = [name for name in names[:-1] if not _is_inheritance(name)] + names[-1:]
     if not names:
-        manager: Any = model._base_manager  # noqa: SLF001 - Django's public API
-        if path.partition("__")[0] in manager.all().query.annotations:
-            reads.absent.add(f"the annotation {path.partition('__')[0]!r}")
         return
     first: Any = names[0]
     if first.concrete:
         reads.columns.add(first.name)
+    if getattr(first, "generated", False):
+        _read_value(model, first.expression, reads, unsure=True)
     crossed = [found for found in names if found.is_relation]
     if names[-1].is_relation and names[-1].concrete and not names[-1].many_to_many:
         crossed = crossed[:-1]  # the path ends at the key, which is in the row before
@@ -108,6 +163,23 @@ def _read_path(model: type[Model], path: str, reads: Reads, *, absent: bool) -> 
         reads.absent.add(path)
     else:
         reads.related.add("__".join(found.name for found in crossed))
+
+
+def _read_annotation(model: type[Model], path: str, reads: Reads) -> bool:
+    """Read the base manager's annotation or FilteredRelation that the path begins with; return False if none does.
+
+    As in Django, it takes precedence over a field, and its name may have "__" in it.
+    """
+    query: Any = _base_query(model)
+    parts = path.split("__")
+    for name in ("__".join(parts[:length]) for length in range(len(parts), 0, -1)):
+        if name in query.annotations:
+            _read_resolved(query, query.annotations[name], reads, f"the annotation {name!r}")
+            return True
+    if parts[0] in query._filtered_relations:  # noqa: SLF001 - Django has no public name for it
+        reads.absent.add(f"the FilteredRelation {parts[0]!r}")
+        return True
+    return False
 
 
 def _is_key(names: list[Any]) -> bool:

@@ -51,8 +51,9 @@ def check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
         )
     if reads.absent and orders.writers_lock is None:
         yield checks.Error(
-            f"`unpaid` is true as long as a row is missing ({', '.join(sorted(reads.absent))}). No lock can prevent "
-            "that a payment adds the row while the order lapses, so a paid order could be cancelled.",
+            "`unpaid` may be true because a row of another table is missing "
+            f"({', '.join(sorted(reads.absent))}). No lock can prevent that a payment adds the row while the order "
+            "lapses, so a paid order could be cancelled.",
             hint="Best: read a column of the order that the payment sets. Or, if every transaction that adds, changes "
             "or deletes these rows locks the order first (select_for_update): add "
             f"writers_lock = {SELF!r} to the class, or the relation to the row that it locks.",
@@ -113,8 +114,27 @@ def _wrong_paths(orders: Orders, paths: object, attribute: str, check_id: str) -
 
 
 def _wrong_writers_lock(orders: Orders) -> Iterator[checks.CheckMessage]:
-    if orders.writers_lock not in (None, SELF):
-        yield from _wrong_paths(orders, (orders.writers_lock,), "writers_lock", "lapse.E013")
+    path = orders.writers_lock
+    if path in (None, SELF):
+        return
+    wrong = list(_wrong_paths(orders, (path,), "writers_lock", "lapse.E013"))
+    yield from wrong
+    if not wrong and not _always_leads_to_a_row(orders.model, str(path)):
+        yield checks.Error(
+            f"`writers_lock` names {path!r}, which may lead to no row: then there is nothing to lock.",
+            hint=f"Name a foreign key that is never null, or {SELF!r} for the order's own row.",
+            obj=orders,
+            id="lapse.E013",
+        )
+
+
+def _always_leads_to_a_row(model: Any, path: str) -> bool:  # noqa: ANN401 - the model of a relation may be None
+    for name in path.split("__"):
+        relation: Any = model._meta.get_field(name)  # noqa: SLF001 - Django's public API
+        if not relation.concrete or relation.null or not getattr(relation, "db_constraint", False):
+            return False
+        model = relation.related_model
+    return True
 
 
 def _problem_of(model: Any, path: str) -> str | None:  # noqa: ANN401 - the model of a relation may be None
