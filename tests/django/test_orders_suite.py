@@ -1,11 +1,24 @@
 """The suite of `lapse.testing.orders` passes on each safe wiring, and fails on each unsafe one."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from lapse.testing.orders import OrdersConformance
 from tests.django.wirings.kits import Kit, failures
 from tests.django.wirings.safe import SAFE, Companion
 from tests.django.wirings.unsafe import EVERYWHERE, WHERE_ROWS_ARE_LOCKED
 from tests.timers.databases import NEEDS_MARIADB
+
+CHECKOUT = Path(__file__).parents[2]
+EXAMPLE = CHECKOUT / "examples" / "django_shop"
+PAGE = CHECKOUT / "docs" / "how-to" / "test-your-own-shop.md"
 
 IN_SHORT = [("mariadb", Companion), ("sqlite", Kit)]
 """Each wiring is tried on PostgreSQL by the short tests. The other databases get one of each kind."""
@@ -46,3 +59,33 @@ def test_it_fails_on_a_wiring_that_is_unsafe_for_a_moment() -> None:
     for kit, name, says in WHERE_ROWS_ARE_LOCKED:
         found = failures(kit, name)
         assert says in str(found.get(name)), (kit, name, found)
+
+
+def test_it_passes_on_the_example_as_an_adopter_runs_it(tmp_path: Path) -> None:
+    """`manage.py test` of the example needs no test runner but Django's, and no server."""
+    shutil.copytree(EXAMPLE, tmp_path / "shop")
+    command = [sys.executable, "manage.py", "test"]
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "LAPSE_"))}
+    run = subprocess.run(command, cwd=tmp_path / "shop", env=mine, capture_output=True, text=True, check=False)
+    assert re.search(r"Ran 2\d tests .*\n\nOK", run.stderr), run.stderr
+
+
+def test_the_page_shows_the_tests_of_the_example() -> None:
+    """What the page shows is, to the letter, what an adopter writes, and it is short."""
+    source = (EXAMPLE / "myshop" / "tests.py").read_text(encoding="utf-8")
+    assert f"```python\n{source}```" in PAGE.read_text(encoding="utf-8")
+    assert len([line for line in source.splitlines() if line.strip()]) <= 30
+
+
+def test_it_imports_no_framework() -> None:
+    """Another framework's shop can use the suite as well."""
+    program = "import sys, lapse.testing.orders; print({'django', 'pytest', 'sqlalchemy'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.stdout == "set()\n", run.stderr
+
+
+def test_what_the_subclass_must_write_is_said() -> None:
+    """A method that is missing says what to write."""
+    for name in ("orders", "place", "stock", "transaction", "close_connections"):
+        with pytest.raises(NotImplementedError, match=name):
+            getattr(OrdersConformance[Any](), name)()

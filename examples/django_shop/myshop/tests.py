@@ -1,4 +1,4 @@
-"""Lapse's suite for a shop's own orders, and one test of this shop's own: `python manage.py test`."""
+"""Lapse's test suite for a shop's own orders, on this shop: `python manage.py test`."""
 
 from datetime import timedelta
 
@@ -8,8 +8,8 @@ from django.utils import timezone
 from lapse.integrations.django import unpaid_orders
 from lapse.testing.orders import OrdersConformance
 
-from myshop import orders
 from myshop.models import Order, Product
+from myshop.orders import pay, place
 
 
 @override_settings(LAPSE_TIMER="memory://")
@@ -22,13 +22,13 @@ class LapsingTests(OrdersConformance[Order], TransactionTestCase):
         self.tea = Product.objects.create(name="tea", stock=1000)
 
     def place(self):
-        return orders.place(self.tea, 2, timedelta(minutes=30))
+        return place(self.tea, 2, timedelta(minutes=30))
 
     def set_deadline(self, order, due_in):
         Order.objects.filter(pk=order.pk).update(pay_by=timezone.now() + due_in)
 
     def pay(self, order):
-        orders.pay(order)
+        pay(order)  # raises NotUnpaid, or pays
         return True
 
     def state(self, order):
