@@ -33,6 +33,7 @@ class ShelfOrders:
         self.poison: set[str] = set()
         self.away = 0
         self.asked: list[str] = []
+        self.unreadable_orders: dict[str, str] = {}
 
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
@@ -48,6 +49,10 @@ class ShelfOrders:
     def deadlines(self) -> Sequence[Deadline]:
         """Return all of them."""
         return self.overdue(len(self.overdue_orders))
+
+    def unreadable(self, limit: int) -> dict[str, str]:
+        """Return what a test says."""
+        return dict(list(self.unreadable_orders.items())[:limit])
 
     def begin(self, keys: Sequence[str]) -> Begun:
         """Take them from the shelf."""

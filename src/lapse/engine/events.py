@@ -29,6 +29,7 @@ class Kind(StrEnum):
     TIMER_BACK = "timer back"
     REARMED = "orders armed again"
     SWEPT = "orders swept"
+    UNREADABLE = "orders unreadable"
     WATCHING = "watching keys"
     DECLINED = "delivery declined"
     LEARNT = "keys learnt"
@@ -45,6 +46,7 @@ LEVELS: Mapping[Kind, int] = {
     Kind.LEASE_LOST: logging.WARNING,
     Kind.UNFIT: logging.WARNING,
     Kind.BURIED: logging.ERROR,
+    Kind.UNREADABLE: logging.ERROR,
     Kind.TIMER_LOST: logging.ERROR,
 }
 """The level at which each kind of event is logged; a kind that is missing is logged at INFO."""

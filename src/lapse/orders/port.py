@@ -74,6 +74,13 @@ class Orders(Protocol):
         """Yield every unpaid order's deadline, streamed. It is used to arm a timer that may have lost deadlines."""
         ...
 
+    def unreadable(self, limit: int) -> Mapping[str, str]:
+        """Return up to `limit` unpaid orders that cannot lapse because of what is stored: the reason by their key.
+
+        For example, a deadline that is no time. The sweep reports these orders; it cannot lapse them.
+        """
+        ...
+
     def begin(self, keys: Sequence[str]) -> Begun:
         """Step one: lapse at once the due, unpaid orders that have no open attempt to pay.
 

@@ -96,3 +96,10 @@ class Rows(Protocol[R]):
     def deadlines(self) -> Iterable[Deadline]:
         """Yield every unpaid order's deadline, streamed."""
         ...
+
+    def unreadable(self, limit: int) -> Mapping[str, str]:
+        """Return up to `limit` unpaid orders that cannot lapse because of what is stored: the reason by their key.
+
+        `overdue` and `deadlines` leave these orders out. An order without a deadline is not among them.
+        """
+        ...

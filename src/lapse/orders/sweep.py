@@ -23,7 +23,10 @@ log = logging.getLogger("lapse")
 
 @dataclass(slots=True)
 class Swept:
-    """The result of one sweep: the number of orders with each outcome, and the keys of orders whose lapse raised."""
+    """The result of one sweep: the number of orders with each outcome, and the keys of orders that could not lapse.
+
+    An order could not lapse if lapsing it raised, or if its row cannot be read.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
@@ -74,6 +77,7 @@ class Sweep:
         self._hooks = tuple(hooks)
         self._waker = Waker()
         self._stopping = False
+        self._reported: set[str] = set()
 
     def run(self) -> None:
         """Sweep at once and repeat until `stop`. Failures do not end it; of several in a row the first is reported."""
@@ -114,6 +118,8 @@ class Sweep:
                 break
             last = page[-1]
         self._cooldown.drop_expired()
+        if not self._stopping:
+            self._name_unreadable(swept)
         if swept.outcomes or swept.failed:
             seconds = SYSTEM_CLOCK.monotonic() - begun
             reason = ", ".join(f"{count} {outcome}" for outcome, count in swept.outcomes.items())
@@ -121,6 +127,14 @@ class Sweep:
         elif not self._stopping:
             self._emit(Kind.IDLE)
         return swept
+
+    def _name_unreadable(self, swept: Swept) -> None:
+        """Add the orders that cannot lapse because of what is stored to `swept.failed`; report each once."""
+        unreadable = self._lapsing.orders.unreadable(self._batch)
+        swept.failed += unreadable
+        for key in unreadable.keys() - self._reported:
+            self._emit(Kind.UNREADABLE, count=1, keys=(key,), reason=f"it never lapses: {unreadable[key]}")
+        self._reported = set(unreadable)
 
     def _lapse(self, page: Sequence[Deadline], swept: Swept) -> list[str]:
         """Lapse one page and add the outcomes to `swept`; return the keys that lapsed."""

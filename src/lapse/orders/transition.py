@@ -91,6 +91,10 @@ class Transition(Generic[R]):
         """Yield every unpaid order's deadline."""
         return self._rows.deadlines()
 
+    def unreadable(self, limit: int) -> Mapping[str, str]:
+        """Return up to `limit` unpaid orders that cannot lapse because of what is stored: the reason by their key."""
+        return self._rows.unreadable(limit)
+
     def begin(self, keys: Sequence[str]) -> Begun:
         """Lapse the orders without an open attempt to pay; mark the others as closing and return their attempts."""
         results: dict[str, Result] = {}

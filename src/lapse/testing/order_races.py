@@ -203,6 +203,9 @@ class _Interrupted:
     def deadlines(self) -> Iterable[Deadline]:
         return self._orders.deadlines()
 
+    def unreadable(self, limit: int) -> Mapping[str, str]:
+        return self._orders.unreadable(limit)
+
 
 def _result(future: "Future[T]", *others: "Future[Any]") -> T:
     """Return the future's result when all are done. Raises the first error, and not the one of a thread it ended."""

@@ -53,6 +53,11 @@ class DatabaseOrders(Generic[M]):
         with self._connection():
             yield from self._transition.deadlines()
 
+    def unreadable(self, limit: int) -> Mapping[str, str]:
+        """Return up to `limit` unpaid orders that cannot lapse because of what is stored: the reason by their key."""
+        with self._connection():
+            return self._transition.unreadable(limit)
+
     def begin(self, keys: Sequence[str]) -> Begun:
         """Lapse the orders without an open attempt; mark the others as closing and return their attempts."""
         with self._connection():

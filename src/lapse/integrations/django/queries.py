@@ -9,9 +9,10 @@ from django.core.exceptions import ValidationError
 from django.db import connections, router
 from django.db.models import Model, Q, QuerySet
 
-from lapse.engine.deadline import Deadline, check_key
+from lapse.engine.deadline import check_key
 from lapse.engine.errors import InvalidDeadline
 from lapse.integrations.django.database_clock import DatabaseNow, aware
+from lapse.integrations.django.deadline_reads import DeadlineReads
 from lapse.integrations.django.row_locks import RowLocks, newest, one_of
 from lapse.integrations.django.transactions import is_deadlock, read_committed
 from lapse.orders.port import Outcome, Result
@@ -21,13 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from lapse.engine.deadline import Deadline
     from lapse.integrations.django.since_deadline import SinceDeadline
     from lapse.integrations.django.stored_deadline import StoredDeadline
 
 M = TypeVar("M", bound=Model)
-
-STREAM_ROWS = 2000
-"""How many rows a long read fetches from the database at a time."""
 
 
 class Queries(Generic[M]):
@@ -55,7 +54,7 @@ class Queries(Generic[M]):
         meta = model._meta  # noqa: SLF001 - Django's public API
         self._key_field: Any = meta.pk if key == "pk" else meta.get_field(key)
         self._locks = RowLocks(model, key, lock)
-        self._reads_rows_of_others = reads_others
+        self._reads = DeadlineReads(self._table, unpaid, self._deadline, key, self._key_field, repeats=reads_others)
         self._reads_absence = reads_absence
 
     @property
@@ -123,7 +122,9 @@ class Queries(Generic[M]):
             rows = rows.filter(self._unpaid)
         if which is Which.DUE:
             rows = rows.filter(self._deadline.passed())
-        return _distinct(newest(rows.order_by("pk")))
+        orders = _distinct(newest(rows.order_by("pk")))
+        # SQLite compares any text with the time. Django reads such a text as None.
+        return [order for order in orders if which is not Which.DUE or self.due_at(order) is not None]
 
     def change(self, orders: Sequence[M], values: Mapping[str, Any]) -> list[M]:
         """Write the values into these locked rows by one update, which calls no `save()` and sends no signals.
@@ -162,11 +163,16 @@ class Queries(Generic[M]):
         # Two queries: inside of CASE WHEN, a condition on rows of other tables would mean something else.
         named = self._named(self._table(), keys).order_by()
         unpaid = {str(key) for key in named.filter(self._unpaid).values_list(self._key_field.attname, flat=True)}
-        rows = named.values_list(self._key_field.attname, DatabaseNow(), *self._deadline.columns)
+        readable = named.filter(self._deadline.readable())
+        rows = readable.values_list(self._key_field.attname, DatabaseNow(), *self._reads.columns(self.using))
         found = {
             str(key): _state(self._deadline.due_at(*columns), aware(now), unpaid=str(key) in unpaid)
             for key, now, *columns in rows
         }
+        if left := [key for key in keys if key not in found]:  # without a deadline, or unknown
+            others = self._named(self._table(), left).order_by().values_list(self._key_field.attname, flat=True)
+            for key in map(str, others):
+                found[key] = Result(Outcome.NOT_DUE if key in unpaid else Outcome.NOT_UNPAID)
         return {key: found.get(key, Result(Outcome.UNKNOWN)) for key in keys}
 
     def now(self) -> datetime:
@@ -177,25 +183,15 @@ class Queries(Generic[M]):
         self, limit: int, *, where: Q | None = None, grace: timedelta = timedelta(0), after: Deadline | None = None
     ) -> list[Deadline]:
         """Return unpaid orders that match `where`, whose deadline passed `grace` ago, oldest first, after `after`."""
-        rows = self._table().filter(self._unpaid).filter(self._deadline.passed(grace))
-        if where:
-            rows = rows.filter(where)
-        if after is not None:
-            rows = rows.filter(self._deadline.beyond(after.due_at, self._key, self._key_field.to_python(after.key)))
-        rows = rows.order_by(self._deadline.sorting, self._key)
-        found: QuerySet[Any, Any] = rows.values_list(self._key_field.attname, *self._deadline.columns)
-        # An order with two rows that match in another table would come twice.
-        found = found.distinct() if where or self._reads_rows_of_others else found
-        return [Deadline(str(key), due_at) for key, *read in found[:limit] if (due_at := self._deadline.due_at(*read))]
+        return self._reads.overdue(limit, where=where, grace=grace, after=after)
 
     def deadlines(self, where: Q | None = None) -> Iterator[Deadline]:
         """Yield the deadlines of the unpaid orders; with `where`, of all orders that match it, unpaid or not."""
-        rows = self._table().filter(self._unpaid if where is None else where).filter(self._deadline.readable())
-        found: QuerySet[Any, Any] = rows.order_by().values_list(self._key_field.attname, *self._deadline.columns)
-        found = found.distinct() if self._reads_rows_of_others else found
-        for key, *read in found.iterator(chunk_size=STREAM_ROWS):
-            if due_at := self._deadline.due_at(*read):
-                yield Deadline(str(key), due_at)
+        return self._reads.deadlines(where)
+
+    def unreadable(self, limit: int) -> dict[str, str]:
+        """Return up to `limit` unpaid orders that cannot lapse because of what is stored: the reason by their key."""
+        return self._reads.unreadable(limit)
 
     def pks(self, keys: Collection[str]) -> set[Any]:
         """Return the primary keys of the rows with these keys."""
