@@ -26,6 +26,8 @@ from tests.shop.rehearsal import assert_no_drift, order_of
 class TestPaidByNotification(OrdersConformance[Order]):
     """Each order has an open attempt to pay, so that each lapse takes three steps."""
 
+    rounds = 6
+
     @pytest.fixture(autouse=True)
     def _shop(self, buyer: User, cup: Product, shop: Settings) -> Iterator[None]:
         """Put enough cups on the shelf, and look for drift at the end."""
@@ -86,6 +88,7 @@ class TestPaidByNotification(OrdersConformance[Order]):
         return self.cup.on_hand - self.cup.held
 
 
+@pytest.mark.long
 class TestPaidByButton(TestPaidByNotification):
     """The development gateway, which asks whether the order can be paid before it takes the money."""
 

@@ -121,10 +121,11 @@ class OrderRaces(OrderSteps[R]):
         when = "after a process was killed between two steps"
         self._dies(lambda: lapsing.lapse([self.key(order)]), order, free, when)
 
-    def _dies(self, lapse: Callable[[], object], order: R, free: int, when: str) -> None:
+    def _dies(self, work: Callable[[], object], order: R, free: int, when: str) -> None:
+        """Let the work kill its process, and let this process lapse the order."""
         self.close_connections()  # a forked process must not use the connections of this one
-        error = in_killed_process(lapse)
-        assert error is None, f"the lapse in another process failed before the test could kill the process:\n{error}"
+        error = in_killed_process(work)
+        assert error is None, f"another process failed before the test could kill it:\n{error}"
         self._lapse(order)
         self._is_cancelled(order, free, when)
 

@@ -54,6 +54,9 @@ class OrderSteps(ShopUnderTest[R]):
             paid = self.pay(order)
         except NotUnpaid:
             return False
+        except Exception as error:
+            error.add_note("pay() raised this. If it means that the order cannot be paid any more, return False")
+            raise
         assert isinstance(paid, bool), f"pay() returned {paid!r}: return True if it paid the order, else False"
         return paid
 

@@ -59,9 +59,19 @@ class OrdersConformance(OrderRaces[R]):
         outcome = self._lapse(order)
         assert outcome is Outcome.LAPSED, (
             f"an overdue, unpaid order did not lapse; the outcome is {outcome}. `unpaid` must match an order as the "
-            "checkout leaves it, and `deadline` must be the field that set_deadline() writes"
+            "checkout leaves it, `deadline` must be what set_deadline() writes, and `postpone` must not keep the order"
         )
         self._is_cancelled(order, free, "after a lapse")
+
+    def test_a_sweep_finds_an_overdue_order(self) -> None:
+        """An order that no timer knows lapses all the same."""
+        free = self.stock()
+        order = self._overdue()
+        assert self.key(order) in self._overdue_keys(), (
+            "a sweep does not find an overdue order: see `unpaid` and `model`"
+        )
+        self.lapse_overdue()
+        self._is_cancelled(order, free, "after a sweep")
 
     def test_an_order_that_is_not_due_does_not_lapse(self) -> None:
         """An order keeps its stock until its deadline."""
@@ -197,6 +207,18 @@ class OrdersConformance(OrderRaces[R]):
     def test_a_process_killed_before_step_three(self) -> None:
         """The process ends when the gateways have closed the attempts, and before their rulings are recorded."""
         self._dies_between_the_steps(in_step_one=False)
+
+    def test_a_payment_that_is_killed_before_its_commit_has_not_happened(self) -> None:
+        """The process ends when the payment has done its work. The order is unpaid, and lapses."""
+        free = self.stock()
+        order = self._overdue()
+
+        def pay() -> None:
+            with self.transaction():
+                self._pay(order)
+                kill_this_process()
+
+        self._dies(pay, order, free, "after a process was killed before the commit of a payment")
 
     # --- a payment between the steps, in a shop with gateways ---
 

@@ -24,6 +24,7 @@ TWO_ORDERS = "test_two_orders_of_one_product_lapse_at_the_same_moment"
 SALE = "test_a_sale_while_an_order_of_the_product_lapses"
 DIES = "test_a_process_killed_before_step_three"
 SALES = "test_sales_while_orders_lapse"
+PAYMENT_KILLED = "test_a_payment_that_is_killed_before_its_commit_has_not_happened"
 KILLED = "test_a_process_killed_before_the_commit"
 
 
@@ -335,6 +336,15 @@ class OwnConnection(Kit):
     wiring: ClassVar[type[Any]] = Orders
 
 
+class MarksOnOwnConnection(Kit):
+    """The payment marks the order on a connection of its own, which commits at once, as a service beside the shop."""
+
+    def pay(self, order: Any) -> bool:
+        """Pay the order outside the transaction."""
+        rows = Bill.objects.filter(pk=order.pk, status="awaiting")
+        return bool(in_thread(lambda: rows.update(status="paid")).result(PATIENCE))
+
+
 class OtherSequence(safe.TwoProducts):
     """B6: the lapse changes the rows of the stock in another sequence than the checkout."""
 
@@ -360,6 +370,7 @@ WHERE_ROWS_ARE_LOCKED = [
     (SaleReadsTheStock, SALE, "must not read the stock and write it afterwards"),
     (OwnConnection, KILLED, "in the transaction of the lapse"),
     (OwnConnection, RAISES, "in the transaction of the lapse"),
+    (MarksOnOwnConnection, PAYMENT_KILLED, "the order is paid, not cancelled"),
     (OtherSequence, SALES, "in the same sequence as the checkout"),
 ]
 """As above."""
