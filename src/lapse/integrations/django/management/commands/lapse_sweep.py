@@ -11,7 +11,7 @@ from lapse.engine.deadline import Deadline
 from lapse.integrations.django.command import LapseCommand, positive_int
 from lapse.integrations.django.settings import unpaid_orders
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
-from lapse.orders.port import Outcome
+from lapse.orders.port import Orders, Outcome
 from lapse.orders.service import BATCH
 from lapse.orders.shop import Shop
 from lapse.orders.sweep import Sweep
@@ -52,12 +52,15 @@ class Command(LapseCommand):
         count = 0
         first: list[Deadline] = []
         newest = None
-        for order in _overdue(orders, batch):
+        port = orders.port(background=True)
+        for order in _overdue(port, batch):
             count += 1
             newest = order
             if count <= KEYS_SHOWN:
                 first.append(order)
         self.stdout.write(f"{count} would lapse")
+        for key, reason in port.unreadable(KEYS_SHOWN).items():
+            self.stdout.write(f"{key} can never lapse: {reason}")
         if newest is None:
             return
         self.stdout.write(f"oldest deadline: {_utc(first[0])}")
@@ -69,9 +72,8 @@ class Command(LapseCommand):
             self.stdout.write("not asked: the gateways, which may report orders of these as paid")
 
 
-def _overdue(orders: UnpaidOrders[Any], batch: int) -> Iterator[Deadline]:
+def _overdue(port: Orders, batch: int) -> Iterator[Deadline]:
     """Yield every overdue order, oldest first, as a sweep pages through them."""
-    port = orders.port(background=True)
     last: Deadline | None = None
     while page := port.overdue(batch, after=last):
         yield from page
