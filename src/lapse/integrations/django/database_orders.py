@@ -5,8 +5,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Generic
 
+from django.db import OperationalError
+
 from lapse.engine.deadline import Deadline
-from lapse.integrations.django.db_errors import close_outlived_connection, unavailable_is_try_later
+from lapse.integrations.django.db_errors import close_outlived_connection, is_busy, unavailable_is_try_later
 from lapse.integrations.django.queries import M, Queries
 from lapse.integrations.django.thread_connections import closing_connections
 from lapse.orders.gateway import Ruling
@@ -19,8 +21,11 @@ from lapse.orders.transition import BY_TIMER, Cause, Transition
 class DatabaseOrders(Generic[M]):
     """A shop's orders in the database that `queries` read. It implements `lapse.orders.Orders`.
 
-    Raises TryLater if the database does not answer. With `background`, a connection that has outlived CONN_MAX_AGE is
-    replaced. In a request Django does that, but in a worker it does not.
+    Raises TryLater if the database does not answer. On SQLite another connection may have locked all rows: then nothing
+    is changed and the orders are LOCKED, but a person's cancel raises TryLater.
+
+    With `background`, a connection that has outlived CONN_MAX_AGE is replaced. In a request Django does that, but in a
+    worker it does not.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class DatabaseOrders(Generic[M]):
         self._queries = queries
         self._gateways = closing_connections(shop.gateways)
         self._transition = Transition(shop, queries, cause, disarm=disarm)
+        self._waits = cause.person
         self._background = background
 
     def lapsing(self) -> Lapsing:
@@ -61,12 +67,22 @@ class DatabaseOrders(Generic[M]):
     def begin(self, keys: Sequence[str]) -> Begun:
         """Lapse the orders without an open attempt; mark the others as closing and return their attempts."""
         with self._connection():
-            return self._transition.begin(keys)
+            try:
+                return self._transition.begin(keys)
+            except OperationalError as error:
+                if self._waits or not is_busy(error):
+                    raise
+                return Begun(self._queries.ask(keys))
 
     def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
         """Lapse, pay or keep each order by the gateways' rulings. Return the result of each order."""
         with self._connection():
-            return self._transition.finish(rulings)
+            try:
+                return self._transition.finish(rulings)
+            except OperationalError as error:
+                if self._waits or not is_busy(error):
+                    raise
+                return self._queries.ask(list({ruling.attempt.order_key for ruling in rulings}))
 
     @contextmanager
     def _connection(self) -> Iterator[None]:

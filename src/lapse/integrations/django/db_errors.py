@@ -1,5 +1,6 @@
 """Distinguishes a database that does not answer from an error that one order causes."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,8 @@ from lapse.engine.errors import TryLater
 def unavailable_is_try_later(using: str) -> Iterator[None]:
     """Raise TryLater if a statement failed because the database `using` does not answer or accepts no connections.
 
-    Every other error is passed on. A deadlock or a statement timeout is an OperationalError too. One order may cause it
-    again and again, so it must not delay all orders.
+    Also if SQLite is locked by another connection. Every other error is passed on. A deadlock or a statement timeout is
+    an OperationalError too. One order may cause it again and again, so it must not delay all orders.
     """
     connection = connections[using]
     before: object = None
@@ -22,12 +23,20 @@ def unavailable_is_try_later(using: str) -> Iterator[None]:
         before = connection.connection
         yield
     except (OperationalError, InterfaceError) as error:
+        if is_busy(error):
+            raise TryLater("the database is locked by another connection") from error
         # After a failed rollback, Django has another connection or none.
         if before is not None and connection.connection is before and connection.is_usable():
             raise
         if not connection.in_atomic_block:
             connection.close()  # the next call opens a new one
         raise TryLater(f"the database is unavailable: {one_line(error)}") from error
+
+
+def is_busy(error: Exception) -> bool:
+    """Return whether another connection has locked the SQLite database for longer than its `timeout`."""
+    code = getattr(error.__cause__, "sqlite_errorcode", None)  # the lowest byte says which kind of error it is
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def one_line(error: Exception) -> str:
