@@ -79,6 +79,8 @@ def test_an_old_snapshot_is_refused(kind: str) -> None:
             assert Bill.objects.count() == 1  # the snapshot is taken
             with pytest.raises(OpenTransaction, match="read committed"), Unsettled().hold(bill):
                 pass
+            with pytest.raises(OpenTransaction, match="read committed"):
+                Unsettled().fresh(Bill.objects.filter(status="paid"))  # also if no order is overdue
         with transaction.atomic(using=ALIAS), pytest.raises(OpenTransaction, match="read committed"):
             Unsettled().lapse([str(bill.pk)])
         with transaction.atomic(using=ALIAS), NoAbsence().hold(bill) as held:

@@ -202,9 +202,9 @@ class Queries(Generic[M]):
         return self._table().filter(where or Q())
 
     @property
-    def deadline_field(self) -> str:
-        """The name of the field that says when an order is due."""
-        return self._deadline.field
+    def deadline(self) -> StoredDeadline | SinceDeadline:
+        """The deadline as the rows store it."""
+        return self._deadline
 
     def _column(self, name: str) -> Any:  # noqa: ANN401 - Django's fields have no common type with these attributes
         """Return the field of that name, or of that column's name."""

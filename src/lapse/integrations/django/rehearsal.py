@@ -33,7 +33,7 @@ def rehearse(orders: UnpaidOrders[Any]) -> list[checks.CheckMessage]:
     with unavailable_is_try_later(using):
         found = [*check_statements(orders, queries)]
         if not found:  # else a table or a column may be missing
-            field: Any = orders.model._meta.get_field(queries.deadline_field)  # noqa: SLF001 - Django's public API
+            field: Any = orders.model._meta.get_field(queries.deadline.field)  # noqa: SLF001 - Django's public API
             found += check_index(type(orders), field, using)
             found += check_keys(orders, queries)
             found += check_deadlines(orders, queries)

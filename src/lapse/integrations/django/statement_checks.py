@@ -12,10 +12,8 @@ from django.db import Error, connections, transaction
 from django.db.models import F, FloatField, Func, Model, Q, QuerySet
 from django.db.models.lookups import IsNull
 
-from lapse.integrations.django.database_clock import as_stored
 from lapse.integrations.django.db_errors import one_line
 from lapse.integrations.django.row_locks import one_of
-from lapse.integrations.django.stored_deadline import EARLIEST, LATEST
 from lapse.integrations.django.value_checks import written
 from lapse.orders.rows import Which
 from lapse.orders.transition import EXPIRED
@@ -129,8 +127,8 @@ def check_keys(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[che
 
 def check_deadlines(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
     """Yield a warning if unpaid orders have a deadline that Python cannot read. Such orders never lapse."""
-    name = queries.deadline_field
-    wrong = Q(**{f"{name}__lt": as_stored(EARLIEST)}) | Q(**{f"{name}__gt": as_stored(LATEST)})
+    name = queries.deadline.field
+    wrong = queries.deadline.unreadable()
     if connections[queries.using].vendor == "sqlite":  # stores any text
         no_time = IsNull(Func(F(name), function="JULIANDAY", output_field=FloatField()), True)  # noqa: FBT003 - Django's
         wrong |= Q(no_time) & Q(**{f"{name}__isnull": False})

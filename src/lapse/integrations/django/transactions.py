@@ -38,16 +38,12 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
     """Open a transaction that reads what others committed after it began; inside another transaction, a savepoint.
 
     Under a stricter level, a transaction that waited for a row goes on reading what was there before the wait.
-    `reads_absence` is for a condition that is true because a row is absent. Then OpenTransaction is raised inside a
-    transaction of the caller with a stricter level.
+    `reads_absence` is for a condition that is true because a row is absent. It refuses a stricter level of the caller.
     """
+    if reads_absence:
+        refuse_old_snapshot(using)
     connection = connections[using]
-    first = not connection.in_atomic_block and connection.get_autocommit()
-    if not first and reads_absence and connection not in _begun_here and (level := stricter_level(using)):
-        raise OpenTransaction(
-            f"the open transaction is {level}, so it may not see a row that another transaction has added, and "
-            f"`unpaid` depends on the absence of rows: call Lapse outside of transaction.atomic(), or {LEVEL_SETTING}"
-        )
+    first = _is_first(connection)
     if first and connection.vendor == "mysql":
         with connection.cursor() as cursor:
             cursor.execute(READ_COMMITTED)
@@ -62,6 +58,36 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
         finally:
             if first:
                 _begun_here.discard(connection)
+
+
+def refuse_transaction(using: str) -> None:
+    """Raise OpenTransaction inside a transaction, for a call that may call payment gateways."""
+    try:
+        with transaction.atomic(using=using, durable=True):
+            pass
+    except RuntimeError as error:
+        raise OpenTransaction(
+            "lapsing calls payment gateways, so it must not run inside transaction.atomic() or with "
+            "ATOMIC_REQUESTS: call it before the transaction, or mark the view non_atomic_requests"
+        ) from error
+
+
+def refuse_old_snapshot(using: str) -> None:
+    """Raise OpenTransaction inside a transaction of the caller whose isolation level is stricter than READ COMMITTED.
+
+    For a condition that is true because a row is absent: such a transaction may not see that the row was added.
+    """
+    connection = connections[using]
+    if not _is_first(connection) and connection not in _begun_here and (level := stricter_level(using)):
+        raise OpenTransaction(
+            f"the open transaction is {level}, so it may not see a row that another transaction has added, and "
+            f"`unpaid` depends on the absence of rows: call Lapse outside of transaction.atomic(), or {LEVEL_SETTING}"
+        )
+
+
+def _is_first(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the next `atomic` begins a transaction."""
+    return not connection.in_atomic_block and connection.get_autocommit()
 
 
 def stricter_level(using: str) -> str | None:

@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from lapse.engine.backoff import Backoff
@@ -24,7 +23,7 @@ from lapse.integrations.django.row_locks import SELF
 from lapse.integrations.django.since_deadline import FIRST, LAST, Period, SinceDeadline
 from lapse.integrations.django.stored_deadline import StoredDeadline
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
-from lapse.integrations.django.transactions import OpenTransaction
+from lapse.integrations.django.transactions import refuse_old_snapshot, refuse_transaction
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
@@ -107,7 +106,8 @@ class UnpaidOrders(Shop[M]):
         The timer is disarmed with the commit. The transaction is rolled back if the block raises. Inside a transaction
         of the caller it is a savepoint, and the lock lasts until the end of the caller's transaction.
 
-        Raises NotUnpaid if the order was paid or cancelled before, and TypeError for another object.
+        Raises NotUnpaid if the order was paid or cancelled before, TypeError for another object, and OpenTransaction as
+        `lapse` does for `writers_lock`.
         """
         key = order if isinstance(order, str) else self._queries.key_of(self._checked([order], "hold(order)")[0])
         return hold(self._queries, key, disarm=self._disarm)
@@ -115,8 +115,9 @@ class UnpaidOrders(Shop[M]):
     def lapse(self, keys: Collection[str]) -> dict[str, Result]:
         """Lapse the orders that are unpaid and due. Return the result for every key.
 
-        Raises OpenTransaction inside a transaction if the shop has gateways, TryLater if the database does not answer.
-        Raises TypeError for a key that is not a string.
+        Raises OpenTransaction inside a transaction if the shop has gateways; with `writers_lock`, inside a transaction
+        that is stricter than READ COMMITTED. Raises TryLater if the database does not answer, and TypeError for a key
+        that is not a string.
         """
         keys = checked_keys(keys)
         self._refuse_open_transaction()
@@ -224,17 +225,11 @@ class UnpaidOrders(Shop[M]):
             return self._queries.overdue(limit, where=where)
 
     def _refuse_open_transaction(self) -> None:
-        """Refuse an open transaction at every call, not only when an order has an open attempt to pay."""
-        if not self.gateways:
-            return
-        try:
-            with transaction.atomic(using=self._queries.using, durable=True):
-                pass
-        except RuntimeError as error:
-            raise OpenTransaction(
-                "lapsing calls payment gateways, so it must not run inside transaction.atomic() or with "
-                "ATOMIC_REQUESTS: call it before the transaction, or mark the view non_atomic_requests"
-            ) from error
+        """Refuse an unsuitable transaction at every call, not only when an order is overdue or has an open attempt."""
+        if self.gateways:
+            refuse_transaction(self._queries.using)
+        if self.writers_lock is not None:
+            refuse_old_snapshot(self._queries.using)
 
 
 def _in_batches(lapsing: Lapsing, keys: Iterable[str]) -> dict[str, Result]:
