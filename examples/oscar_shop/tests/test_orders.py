@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db.models.signals import post_save
 from django.urls import reverse
 from lapse.integrations.django import NotUnpaid, timer, unpaid_orders
 from lapse.orders import Outcome
@@ -11,7 +12,7 @@ from oscar.apps.order.signals import order_status_changed
 from oscar.core.loading import get_class, get_model
 
 from oscarshop.paying import WrongAmount, pay
-from shopping import Order, allocated, assert_books_agree, due_in, in_stock, place, product
+from shopping import Order, StockRecord, allocated, assert_books_agree, due_in, in_stock, place, product
 
 EventHandler = get_class("order.processing", "EventHandler")
 Country = get_model("address", "Country")
@@ -108,6 +109,23 @@ def test_a_person_cancels():
     assert result.outcome is Outcome.LAPSED
     assert allocated(tea) == 0
     assert_books_agree()
+
+
+def test_a_stock_record_changes_once_for_many_orders():
+    """Sales wait while a stock record is locked, so a lapse of many orders does not write it order by order."""
+    tea, cup = product("tea"), product("cup")
+    orders = [due_in(place({tea: 2, cup: 1}), -1) for _ in range(5)]
+    written = []
+
+    def receive(instance, **_):
+        written.append(instance.product_id)
+
+    post_save.connect(receive, sender=StockRecord)
+    results = unpaid_orders().lapse([order.number for order in orders])
+    post_save.disconnect(receive, sender=StockRecord)
+    assert {result.outcome for result in results.values()} == {Outcome.LAPSED}
+    assert sorted(written) == [tea.pk, cup.pk]
+    assert (allocated(tea), allocated(cup)) == (0, 0)
 
 
 def test_a_line_without_stock_to_give_back():
