@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from pytest_django import DjangoDbBlocker, Settings
 
 from lapse.testing.orders import OrdersConformance
-from tests.django.databases import ALIAS
+from tests.django.databases import ALIAS, chosen
 from tests.django.wirings.kits import Kit, failures
 from tests.django.wirings.safe import SAFE, Companion, ConditionalUpdate, InTheHook, Received
-from tests.django.wirings.unsafe import EVERYWHERE, LAPSES, WHERE_ROWS_ARE_LOCKED
+from tests.django.wirings.unsafe import EVERYWHERE, LAPSES, NOT_DUE, WHERE_ROWS_ARE_LOCKED, LocalTime
 from tests.timers.databases import NEEDS_MARIADB
 
 CHECKOUT = Path(__file__).parents[2]
@@ -63,6 +64,18 @@ def test_it_fails_on_a_wiring_that_is_unsafe_for_a_moment() -> None:
     for kit, name, says in WHERE_ROWS_ARE_LOCKED:
         found = failures(kit, name) or failures(patient(kit), name)
         assert says in str(found.get(name)), (kit, name, found)
+
+
+@NEEDS_MARIADB
+def test_a2_it_fails_on_a_checkout_that_stores_local_time(
+    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker, settings: Settings
+) -> None:
+    """The order is due at once, hours before the shop means it to be."""
+    settings.LAPSE_TIMER = None
+    session = {"charset": "utf8mb4", "init_command": "SET time_zone = '-05:00'"}
+    with django_db_blocker.unblock(), chosen("mariadb", request, tmp_path, OPTIONS=session):
+        found = failures(LocalTime, NOT_DUE)
+    assert "stored in UTC" in str(found[NOT_DUE])
 
 
 def patient(kit: type[Kit]) -> type[Kit]:

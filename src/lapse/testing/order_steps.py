@@ -108,7 +108,10 @@ class OrderSteps(ShopUnderTest[R]):
         """Assert that neither a lapse nor a sweep touches the unpaid order."""
         held = self.stock()
         outcome = self._lapse(order)
-        assert outcome is Outcome.NOT_DUE, f"{when} the lapse returned {outcome}: see set_deadline() and `deadline`"
+        assert outcome is Outcome.NOT_DUE, (
+            f"{when} the lapse returned {outcome}. `deadline` must be what the checkout and set_deadline() write, and "
+            "be stored in UTC: `manage.py check --database default` compares the clocks"
+        )
         self.lapse_overdue()
         state, found = self.state(order), self.stock()
         assert (state, found) == ("unpaid", held), (

@@ -3,15 +3,15 @@
 Subclass `OrdersConformance` in the shop's tests, and say how the shop places, pays and reads an order:
 
     class LapsingTests(OrdersConformance[Order], TransactionTestCase):
+        orders = staticmethod(unpaid_orders)
         transaction = staticmethod(transaction.atomic)
         close_connections = staticmethod(connections.close_all)
 
-        def orders(self):
-            return unpaid_orders()
+        def setUp(self):
+            self.tea = Product.objects.create(name="tea", stock=1000)
 
         def place(self):
-            tea, _ = Product.objects.get_or_create(name="tea", defaults={"stock": 1000})
-            return checkout(tea, 2)
+            return checkout(self.tea, 2)
 
         def set_deadline(self, order, due_in):
             Order.objects.filter(pk=order.pk).update(pay_by=timezone.now() + due_in)
@@ -24,7 +24,7 @@ Subclass `OrdersConformance` in the shop's tests, and say how the shop places, p
             return "unpaid" if status == "awaiting_payment" else status
 
         def stock(self):
-            return Product.objects.get(name="tea").stock
+            return Product.objects.get(pk=self.tea.pk).stock
 
 The suite works with unittest and with pytest, and imports no framework. Its threads must see what a test commits: use a
 `TransactionTestCase` or `django_db(transaction=True)`, and with SQLite a test database in a file.

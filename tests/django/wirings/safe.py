@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db.models import F, Q
 from django.utils import timezone
 
-from lapse.integrations.django import UnpaidOrders
+from lapse.integrations.django import Since, UnpaidOrders
 from lapse.orders import Attempt, OrderBatch, Ruling, Verdict
 from tests.django.wirings.kits import WINDOW, BillOrders, Kit, give_back
 from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, SeatOrder, SeatStatus, Stock
@@ -280,6 +281,25 @@ class TwoProducts(Kit):
             return self.make()
 
 
+class SincePlacing(Kit):
+    """B4: there is no column with the deadline."""
+
+    class Orders(BillOrders):
+        """The deadline is counted."""
+
+        deadline: ClassVar[Any] = Since("placed_at", minutes=30)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+    def make(self) -> Bill:
+        """Make an order that says when it was placed."""
+        return Bill.objects.create(placed_at=timezone.now())
+
+    def set_deadline(self, order: Any, due_in: timedelta) -> None:
+        """Write when it would have been placed."""
+        Bill.objects.filter(pk=order.pk).update(placed_at=timezone.now() + due_in - WINDOW)
+
+
 SAFE = [
     Kit,
     ConditionalUpdate,
@@ -293,4 +313,5 @@ SAFE = [
     Absence,
     Gateway,
     TwoProducts,
+    SincePlacing,
 ]

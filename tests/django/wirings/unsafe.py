@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db.models import F, Q
+from django.db.models.functions import Now
 
 from lapse.orders import OrderBatch, Ruling
 from tests.django.adopter.threads import PATIENCE, in_thread
 from tests.django.wirings import safe
-from tests.django.wirings.kits import PIECES, BillOrders, Kit, give_back
+from tests.django.wirings.kits import PIECES, WINDOW, BillOrders, Kit, give_back
 from tests.django.wirings.models import Bill, BillPayment, Stock
 
+NOT_DUE = "test_an_order_that_is_not_due_does_not_lapse"
 LAPSES = "test_an_overdue_order_lapses_and_its_stock_comes_back_once"
 PAID = "test_a_paid_order_never_lapses"
 TOO_LATE = "test_a_lapsed_order_cannot_be_paid"
@@ -205,6 +207,14 @@ class PaidInWords(safe.Gateway):
             return bool(order and rulings)
 
     wiring: ClassVar[type[Any]] = Orders
+
+
+class LocalTime(Kit):
+    """A2: the checkout stores the database's `Now()`, which on MySQL is the session's local time, here west of UTC."""
+
+    def make(self) -> Bill:
+        """Make an order that is due in half an hour, five hours ago."""
+        return Bill.objects.create(pay_by=Now() + WINDOW)
 
 
 EVERYWHERE = [
