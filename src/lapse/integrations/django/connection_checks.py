@@ -99,7 +99,7 @@ def check_transactions(orders: UnpaidOrders[Any], using: str) -> Iterator[checks
                 hint=f'Add "transaction_mode": "IMMEDIATE" to the OPTIONS of DATABASES[{using!r}].',
                 id="lapse.W035",
             )
-    if orders.writers_lock is None:
+    if orders.writers_lock is None or connection.vendor == "sqlite":
         return
     with transaction.atomic(using=using):
         level = stricter_level(using)

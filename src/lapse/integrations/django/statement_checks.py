@@ -12,7 +12,6 @@ from django.db import Error, connections, transaction
 from django.db.models import F, FloatField, Func, Model, Q, QuerySet
 from django.db.models.lookups import IsNull
 
-from lapse.integrations.django.db_errors import one_line
 from lapse.integrations.django.row_locks import one_of
 from lapse.integrations.django.value_checks import written
 from lapse.orders.rows import Which
@@ -40,25 +39,36 @@ LACKING: set[object] = {"42P01", "42703", 1146, 1054}
 DENIED: set[object] = {"42501", 1142, 1143}
 """insufficient_privilege of PostgreSQL; ER_TABLEACCESS_DENIED_ERROR and ER_COLUMNACCESS_DENIED_ERROR of MySQL."""
 
+PASSING: set[object] = {"55P03", "57014", "40P01", "40001", 1205, 1213}
+"""lock_not_available, query_canceled (a time-out), deadlock_detected and serialization_failure of PostgreSQL;
+ER_LOCK_WAIT_TIMEOUT and ER_LOCK_DEADLOCK of MySQL. SQLite says "database is locked" in words."""
+
 
 def check_statements(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
     """Send every statement of Lapse, so that no row matches and nothing is changed; yield what the database refuses.
 
-    One error for each message of the database, even if it refuses several statements with that message. A lost
-    connection raises Django's error.
+    One error for each message of the database, even if it refuses several statements with that message. A warning, and
+    no further statement, if the database was only busy. A lost connection raises Django's error.
     """
     found: dict[str, checks.CheckMessage] = {}
-    with queries.transaction():
-        for action, send in _steps(orders, queries):
-            try:
-                with transaction.atomic(using=queries.using):
-                    send()
-            except (Error, FieldError, TypeError, ValueError) as error:
-                if not connections[queries.using].is_usable():
-                    raise
-                message = (str(error).splitlines() or [repr(error)])[0]
-                found.setdefault(message, _refused(orders, action, error, message))
-        transaction.set_rollback(True, using=queries.using)
+    action = "begin a transaction"
+    try:
+        with queries.transaction():
+            for action, send in _steps(orders, queries):
+                try:
+                    with transaction.atomic(using=queries.using):
+                        send()
+                except (Error, FieldError, TypeError, ValueError) as error:
+                    if not connections[queries.using].is_usable() or _codes(error) & PASSING:
+                        raise
+                    message = _first_line(error)
+                    found.setdefault(message, _refused(orders, action, error, message))
+            transaction.set_rollback(True, using=queries.using)
+    except Error as error:
+        if not connections[queries.using].is_usable():
+            raise
+        message = _first_line(error)
+        found[message] = _refused(orders, action, error, message)
     yield from found.values()
 
 
@@ -89,11 +99,18 @@ def _change(queries: Queries[Any], model: type[Model], values: Mapping[str, Any]
 
 
 def _refused(orders: UnpaidOrders[Any], action: str, error: Exception, message: str) -> checks.CheckMessage:
-    cause = error.__cause__
-    codes = {getattr(cause, "sqlstate", None), cause.args[0] if cause is not None and cause.args else None}
+    codes = _codes(error)
     text = message.lower()
-    lacking = codes & LACKING or text.startswith(("no such table", "no such column"))
-    if lacking:
+    number = "lapse.E030"
+    if codes & PASSING or "is locked" in text:
+        return checks.Warning(
+            f"The database was too busy for the statement to {action}: {message}",
+            hint="Run `manage.py check --database` once more: not everything was rehearsed.",
+            obj=type(orders),
+            id="lapse.W030",
+        )
+    if codes & LACKING or text.startswith(("no such table", "no such column")):
+        number = NOT_MIGRATED
         hint = "Run `manage.py migrate`: the database lacks a table or a column that a model has."
     elif re.search("read[- ]?only", text):
         hint = "Name a database in DATABASES that can be written, which is no replica and no read-only file."
@@ -103,12 +120,18 @@ def _refused(orders: UnpaidOrders[Any], action: str, error: Exception, message: 
         hint = "Correct the values, or the columns that they are written to."
     else:
         hint = "Change `unpaid` (and `lock`) to a condition that this database accepts."
-    return checks.Error(
-        f"The database refuses the statement to {action}: {one_line(Exception(message))}",
-        hint=hint,
-        obj=type(orders),
-        id=NOT_MIGRATED if lacking else "lapse.E030",
-    )
+    text = f"The database refuses the statement to {action}: {message}"
+    return checks.Error(text, hint=hint, obj=type(orders), id=number)
+
+
+def _codes(error: Exception) -> set[object]:
+    """Return the database's codes of the error: PostgreSQL has an SQLSTATE, MySQL has a number as well."""
+    cause = error.__cause__
+    return {getattr(cause, "sqlstate", None), cause.args[0] if cause is not None and cause.args else None}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [repr(error)])[0]
 
 
 def check_keys(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
