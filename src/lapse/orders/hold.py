@@ -2,11 +2,28 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from lapse.engine.errors import LapseError
 from lapse.orders.port import Outcome
 from lapse.orders.rows import Rows, Which
 from lapse.orders.shop import R
+
+_held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
+"""The keys of the orders that this thread or task holds."""
+
+_holds: ContextVar[int] = ContextVar("holds", default=0)
+"""How often this thread or task has held an order."""
+
+
+def holds_here() -> int:
+    """Return how often this thread or task has held an order, to see whether a hook has held one."""
+    return _holds.get()
+
+
+def held_here() -> frozenset[str]:
+    """Return the keys of the orders that this thread or task holds. A lapse inside of `hold` leaves them alone."""
+    return _held.get()
 
 
 class NotUnpaid(LapseError):
@@ -29,7 +46,7 @@ def hold(rows: Rows[R], key: str, *, disarm: Callable[[Sequence[str]], None]) ->
 
     Waits until no other transaction has locked the order. An order that is closing or overdue can be held as long as
     it is unpaid. At the end, an order that is no longer unpaid is disarmed with the transaction. If the block raises,
-    its transaction is rolled back.
+    its transaction is rolled back. Inside the block, the timer's lapse and a lapse on read leave the order alone.
 
     Raises NotUnpaid if the order cannot be paid.
     """
@@ -39,6 +56,13 @@ def hold(rows: Rows[R], key: str, *, disarm: Callable[[Sequence[str]], None]) ->
             outcome = rows.ask([key])[key].outcome
             raise NotUnpaid(key, outcome if outcome is Outcome.UNKNOWN else Outcome.NOT_UNPAID)
         (order,) = locked
-        yield order
-        if key not in rows.unpaid([order]):
-            disarm([key])
+        name = rows.key_of(order)
+        before = _held.get()
+        _held.set(before | {name})
+        _holds.set(_holds.get() + 1)
+        try:
+            yield order
+        finally:
+            _held.set(before)
+        if name not in rows.unpaid([order]):
+            disarm([name])

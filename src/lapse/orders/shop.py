@@ -81,6 +81,7 @@ class Shop(Generic[R]):
         Called before `on_lapse`, once per order, in the transaction that cancels the order. Use it in place of
         `lapsed`: change the order as the shop does everywhere else, and save it. `reason_field`, if declared, is
         written before the call. If this raises, the transaction is rolled back and the other orders lapse without it.
+        It may cancel other orders as well: these are left out of the batch.
         """
 
     def postpone(self, orders: Sequence[R]) -> Mapping[R, datetime | None]:
@@ -88,7 +89,8 @@ class Shop(Generic[R]):
 
         The value is the time, with a time zone, at which to ask again; None leaves the order to the sweep. A time that
         has passed by the database's clock postpones nothing. Called in the transaction of step one, with the rows
-        locked. Nothing is stored: the order is asked about each time it fires. A person's cancel does not ask.
+        locked. Nothing is stored: the order is asked about each time it fires. An order that this pays or extends does
+        not lapse either. A person's cancel does not ask.
         """
         del orders
         return {}
@@ -100,7 +102,10 @@ class Shop(Generic[R]):
         """
 
     def open_attempts(self, orders: Sequence[R]) -> Sequence[Attempt]:
-        """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked."""
+        """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked.
+
+        Pay an order here by `hold` only: without it, the order would lapse all the same.
+        """
         del orders
         return ()
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError
 from lapse.orders.gateway import Verdict
+from lapse.orders.hold import held_here, holds_here
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.rows import Which
-from lapse.orders.shop import OrderBatch, R
+from lapse.orders.shop import OrderBatch, R, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lapse.engine.deadline import Deadline
     from lapse.orders.gateway import Attempt, Ruling
     from lapse.orders.rows import Rows
-    from lapse.orders.shop import Shop, Values, ValuesOf
+    from lapse.orders.shop import Values, ValuesOf
 
 T = TypeVar("T")
 
@@ -96,10 +97,13 @@ class Transition(Generic[R]):
         return self._rows.unreadable(limit)
 
     def begin(self, keys: Sequence[str]) -> Begun:
-        """Lapse the orders without an open attempt to pay; mark the others as closing and return their attempts."""
+        """Lapse the orders without an open attempt to pay; mark the others as closing and return their attempts.
+
+        An order that this thread holds to pay it counts as locked: the locks of its own transaction stop nothing.
+        """
         results: dict[str, Result] = {}
         attempts: list[Attempt] = []
-        todo = list(dict.fromkeys(keys))
+        todo = [key for key in dict.fromkeys(keys) if self._cause.person or key not in held_here()]
         while todo:
             begun, todo = self._in_transaction(partial(self._begin, todo))
             results.update(begun.results)
@@ -113,10 +117,17 @@ class Transition(Generic[R]):
     def _begin(self, keys: Sequence[str]) -> tuple[Begun, list[str]]:
         """Do step one for the orders of one reason; return what it did, and the keys of the other orders."""
         orders, reason, later = self._lock(keys, Which.UNPAID if self._cause.person else Which.DUE)
-        results = {} if self._cause.person or not orders else self._postponed(orders)
-        orders = [order for order in orders if self._rows.key_of(order) not in results]
+        results: dict[str, Result] = {}
+        if orders and not self._cause.person and self._overrides("postpone"):
+            results = self._postponed(orders)
+            left = [key for order in orders if (key := self._rows.key_of(order)) not in results]
+            orders = list(self._rows.lock(left, Which.DUE, wait=False))  # the hook may have paid or extended some
+        holds = holds_here()
         opened = list(self._shop.open_attempts(orders)) if orders else []
         _refuse_strangers(opened, {self._rows.key_of(order) for order in orders})
+        orders = self._unchanged(orders, holds)
+        unpaid = {self._rows.key_of(order) for order in orders}
+        opened = [attempt for attempt in opened if attempt.order_key in unpaid]
         held = {attempt.order_key for attempt in opened}
         self._close([order for order in orders if self._rows.key_of(order) in held], reason)
         lapsed = self._lapse([order for order in orders if self._rows.key_of(order) not in held], reason)
@@ -126,6 +137,8 @@ class Transition(Generic[R]):
     def _postponed(self, orders: Sequence[R]) -> dict[str, Result]:
         """Return the results of the orders that the shop postpones. The database's clock decides what has passed."""
         postponed = self._shop.postpone(orders)
+        if postponed is None:
+            raise InvalidDeadline("postpone() returned None: return the orders that must not lapse now, or {}")
         if not postponed:
             return {}
         received = set(orders)
@@ -143,6 +156,19 @@ class Transition(Generic[R]):
             elif until > now:
                 results[self._rows.key_of(order)] = Result(Outcome.POSTPONED, until, until - now)
         return results
+
+    def _overrides(self, hook: str) -> bool:
+        return getattr(type(self._shop), hook) is not getattr(Shop, hook)
+
+    def _unchanged(self, orders: Sequence[R], holds: int) -> list[R]:
+        """Return the orders that are still unpaid. They are asked again only if a hook has held an order to pay it.
+
+        `holds` is the number of holds before the hooks.
+        """
+        if not orders or holds_here() == holds:
+            return list(orders)
+        unpaid = set(self._rows.unpaid(orders))
+        return [order for order in orders if self._rows.key_of(order) in unpaid]
 
     def finish(self, rulings: Sequence[Ruling]) -> dict[str, Result]:
         """Lapse, pay or keep each order by the gateways' rulings. Return the result of each order.
@@ -172,6 +198,7 @@ class Transition(Generic[R]):
         # LOCKED means that the order may be cancelled. The rows are locked, so this stays true until a hook changes
         # them.
         results = self._ask([key for key in by_key if key not in set(later)])
+        holds = holds_here()
         paid, closed = [], []
         for order in orders:
             key = self._rows.key_of(order)
@@ -190,7 +217,8 @@ class Transition(Generic[R]):
             [attempt for attempt in self._shop.open_attempts(closed) if _name(attempt) not in ruled] if closed else []
         )
         reopened = {attempt.order_key for attempt in opened}
-        lapsed = self._lapse([order for order in closed if self._rows.key_of(order) not in reopened], reason)
+        closed = [order for order in closed if self._rows.key_of(order) not in reopened]
+        lapsed = self._lapse(self._unchanged(closed, holds), reason)
         results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
         return results
 
@@ -250,19 +278,37 @@ class Transition(Generic[R]):
             )
 
     def _lapse(self, orders: Sequence[R], reason: str) -> list[str]:
-        """Write the values of `lapsed` into these locked rows and call the shop's hook. Return the orders' keys."""
+        """Cancel these locked orders and call the shop's hooks. Return the orders' keys."""
         if not orders:
             return []
         values = self._values(self._shop.lapsed, reason)
-        lapsed = self._rows.change(orders, values) if values else orders
-        keys = [self._rows.key_of(order) for order in lapsed]
+        if self._overrides("transition"):
+            lapsed, keys = self._by_transition(orders, values)
+        else:
+            lapsed = list(self._rows.change(orders, values) if values else orders)
+            keys = [self._rows.key_of(order) for order in lapsed]
         if self._disarm is not None:
             self._disarm(keys)
-        for order in lapsed:
-            self._shop.transition(order)
         self._shop.on_lapse(self._batch(lapsed, reason))  # late: the hook may lock rows that many wait for
         self._refuse(self._still_unpaid(lapsed), "the orders were cancelled")
         return keys
+
+    def _by_transition(self, orders: Sequence[R], values: Values) -> tuple[list[R], list[str]]:
+        """Cancel each order by the shop's own transition; return these orders and their keys.
+
+        The transition of one order may cancel others as well, such as the parts of a shipment. So each further order
+        is read again, and left out if it is no longer unpaid.
+        """
+        lapsed: list[R] = []
+        keys: list[str] = []
+        for order in orders:
+            key = self._rows.key_of(order)
+            current = self._rows.lock([key], Which.UNPAID, wait=False) if lapsed else [order]
+            for changed in self._rows.change(current, values) if current and values else current:
+                self._shop.transition(changed)
+                lapsed.append(changed)
+                keys.append(key)
+        return lapsed, keys
 
     def _still_unpaid(self, orders: Sequence[R]) -> Collection[str]:
         return self._rows.unpaid(orders) if orders else ()
