@@ -102,6 +102,22 @@ def test_the_worker_waits_for_a_timer_that_is_away() -> None:
         assert process.returncode == 0, said
 
 
+def test_the_worker_does_not_make_every_library_of_the_shop_log() -> None:
+    """Lapse's info lines are on standard error, and the shop's are not: its settings configure no log."""
+    code = """
+import logging
+from lapse.integrations.django.management.commands.lapse_worker import _log_to_standard_error
+_log_to_standard_error()
+logging.getLogger("oscar").info("a line of a library")
+logging.getLogger("oscar").warning("a warning of a library")
+logging.getLogger("lapse").info("a line of Lapse")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    first, second = run.stderr.splitlines()
+    assert first == "a warning of a library"
+    assert second.endswith(" INFO a line of Lapse")
+
+
 @pytest.mark.usefixtures("orders")
 def test_numbers_that_make_no_sense_are_refused() -> None:
     """Nothing is started with them."""

@@ -77,7 +77,13 @@ def _open_timer() -> Timer:
 
 
 def _log_to_standard_error() -> None:
-    """Send Lapse's log to standard error if the shop's settings configure no handler for it."""
+    """Send Lapse's log to standard error if the shop's settings configure no handler for it.
+
+    The root logger stays as it is: otherwise every library of the shop would write its info lines between Lapse's.
+    """
     log = logging.getLogger("lapse")
     if not log.hasHandlers():
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
