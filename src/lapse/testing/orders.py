@@ -73,6 +73,33 @@ class OrdersConformance(OrderRaces[R]):
         self.lapse_overdue()
         self._is_cancelled(order, free, "after a sweep")
 
+    def test_orders_of_one_product_lapse_in_one_batch(self) -> None:
+        """The hook gets several orders at once, as from every busy worker, and releases the stock of each."""
+        free = self.stock()
+        orders = [self._overdue() for _ in range(3)]
+        self._orders.lapse([self.key(order) for order in orders])
+        for order in orders:
+            self._is_cancelled(order, free, f"after {len(orders)} orders lapsed in one batch")
+
+    def test_the_stock_comes_back_before_the_commit(self) -> None:
+        """A process that dies between the commit and a later release of the stock would lose the stock."""
+        free = self.stock()
+        order = self._overdue()
+        hook = self._orders.on_lapse
+        found = []
+
+        def look(batch: OrderBatch[R]) -> None:
+            hook(batch)
+            found.append(self.stock())
+
+        with shadowed(self._orders, "on_lapse", look):
+            self._lapse(order)
+        assert found == [free], (
+            f"before the commit of a lapse {found} pieces are available, though there are {free}: release the stock in "
+            "the transaction, and not by on_commit(), a task or another service"
+        )
+        self._is_cancelled(order, free, "after a lapse")
+
     def test_an_order_that_is_not_due_does_not_lapse(self) -> None:
         """An order keeps its stock until its deadline."""
         order = self._placed()

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from lapse.orders import OrderBatch, Ruling
 from tests.django.adopter.threads import PATIENCE, in_thread
+from tests.django.databases import ALIAS
 from tests.django.wirings import safe
 from tests.django.wirings.kits import PIECES, WINDOW, BillOrders, Kit, give_back
 from tests.django.wirings.models import Bill, BillPayment, Stock
 
 NOT_DUE = "test_an_order_that_is_not_due_does_not_lapse"
+BATCH = "test_orders_of_one_product_lapse_in_one_batch"
+IN_TRANSACTION = "test_the_stock_comes_back_before_the_commit"
 LAPSES = "test_an_overdue_order_lapses_and_its_stock_comes_back_once"
 PAID = "test_a_paid_order_never_lapses"
 TOO_LATE = "test_a_lapsed_order_cannot_be_paid"
@@ -142,6 +146,32 @@ class GivesBackTooLittle(Kit):
     wiring: ClassVar[type[Any]] = Orders
 
 
+class OnlyTheFirst(Kit):
+    """The hook releases the stock of one order, as it was when only one order lapsed at a time."""
+
+    class Orders(BillOrders):
+        """A batch is taken for an order."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Release the stock of the first order."""
+            give_back(OrderBatch(orders[:1], reason="", actor=""))
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
+class AfterTheCommit(Kit):
+    """The hook releases the stock after the commit, when the process may be gone."""
+
+    class Orders(BillOrders):
+        """The stock is not part of the transaction."""
+
+        def on_lapse(self, orders: OrderBatch[Bill]) -> None:
+            """Release the stock later."""
+            transaction.on_commit(lambda: give_back(orders), using=ALIAS)
+
+    wiring: ClassVar[type[Any]] = Orders
+
+
 class PaymentUnread(safe.PaidFlag):
     """The payment sets a flag, and `unpaid` reads the status."""
 
@@ -228,6 +258,8 @@ EVERYWHERE = [
     (HookRaises, RAISES, "a bug in the hook"),
     (GivesBackTwice, LAPSES, "exactly what the order took"),
     (GivesBackTooLittle, LAPSES, "only 999 of 1000"),
+    (OnlyTheFirst, BATCH, "only 996 of 1000"),
+    (AfterTheCommit, IN_TRANSACTION, "not by on_commit()"),
     (PaymentUnread, PAID, "`unpaid` must read what the payment changes"),
     (PaymentUnread, CANCELS, "a person's cancel of a paid order"),
     (PaymentUnreadAndUnseen, PAID, "`unpaid` must read what the payment changes"),
