@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import connections, router
-from django.db.models import Model, Q, QuerySet
+from django.db.models import IntegerField, Model, Q, QuerySet
 
 from lapse.engine.deadline import check_key
 from lapse.engine.errors import InvalidDeadline
@@ -80,7 +80,7 @@ class Queries(Generic[M]):
 
     def key_of(self, order: Model) -> str:
         """Return the order's key in the timer."""
-        return str(getattr(order, self.key_column))
+        return str(self._key_field.to_python(getattr(order, self.key_column)))  # the shop may have assigned a text
 
     def value_of(self, order: Model, field: str) -> object:
         """Return the instance's value of the field; for a foreign key, the other row's key."""
@@ -101,12 +101,22 @@ class Queries(Generic[M]):
         for key in dict.fromkeys(keys):
             try:
                 value = self._key_field.to_python(check_key(key))
-                self._key_field.run_validators(value)  # for example a number too large for its column
             except (ValidationError, InvalidDeadline):
                 continue
-            if str(value) == key:
+            if str(value) == key and self._can_be_stored(value):
                 found.append(value)
         return found
+
+    def _can_be_stored(self, value: object) -> bool:
+        """Return False for a number that is too large for its column.
+
+        The validators of the field are not asked: a shop may have stored other values, such as numbers of older orders.
+        """
+        field = self._key_field.target_field if self._key_field.remote_field else self._key_field
+        if not (isinstance(field, IntegerField) and isinstance(value, int)):
+            return True
+        least, most = connections[self.using].ops.integer_field_range(field.get_internal_type())
+        return (least is None or least <= value) and (most is None or value <= most)
 
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> list[M]:
         """Lock and return these rows, sorted by primary key. With `wait`, wait for locked rows; without it, skip them.
