@@ -12,6 +12,7 @@ import pytest
 from django.apps import apps
 from django.db import connections, models, router
 
+from lapse.integrations.django.models import Window
 from lapse.testing.servers import MariaDbServer, PostgresServer
 from tests.timers.databases import NEEDS_MARIADB
 
@@ -37,7 +38,7 @@ def chosen(kind: str, request: pytest.FixtureRequest, folder: Path, **settings: 
     """Make an empty database of this kind with the tables of `wirings`, and send their models to it; yield its alias.
 
     `settings` are further settings of the database, such as OPTIONS and TIME_ZONE. Of modules beside `models`, only
-    those have tables from which the test's module imports a model.
+    those have tables from which the test's module imports a model. The table of windows is there too.
     """
     with made(kind, request, folder) as address:
         connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: address | settings})[ALIAS]
@@ -46,6 +47,7 @@ def chosen(kind: str, request: pytest.FixtureRequest, folder: Path, **settings: 
         modules.add("tests.django.wirings.models")
         all_models = apps.get_app_config("wirings").get_models()
         own = [model for model in all_models if model.__module__ in modules and not model._meta.proxy]
+        own.append(Window)
         overrides = pytest.MonkeyPatch()
         overrides.setattr(router, "routers", [WiringsRouter()])
         try:

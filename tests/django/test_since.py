@@ -1,6 +1,7 @@
 """A deadline without a column: a window after the time at which the order was placed, on each database."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 import pytest
@@ -9,9 +10,10 @@ from django.db.models import Q
 from django.utils import timezone
 from pytest_django import Settings
 
-from lapse import ConfigError, Deadline
-from lapse.integrations.django import Since, UnpaidOrders
+from lapse import ConfigError, Deadline, InvalidDeadline
+from lapse.integrations.django import Since, UnpaidOrders, timer
 from lapse.integrations.django.checks import check_setup
+from lapse.integrations.django.database_clock import DatabaseNow
 from lapse.orders import OrderBatch, Outcome
 from tests.django.databases import ALIAS
 from tests.django.wirings.models import Bill
@@ -29,6 +31,14 @@ class Bills(UnpaidOrders[Bill]):
 
     def on_lapse(self, orders: OrderBatch[Bill]) -> None:
         """Do nothing: these orders reserve nothing."""
+
+
+class Postponing(Bills):
+    """Orders that may wait an hour longer."""
+
+    def postpone(self, orders: Sequence[Bill]) -> dict[Bill, datetime | None]:
+        """Return an hour from now for all."""
+        return dict.fromkeys(orders, timezone.now() + timedelta(hours=1))
 
 
 class NoSuchField(Bills):
@@ -132,6 +142,53 @@ def test_reads_and_people() -> None:
     assert [order.status for order in page] == ["cancelled", "cancelled", "awaiting"]
     assert one.status == "awaiting"  # as it was read before
     assert orders.cancel([waiting], by="buyer", reason="changed my mind")[key(waiting)].outcome is Outcome.LAPSED
+
+
+@pytest.mark.usefixtures("database")
+def test_the_timer_is_armed_at_the_end_of_the_window(settings: Settings) -> None:
+    """Also where only the database knows when the order was placed."""
+    settings.LAPSE_ORDERS, settings.LAPSE_TIMER = f"{__name__}.Bills", "memory://"
+    opened = timer()
+    assert opened is not None
+    order = placed(minutes=10)
+    assert order.placed_at
+    for instance in (order, Bill(pk=order.pk, placed_at=DatabaseNow(timedelta(minutes=10)))):
+        Bills().arm(instance)
+        armed = opened.stats().next_due
+        assert armed is not None
+        assert abs(armed - (order.placed_at + WINDOW)) <= timedelta(milliseconds=1)
+        opened.disarm([key(order)])
+    Bills().arm(Bill.objects.create())
+    assert opened.stats().pending == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_pages_show_the_deadline() -> None:
+    """It has a time zone; an order without a time has none; a naive time is refused."""
+    orders, order = Bills(), placed(minutes=10)
+    assert order.placed_at
+    assert orders.deadline_of(order) == order.placed_at + WINDOW
+    by_database = Bill.objects.create(placed_at=DatabaseNow())
+    found = orders.deadline_of(by_database)
+    assert found is not None
+    assert abs(found - timezone.now() - WINDOW) < timedelta(minutes=1)
+    assert orders.deadline_of(Bill.objects.create()) is None
+    with pytest.raises(InvalidDeadline, match="aware"):
+        orders.deadline_of(Bill(pk=1, placed_at=datetime(2026, 1, 1)))  # noqa: DTZ001 - what is refused
+    with pytest.raises(TypeError, match=r"deadline_of\(order\) takes"):
+        orders.deadline_of(key(order))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_postponed_order_waits() -> None:
+    """The hook decides after the window; the deadline itself stays."""
+    order = placed(hours=1)
+    result = Postponing().lapse([key(order)])[key(order)]
+    assert result.outcome is Outcome.POSTPONED
+    assert result.due_in is not None
+    assert result.due_in > timedelta(minutes=50)
+    assert order.placed_at
+    assert Postponing().deadline_of(order) == order.placed_at + WINDOW
 
 
 def test_an_index_of_the_field_serves(database: str) -> None:

@@ -19,6 +19,8 @@ from pytest_django import DjangoDbBlocker
 from lapse import Deadline
 from lapse.integrations.django import Since, UnpaidOrders, timer
 from lapse.integrations.django.database_clock import aware, has_fixed_offset
+from lapse.integrations.django.models import Window
+from lapse.integrations.django.windows import NOTICE, UNDISTURBED
 from lapse.orders import OrderBatch, Outcome
 from lapse.testing.servers import MariaDbServer, PostgresServer
 from tests.django.databases import ALIAS, chosen
@@ -45,6 +47,12 @@ class BySince(ByColumn):
     """The same deadline, without its field."""
 
     deadline = Since("placed_at", minutes=30)
+
+
+class Longer(ByColumn):
+    """The same orders, with more time."""
+
+    deadline = Since("placed_at", minutes=40)
 
 
 BOTH = [ByColumn, BySince]
@@ -175,6 +183,22 @@ def test_a2_reads_people_and_payers() -> None:
         assert orders().cancel([held], by="buyer", reason="late")[key(held)].outcome is Outcome.NOT_UNPAID
         early = ahead(minutes=5)
         assert orders().cancel([early], by="buyer", reason="late")[key(early)].outcome is Outcome.LAPSED
+
+
+@pytest.mark.usefixtures("zones")
+def test_a2_a_window_takes_effect_a_minute_after_it_was_recorded() -> None:
+    """And five minutes have to pass before the next one is recorded, which the process can tell in each zone."""
+    BySince().port().overdue(1)
+    row = Window.objects.using(ALIAS).get()
+    assert timedelta(0) < aware(row.since) - datetime.now(UTC) <= NOTICE
+    Longer().port().overdue(1)
+    assert Window.objects.using(ALIAS).count() == 1
+    row.since -= NOTICE + UNDISTURBED
+    row.save(using=ALIAS)
+    Longer().port().overdue(1)
+    assert Window.objects.using(ALIAS).count() == 2
+    early = ahead(minutes=30)
+    assert Longer().deadline_of(early) == due_at(early)
 
 
 @pytest.mark.usefixtures("zones")

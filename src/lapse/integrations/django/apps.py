@@ -10,11 +10,12 @@ from lapse.integrations.django.settings import forget
 
 
 class LapseConfig(AppConfig):
-    """The application has no models: the order model is the shop's."""
+    """The application has one model, for the deadlines of shops without a column. The order model is the shop's."""
 
     name = "lapse.integrations.django"
     label = "lapse"
     verbose_name = "Lapse"
+    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Register the checks of the set-up. When a test overrides the settings, drop the orders and the timer."""

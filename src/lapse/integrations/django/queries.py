@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, router
 from django.db.models import IntegerField, Model, Q, QuerySet
 
-from lapse.engine.deadline import check_key
+from lapse.engine.deadline import Deadline, check_key
 from lapse.engine.errors import InvalidDeadline
 from lapse.integrations.django.database_clock import DatabaseNow, aware
 from lapse.integrations.django.deadline_reads import DeadlineReads
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from lapse.engine.deadline import Deadline
     from lapse.integrations.django.since_deadline import SinceDeadline
     from lapse.integrations.django.stored_deadline import StoredDeadline
 
@@ -91,9 +90,16 @@ class Queries(Generic[M]):
         plain = {name: value for name, value in values.items() if not hasattr(value, "resolve_expression")}
         return bool(plain) and all(self.value_of(order, name) == self._stored(name, plain[name]) for name in plain)
 
-    def due_at(self, order: Model) -> object:
-        """Return the instance's deadline. It may be None, or an expression that was just saved."""
-        return self._deadline.of(order)
+    def deadlines_of(self, orders: Iterable[M]) -> list[Deadline]:
+        """Return the deadlines of the instances that have one. Raises InvalidDeadline for a naive time."""
+        found, to_read = list[Deadline](), []
+        for order in orders:
+            due_at = self._deadline.of(order)
+            if isinstance(due_at, datetime):
+                found.append(Deadline(self.key_of(order), due_at))
+            elif due_at is not None:  # it was saved as an expression, and only the database knows its value
+                to_read.append(order.pk)
+        return [*found, *(self.deadlines(Q(pk__in=to_read)) if to_read else ())]
 
     def values_of(self, keys: Iterable[str]) -> list[Any]:
         """Return the key field's value for each key. A key that no order can have is left out."""
@@ -134,7 +140,7 @@ class Queries(Generic[M]):
             rows = rows.filter(self._deadline.passed())
         orders = _distinct(newest(rows.order_by("pk")))
         # SQLite compares any text with the time. Django reads such a text as None.
-        return [order for order in orders if which is not Which.DUE or self.due_at(order) is not None]
+        return [order for order in orders if which is not Which.DUE or self._deadline.of(order) is not None]
 
     def change(self, orders: Sequence[M], values: Mapping[str, Any]) -> list[M]:
         """Write the values into these locked rows by one update, which calls no `save()` and sends no signals.

@@ -55,6 +55,8 @@ def check_rehearsal(*, databases: Sequence[str] | None = None, **_: object) -> l
             executor = MigrationExecutor(connections[using])
             to_apply = executor.migration_plan(executor.loader.graph.leaf_nodes())
         return [_to_apply(using)] if to_apply else [_softened(message) for message in rehearse(orders)]
+    except ConfigError as error:  # the table of windows is missing
+        return [_softened(checks.Error(str(error), id=NOT_MIGRATED))]
     except (TryLater, Error) as error:
         return [
             checks.Error(

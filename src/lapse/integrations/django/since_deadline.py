@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, When
 
 from lapse.integrations.django.database_clock import DatabaseNow, as_stored, aware
-from lapse.integrations.django.stored_deadline import EARLIEST, LATEST
-from lapse.orders.since import LONGEST
+from lapse.integrations.django.windows import FIRST, LAST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from django.db.models import Model
 
-FIRST = EARLIEST + LONGEST
-"""The earliest time in the field for which there is a deadline, so that a window less is still a time."""
-
-LAST = LATEST - LONGEST
-"""The latest time in the field for which there is a deadline."""
-
-
-class Period(NamedTuple):
-    """A stretch of time, and the window of the orders that were placed in it: from `begin` to before `end`."""
-
-    begin: datetime
-    end: datetime
-    window: timedelta
-
-    def rows(self, field: str) -> Q:
-        """Return the condition for rows with a time of this period in the field."""
-        return Q(**{f"{field}__gte": as_stored(self.begin), f"{field}__lt": as_stored(self.end)})
+    from lapse.integrations.django.windows import Period, Windows
 
 
 class SinceDeadline:
     """A deadline that is a window after the DateTimeField `field`. It has the methods of `StoredDeadline`.
 
-    `periods` returns the periods that follow each other from FIRST to LAST. Of each period the plain column is compared
-    with the database's time less the window: an index on the column serves, and a calculated column would have none.
+    Orders of each period in `windows` have a window of their own. The plain column is compared with the database's time
+    less the window: an index on the column serves, and a calculated column would have none.
     """
 
-    def __init__(self, field: str, periods: Callable[[], Sequence[Period]]) -> None:
+    def __init__(self, field: str, windows: Windows) -> None:
         self.field = field
-        self._periods = periods
+        self._windows = windows
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -54,7 +37,7 @@ class SinceDeadline:
     @property
     def sorting(self) -> str | Case:
         """What orders are sorted by, the earliest deadline first. With one period, it is the plain field."""
-        periods = self._periods()
+        periods = self._windows.history().current
         if len(periods) == 1:
             return self.field
         column = F(self.field)
@@ -69,16 +52,19 @@ class SinceDeadline:
 
     def due_at(self, value: datetime | None) -> datetime | None:
         """Return the deadline of a row with this column, or None if the row has no deadline."""
-        return None if value is None else _due_at(aware(value), self._periods())
+        return None if value is None else _due_at(aware(value), self._windows.history().current)
 
     def of(self, order: Model) -> object:
         """Return the instance's deadline. It may be None, or an expression that was just saved."""
         value = getattr(order, self.field)
-        return self.due_at(value) if isinstance(value, datetime) else value
+        since = aware(value) if isinstance(value, datetime) else value
+        if not isinstance(since, datetime) or since.tzinfo is None:
+            return since  # a naive time is refused by the caller
+        return _due_at(since, self._windows.history().periods)
 
     def passed(self, ago: timedelta = timedelta(0)) -> Q:
         """Return the condition for rows whose deadline passed `ago` or longer ago, by the database's clock."""
-        periods = self._periods()
+        periods = self._windows.history().current
         shortest = min(period.window for period in periods)
         passed = Q(**{f"{self.field}__lte": DatabaseNow(ago + shortest), f"{self.field}__gte": as_stored(FIRST)})
         if len(periods) == 1:
@@ -101,7 +87,7 @@ class SinceDeadline:
 
         For each period it implies that the field is not before a time, because an index range can begin with it.
         """
-        periods = self._periods()
+        periods = self._windows.history().current
         of_each = Q()
         for period in periods:
             last = as_stored(due_at - period.window)

@@ -20,10 +20,11 @@ from lapse.integrations.django.db_errors import unavailable_is_try_later
 from lapse.integrations.django.orders_read import checked_queryset, orders_read
 from lapse.integrations.django.queries import M, Queries
 from lapse.integrations.django.row_locks import SELF
-from lapse.integrations.django.since_deadline import FIRST, LAST, Period, SinceDeadline
+from lapse.integrations.django.since_deadline import SinceDeadline
 from lapse.integrations.django.stored_deadline import StoredDeadline
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
 from lapse.integrations.django.transactions import refuse_old_snapshot, refuse_transaction
+from lapse.integrations.django.windows import Windows
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
@@ -76,18 +77,18 @@ class UnpaidOrders(Shop[M]):
         after the commit. Call this after placing an order and after changing its deadline. Raises InvalidDeadline for a
         naive time.
         """
-        deadlines = []
-        to_read = []
-        for order in self._checked(orders, "arm(*orders)"):
-            due_at = self._queries.due_at(order)
-            if isinstance(due_at, datetime):
-                deadlines.append(Deadline(self._queries.key_of(order), due_at))
-            elif due_at is not None:
-                to_read.append(order.pk)
-        if to_read:  # the deadline was saved as an expression, and only the database knows its value
-            deadlines += self._queries.deadlines(Q(pk__in=to_read))
+        deadlines = self._queries.deadlines_of(self._checked(orders, "arm(*orders)"))
         if deadlines:
             self._arming.arm(self.name, deadlines, self._queries.using)
+
+    def deadline_of(self, order: M) -> datetime | None:
+        """Return when the order's time to pay ends, with a time zone, or None if it has no deadline. For pages.
+
+        With `Since`, a page that adds its own window would be wrong for orders that were placed under another one. A
+        time of `postpone` is not part of it.
+        """
+        found = self._queries.deadlines_of(self._checked([order], "deadline_of(order)"))
+        return found[0].due_at if found else None
 
     def disarm(self, *orders: M) -> None:
         """Disarm the timer for orders that are no longer unpaid. Works like `arm`. Never fails a sale."""
@@ -210,8 +211,8 @@ class UnpaidOrders(Shop[M]):
     def _deadline(self) -> StoredDeadline | SinceDeadline:
         if isinstance(self.deadline, str):
             return StoredDeadline(self.deadline)
-        period = Period(FIRST, LAST, self.deadline.window)
-        return SinceDeadline(self.deadline.field, lambda: (period,))
+        windows = Windows(self.deadline, lambda: self.name, lambda: self._queries.using)
+        return SinceDeadline(self.deadline.field, windows)
 
     def _checked(self, orders: Iterable[M], call: str) -> list[M]:
         """Return the orders. Raises TypeError, with the way to write the call, for another object."""
