@@ -23,7 +23,7 @@ FIRST, SECOND = 1, 2
 
 
 class Backwards(UnpaidOrders[Bill]):
-    """Gives the pieces back in another sequence than a sale takes them. `between` is called between the two."""
+    """Orders whose pieces come back in another sequence than a sale takes them. `between` is called between the two."""
 
     model = Bill
     unpaid = Q(status="awaiting")
@@ -35,7 +35,7 @@ class Backwards(UnpaidOrders[Bill]):
         self.calls = 0
 
     def on_lapse(self, orders: Sequence[Bill]) -> None:
-        """Give one piece of each back."""
+        """Return one piece of each product."""
         self.calls += 1
         Stock.objects.filter(pk=SECOND).update(pieces=F("pieces") + len(orders))
         self.between()

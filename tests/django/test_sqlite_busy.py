@@ -35,7 +35,7 @@ class Bills(UnpaidOrders[Bill]):
     lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
 
     def on_lapse(self, orders: Sequence[Bill]) -> None:
-        """Give the pieces back."""
+        """Return the pieces."""
         Stock.objects.update(pieces=F("pieces") + len(orders))
 
 

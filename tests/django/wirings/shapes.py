@@ -56,11 +56,26 @@ class State(models.Model):
         return self.name
 
 
+class JoinedManager(models.Manager["Seat"]):
+    """Reads each order together with its status."""
+
+    def get_queryset(self) -> models.QuerySet["Seat"]:
+        """Return the orders with `status` read."""
+        return super().get_queryset().select_related("status")
+
+
 class Seat(models.Model):
     """An order whose status is a foreign key."""
 
     status = models.ForeignKey(State, models.PROTECT)
     pay_by = models.DateTimeField(db_index=True)
+
+    objects = JoinedManager()
+
+    class Meta:
+        """Every query of Lapse begins with this manager."""
+
+        base_manager_name = "objects"
 
     def __str__(self) -> str:
         return f"seat {self.pk}"
