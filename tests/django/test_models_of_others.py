@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from django.db import connections, router
 from django.db.models import Model, Q
 from django.utils import timezone
 
 from lapse.integrations.django import NotUnpaid, UnpaidOrders
 from lapse.orders import Outcome, Sweep
+from tests.django.databases import ALIAS, WiringsRouter
 from tests.django.wirings.models import Bill, BillLine
 from tests.django.wirings.shapes import (
     Counted,
@@ -163,3 +166,37 @@ def test_a7_a_proxy_and_odd_names() -> None:
     """A proxy's rows are in another model's table. Names are quoted."""
     pass_through(shaped(SlowBill), *(SlowBill.objects.create(**values) for values in due()))
     pass_through(shaped(Legacy), *(Legacy.objects.create(**values) for values in due()))
+
+
+class ReplicaRouter(WiringsRouter):
+    """Sends reads to a replica, which lags."""
+
+    def db_for_read(self, model: type[Model], **_: object) -> str | None:
+        """Return the alias of the replica for the same models."""
+        return "replica" if self.db_for_write(model) else None
+
+
+def test_a7_reads_that_a_router_sends_to_a_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lapse reads where the orders are written. The replica of this test has received no order yet."""
+    file = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "replica.sqlite3")}
+    monkeypatch.setitem(
+        connections.settings, "replica", connections.configure_settings({"default": {}, "replica": file})["replica"]
+    )
+    with connections["replica"].schema_editor() as editor:
+        editor.create_model(Bill)
+        editor.create_model(BillLine)
+    monkeypatch.setattr(router, "routers", [ReplicaRouter()])
+    try:
+        orders = shaped(Bill, unpaid=Q(status="awaiting", lines__status="pending"), lock=("lines",))
+        bills = [Bill.objects.create(**values) for values in due()]
+        BillLine.objects.bulk_create(BillLine(bill=bill) for bill in bills)
+        assert Bill.objects.count() == 0
+        pass_through(orders, *bills)
+        for read in (Bill.objects.all(), Bill.objects.using("replica"), Bill.objects.order_by("-pk")[:5]):
+            bill = Bill.objects.create(pay_by=timezone.now() + PAST)
+            BillLine.objects.create(bill=bill)
+            assert list(orders.fresh(read)) == []
+            assert Bill.objects.using(ALIAS).get(pk=bill.pk).status == "cancelled"
+    finally:
+        connections["replica"].close()
+        del connections["replica"]

@@ -62,8 +62,8 @@ LISTS: dict[str, tuple[Callable[[], QuerySet[Any, Any]], set[int]]] = {
     "annotate, then values": (lambda: BILLS.annotate(n=Count("lines")).filter(n=2, total=3).values("n"), {3}),
     "groups": (lambda: BILLS.filter(received=1).values("status").annotate(n=Count("pk")).order_by("status"), {1, 3}),
     "groups with a condition": (
-        lambda: BILLS.filter(received=1).values("status").annotate(all=Sum("total")).filter(all__gt=1, total__gt=1),
-        {3},
+        lambda: BILLS.filter(received=1).values("received").annotate(all=Sum("total")).filter(all__gt=6),
+        {1, 3},
     ),
     "a page of groups": (lambda: BILLS.values("received").annotate(n=Count("pk")).order_by("-n")[:1], {0, 1, 2, 3}),
     "window": (lambda: BILLS.annotate(n=Window(RowNumber(), order_by=F("pk").asc())).filter(total=2), {2}),
