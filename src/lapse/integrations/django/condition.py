@@ -159,10 +159,15 @@ def _read_path(model: type[Model], path: str, reads: Reads, *, absent: bool) -> 
     reads.many |= any(found.one_to_many or found.many_to_many for found in crossed)
     backward = any(not found.concrete or found.many_to_many for found in crossed)
     unlockable = any(found.many_to_many or (not hasattr(found, "field") and not found.concrete) for found in crossed)
-    if unlockable or (backward and absent):
+    if unlockable or (backward and absent) or ((backward or absent) and not all(map(_is_constrained, crossed))):
         reads.absent.add(path)
     else:
         reads.related.add("__".join(found.name for found in crossed))
+
+
+def _is_constrained(relation: Any) -> bool:  # noqa: ANN401 - Django's relations have no common type
+    """Return whether the database has a foreign key, so that no row is added while the other row is locked."""
+    return bool(getattr(relation if relation.concrete else relation.field, "db_constraint", True))
 
 
 def _read_annotation(model: type[Model], path: str, reads: Reads) -> bool:

@@ -56,14 +56,18 @@ class RowLocks:
             relation: Any = model._meta.get_field(name)  # noqa: SLF001 - Django's public API
             sources = set().union(*reached.values())
             target, pairs = _targets(model, relation, sources, using)
-            locked = set(_lock(target, one_of("pk", {found for _, found in pairs}), using, wait=wait))
+            sought = {found for _, found in pairs}
+            locked = set(_lock(target, one_of("pk", sought), using, wait=wait))
+            busy: set[Any] = set()
+            if not wait:  # with `wait`, a row that was not locked was deleted meanwhile
+                busy = set(_plain(target, using).filter(pk__in=sought - locked).values_list("pk", flat=True))
             targets: dict[Any, set[Any]] = defaultdict(set)
             for source, found in pairs:
                 targets[source].add(found)
             reached = {
-                order: set().union(*(targets[source] for source in of_order))
+                order: set().union(*(targets[source] & locked for source in of_order))
                 for order, of_order in reached.items()
-                if all(targets[source] <= locked for source in of_order)
+                if not any(targets[source] & busy for source in of_order)
             }
             model = target
         return [order for order in orders if order in reached]
@@ -131,8 +135,6 @@ def _targets(
     using: str,
 ) -> tuple[type[Model], list[tuple[Any, Any]]]:
     """Return the model that the relation leads to, and pairs of primary keys: of a source, and of a row it leads to."""
-    if relation.concrete:  # the column is in the source's row
-        rows = _plain(model, using).filter(one_of("pk", sources), **{f"{relation.name}__isnull": False})
-        return relation.related_model, list(newest(rows).values_list("pk", f"{relation.name}__pk"))
-    rows = _plain(relation.related_model, using).filter(one_of(f"{relation.field.name}__pk", sources))
-    return relation.related_model, list(newest(rows).values_list(f"{relation.field.name}__pk", "pk"))
+    rows = _plain(model, using).filter(one_of("pk", sources), **{f"{relation.name}__isnull": False})
+    pairs = newest(rows).values_list("pk", f"{relation.name}__pk")
+    return relation.related_model, [(source, found) for source, found in pairs if found is not None]
