@@ -89,7 +89,7 @@ def test_two_of_the_same_are_equal() -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_only_orders_whose_window_has_ended_lapse() -> None:
+def test_b4_only_orders_whose_window_has_ended_lapse() -> None:
     """One second before and after the end; an order without a time never lapses."""
     due, early, never = placed(minutes=30, seconds=1), placed(minutes=29), Bill.objects.create()
     orders = Bills()
@@ -163,7 +163,7 @@ def test_the_timer_is_armed_at_the_end_of_the_window(settings: Settings) -> None
 
 
 @pytest.mark.usefixtures("database")
-def test_pages_show_the_deadline() -> None:
+def test_b4_pages_show_the_deadline() -> None:
     """It has a time zone; an order without a time has none; a naive time is refused."""
     orders, order = Bills(), placed(minutes=10)
     assert order.placed_at
@@ -191,7 +191,7 @@ def test_a_postponed_order_waits() -> None:
     assert Postponing().deadline_of(order) == order.placed_at + WINDOW
 
 
-def test_an_index_of_the_field_serves(database: str) -> None:
+def test_b4_an_index_of_the_field_serves(database: str) -> None:
     """The column itself is compared: among many orders that are not due, a few rows of its index are read."""
     now = timezone.now()
     Bill.objects.bulk_create([Bill(placed_at=now - timedelta(seconds=n / 2)) for n in range(4000)])

@@ -103,7 +103,7 @@ def paged(shop: Short) -> list[Deadline]:
 
 
 @pytest.mark.usefixtures("database")
-def test_a_shorter_window_does_not_shorten_what_was_placed() -> None:
+def test_b4_a_shorter_window_does_not_shorten_what_was_placed() -> None:
     """Half an hour since 45 minutes ago, an hour before. The earliest deadline is not that of the oldest order."""
     changed(LONG, SHORT, minutes=45)
     first, third, waiting = placed(minutes=75), placed(minutes=65), placed(minutes=50)
@@ -125,7 +125,7 @@ def test_a_shorter_window_does_not_shorten_what_was_placed() -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_a_longer_window_is_for_new_orders_only() -> None:
+def test_b4_a_longer_window_is_for_new_orders_only() -> None:
     """Orders keep the window that their buyers were shown."""
     changed(SHORT, LONG, minutes=45)
     old, new, oldest = placed(minutes=50), placed(minutes=40), placed(days=1)
@@ -238,7 +238,7 @@ def test_shops_of_one_database_have_windows_of_their_own(database: str) -> None:
     assert Other().deadline_of(order) == due(order, LONG).due_at
 
 
-def test_a_database_that_is_not_migrated_is_refused(
+def test_b4_a_database_that_is_not_migrated_is_refused(
     database: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the command to run, at every call and at the start. A shop with a column never reads the table."""
