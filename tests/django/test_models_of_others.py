@@ -15,6 +15,7 @@ from lapse.orders import Outcome, Sweep
 from tests.django.databases import ALIAS, WiringsRouter
 from tests.django.wirings.models import Bill, BillLine
 from tests.django.wirings.shapes import (
+    Assembled,
     Counted,
     Legacy,
     Parcel,
@@ -150,6 +151,15 @@ def test_a7_a_base_manager_that_annotates_groups_and_joins() -> None:
         Part.objects.bulk_create(Part(order=order) for order in placed for _ in range(2))
         pass_through(shaped(Counted, unpaid=unpaid, writers_lock="self"), *placed)
         Counted.objects.all().delete()
+
+
+def test_a7_a_base_manager_that_joins_several_rows() -> None:
+    """Each order comes once for each of its parts, and is one order."""
+    placed = [Counted.objects.create(**values) for values in due()]
+    Part.objects.bulk_create(Part(order=order) for order in placed for _ in range(3))
+    orders = shaped(Assembled, writers_lock="self")
+    assert len(orders.port().overdue(2)) == 2
+    pass_through(orders, *(Assembled.objects.filter(pk=order.pk)[0] for order in placed))
 
 
 def test_a7_orders_that_are_hidden_in_place_of_deleted() -> None:

@@ -161,6 +161,29 @@ class Part(models.Model):
         return f"part {self.pk}"
 
 
+class AssembledManager(models.Manager["Assembled"]):
+    """Joins the parts, so that an order comes once for each part."""
+
+    def get_queryset(self) -> models.QuerySet["Assembled"]:
+        """Return the orders with parts."""
+        return super().get_queryset().filter(part__pk__gt=0)
+
+
+class Assembled(Counted):
+    """An order that is hidden as long as it has no part."""
+
+    objects = AssembledManager()
+
+    class Meta:
+        """Every query of Lapse begins with this manager."""
+
+        proxy = True
+        base_manager_name = "objects"
+
+    def __str__(self) -> str:
+        return f"assembled order {self.pk}"
+
+
 class NotDeletedManager(models.Manager["Removable"]):
     """Hides the orders that were deleted."""
 

@@ -197,6 +197,7 @@ class UnpaidOrders(Shop[M]):
     @cached_property
     def _queries(self) -> Queries[M]:
         others = () if self.writers_lock in (None, SELF) else (self.writers_lock,)
+        reads = reads_of(self.model, self.unpaid)
         return Queries(
             self.model,
             unpaid=self.unpaid,
@@ -204,7 +205,7 @@ class UnpaidOrders(Shop[M]):
             key=self.key,
             lock=(*self.lock, *others),
             reads_absence=self.writers_lock is not None,
-            reads_others=reads_of(self.model, self.unpaid).many,
+            reads_others=reads.many or bool(reads.absent),  # also if the base manager joins other tables
         )
 
     @cached_property
