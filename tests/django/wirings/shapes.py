@@ -172,7 +172,7 @@ class AssembledManager(models.Manager["Assembled"]):
 class Assembled(Counted):
     """An order that is hidden as long as it has no part."""
 
-    objects = AssembledManager()
+    objects = AssembledManager()  # type: ignore[misc,assignment] # another manager than the parent has
 
     class Meta:
         """Every query of Lapse begins with this manager."""
