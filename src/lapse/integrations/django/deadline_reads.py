@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
+    from lapse.integrations.django.order_keys import OrderKeys
     from lapse.integrations.django.since_deadline import SinceDeadline
     from lapse.integrations.django.stored_deadline import StoredDeadline
 
@@ -29,7 +30,7 @@ NO_TIME = "its deadline is no time that Python can read: correct the column, or 
 
 
 class DeadlineReads(Generic[M]):
-    """The deadlines of the unpaid orders in `table()`, by the key field `key`.
+    """The deadlines of the unpaid orders in `table()`.
 
     With `repeats`, the condition `unpaid` joins rows of other tables, so that an order may come several times.
     """
@@ -39,16 +40,14 @@ class DeadlineReads(Generic[M]):
         table: Callable[[], QuerySet[M]],
         unpaid: Q,
         deadline: StoredDeadline | SinceDeadline,
-        key: str,
-        key_field: Any,  # noqa: ANN401 - Django's fields have no common type
+        keys: OrderKeys,
         *,
         repeats: bool,
     ) -> None:
         self._table = table
         self._unpaid = unpaid
         self._deadline = deadline
-        self._key = key
-        self._key_field = key_field
+        self._keys = keys
         self._repeats = repeats
         # Key → reason, of the rows that could not be read. They are left out until `unreadable` has looked again.
         self._wrong: dict[Any, str] = {}
@@ -70,13 +69,15 @@ class DeadlineReads(Generic[M]):
         if where:
             rows = rows.filter(where)
         if after is not None:
-            rows = rows.filter(self._deadline.beyond(after.due_at, self._key, self._key_field.to_python(after.key)))
+            rows = rows.filter(
+                self._deadline.beyond(after.due_at, self._keys.name, self._keys.field.to_python(after.key))
+            )
         sorting: Any = self._deadline.sorting
         if where or self._repeats:  # an order with two rows that match in another table would come twice
             rows = rows.distinct()  # Django reads what it sorts by
             if isinstance(sorting, str) and connections[rows.db].vendor != "postgresql":
                 sorting = _Lenient(sorting)
-        rows = rows.order_by(sorting, self._key)
+        rows = rows.order_by(sorting, self._keys.name)
         while True:
             wrong = dict(self._wrong)
             found = list(self._read(self._values(self._without(rows, wrong))[:limit]))
@@ -95,18 +96,18 @@ class DeadlineReads(Generic[M]):
         unpaid = self._table().filter(self._unpaid).order_by()
         again, self._wrong = self._wrong, {}
         if again:
-            rows = unpaid.filter(self._deadline.readable()).filter(**{f"{self._key}__in": list(again)})
+            rows = unpaid.filter(self._deadline.readable()).filter(**{f"{self._keys.name}__in": list(again)})
             for _ in self._read(self._values(rows)):
                 pass  # it can be read now
-        outside = unpaid.filter(self._deadline.unreadable()).values_list(self._key_field.attname, flat=True)
+        outside = unpaid.filter(self._deadline.unreadable()).values_list(self._keys.column, flat=True)
         found = {str(key) or "''": reason for key, reason in self._wrong.items()}
         return dict(list((found | dict.fromkeys(map(str, outside[:limit]), NO_TIME)).items())[:limit])
 
     def _values(self, rows: QuerySet[M]) -> QuerySet[M, Any]:
-        return rows.values_list(self._key_field.attname, *self.columns(rows.db))
+        return rows.values_list(self._keys.column, *self.columns(rows.db))
 
     def _without(self, rows: QuerySet[M], wrong: dict[Any, str]) -> QuerySet[M]:
-        return rows.exclude(**{f"{self._key}__in": list(wrong)}) if wrong else rows
+        return rows.exclude(**{f"{self._keys.name}__in": list(wrong)}) if wrong else rows
 
     def _read(self, rows: Iterable[Any]) -> Iterator[Deadline]:
         """Yield the rows' deadlines; remember which rows have none, or a key that no timer can store."""

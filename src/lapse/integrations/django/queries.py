@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from django.core.exceptions import ValidationError
 from django.db import connections, router
-from django.db.models import IntegerField, Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 
-from lapse.engine.deadline import Deadline, check_key
-from lapse.engine.errors import InvalidDeadline
+from lapse.engine.deadline import Deadline
 from lapse.integrations.django.database_clock import DatabaseNow, aware
 from lapse.integrations.django.deadline_reads import DeadlineReads
+from lapse.integrations.django.order_keys import OrderKeys
 from lapse.integrations.django.row_locks import RowLocks, newest, one_of
 from lapse.integrations.django.transactions import is_deadlock, read_committed
 from lapse.orders.port import Outcome, Result
@@ -49,11 +48,9 @@ class Queries(Generic[M]):
         self._model = model
         self._unpaid = unpaid
         self._deadline = deadline
-        self._key = key
-        meta = model._meta  # noqa: SLF001 - Django's public API
-        self._key_field: Any = meta.pk if key == "pk" else meta.get_field(key)
+        self.keys = OrderKeys(model, key)
         self._locks = RowLocks(model, key, lock)
-        self._reads = DeadlineReads(self._table, unpaid, self._deadline, key, self._key_field, repeats=reads_others)
+        self._reads = DeadlineReads(self._table, unpaid, self._deadline, self.keys, repeats=reads_others)
         self._reads_absence = reads_absence
 
     @property
@@ -72,14 +69,9 @@ class Queries(Generic[M]):
         """Return whether the database ended the transaction to resolve a deadlock, so that it may run once more."""
         return is_deadlock(error) and not connections[self.using].in_atomic_block
 
-    @property
-    def key_column(self) -> str:
-        """The attribute of an order that its key is made of."""
-        return str(self._key_field.attname)
-
     def key_of(self, order: Model) -> str:
         """Return the order's key in the timer."""
-        return str(self._key_field.to_python(getattr(order, self.key_column)))  # the shop may have assigned a text
+        return self.keys.of(order)
 
     def value_of(self, order: Model, field: str) -> object:
         """Return the instance's value of the field; for a foreign key, the other row's key."""
@@ -101,36 +93,13 @@ class Queries(Generic[M]):
                 to_read.append(order.pk)
         return [*found, *(self.deadlines(Q(pk__in=to_read)) if to_read else ())]
 
-    def values_of(self, keys: Iterable[str]) -> list[Any]:
-        """Return the key field's value for each key. A key that no order can have is left out."""
-        found = []
-        for key in dict.fromkeys(keys):
-            try:
-                value = self._key_field.to_python(check_key(key))
-            except (ValidationError, InvalidDeadline):
-                continue
-            if str(value) == key and self._can_be_stored(value):
-                found.append(value)
-        return found
-
-    def _can_be_stored(self, value: object) -> bool:
-        """Return False for a number that is too large for its column.
-
-        The validators of the field are not asked: a shop may have stored other values, such as numbers of older orders.
-        """
-        field = self._key_field.target_field if self._key_field.remote_field else self._key_field
-        if not (isinstance(field, IntegerField) and isinstance(value, int)):
-            return True
-        least, most = connections[self.using].ops.integer_field_range(field.get_internal_type())
-        return (least is None or least <= value) and (most is None or value <= most)
-
     def lock(self, keys: Collection[str], which: Which, *, wait: bool) -> list[M]:
         """Lock and return these rows, sorted by primary key. With `wait`, wait for locked rows; without it, skip them.
 
         The rows are locked by key alone. Then a second statement asks which of them match, so that it sees what was
         committed while the first one waited.
         """
-        locked = self._locks.lock(self.values_of(keys), self.using, wait=wait)
+        locked = self._locks.lock(self.keys.values_of(keys, self.using), self.using, wait=wait)
         if keys and not locked:
             return []
         rows = self._table().filter(one_of("pk", locked))
@@ -172,21 +141,21 @@ class Queries(Generic[M]):
     def unpaid(self, orders: Sequence[M]) -> set[str]:
         """Return the keys of those among these locked rows that match the condition now."""
         rows = self._table().filter(one_of("pk", [order.pk for order in orders])).filter(self._unpaid)
-        return {str(key) for key in newest(rows).order_by().values_list(self._key_field.attname, flat=True)}
+        return {str(key) for key in newest(rows).order_by().values_list(self.keys.column, flat=True)}
 
     def ask(self, keys: Collection[str]) -> dict[str, Result]:
         """Return the state of every key. An order that is unpaid and due has the outcome LOCKED."""
         # Two queries: inside of CASE WHEN, a condition on rows of other tables would mean something else.
         named = self._named(self._table(), keys).order_by()
-        unpaid = {str(key) for key in named.filter(self._unpaid).values_list(self._key_field.attname, flat=True)}
+        unpaid = {str(key) for key in named.filter(self._unpaid).values_list(self.keys.column, flat=True)}
         readable = named.filter(self._deadline.readable())
-        rows = readable.values_list(self._key_field.attname, DatabaseNow(), *self._reads.columns(self.using))
+        rows = readable.values_list(self.keys.column, DatabaseNow(), *self._reads.columns(self.using))
         found = {
             str(key): _state(self._deadline.due_at(*columns), aware(now), unpaid=str(key) in unpaid)
             for key, now, *columns in rows
         }
         if left := [key for key in keys if key not in found]:  # without a deadline, or unknown
-            others = self._named(self._table(), left).order_by().values_list(self._key_field.attname, flat=True)
+            others = self._named(self._table(), left).order_by().values_list(self.keys.column, flat=True)
             for key in map(str, others):
                 found[key] = Result(Outcome.NOT_DUE if key in unpaid else Outcome.NOT_UNPAID)
         return {key: found.get(key, Result(Outcome.UNKNOWN)) for key in keys}
@@ -237,7 +206,7 @@ class Queries(Generic[M]):
         return self._model._base_manager.using(self.using)  # noqa: SLF001 - Django's public API
 
     def _named(self, rows: QuerySet[M], keys: Collection[str]) -> QuerySet[M]:
-        return rows.filter(one_of(self._key, self.values_of(keys)))
+        return rows.filter(one_of(self.keys.name, self.keys.values_of(keys, self.using)))
 
 
 def _distinct(rows: QuerySet[M]) -> list[M]:

@@ -217,7 +217,7 @@ class UnpaidOrders(Shop[M]):
 
     def _checked(self, orders: Iterable[M], call: str) -> list[M]:
         """Return the orders. Raises TypeError, with the way to write the call, for another object."""
-        return checked_orders(orders, self.model, call, self._queries.key_column)
+        return checked_orders(orders, self.model, call, self._queries.keys.column)
 
     def _disarm(self, keys: Sequence[str]) -> None:
         self._arming.disarm(self.name, keys, self._queries.using)
