@@ -5,13 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from django.db import OperationalError, connections
 from django.db.models import F, Q
 from django.utils import timezone
 
 from lapse import InvalidDeadline
 from lapse.integrations.django import UnpaidOrders
 from lapse.orders import Attempt, OrderBatch, Outcome
+from tests.django.adopter.threads import PATIENCE, in_thread
+from tests.django.databases import ALIAS
 from tests.django.wirings.models import Bill, Stock
+from tests.timers.databases import NEEDS_MARIADB
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -153,3 +157,33 @@ def test_a_postpone_without_a_return_cancels_nothing() -> None:
     with pytest.raises(InvalidDeadline, match="returned None"):
         Forgotten().lapse([str(bill.pk)])
     assert state() == (["awaiting"], 0)
+
+
+class Looking(WithParts):
+    """The transition shows all orders, by a query that lapses the overdue ones, before it changes its order."""
+
+    def transition(self, order: Bill) -> None:
+        """Cancel the bill after the query."""
+        assert len(self.fresh(Bill.objects.all())) == 2
+        super().transition(order)
+
+
+def test_a_transition_that_lapses_on_read_runs_once() -> None:
+    """The orders that are being lapsed are left alone by the query."""
+    placed = [*overdue(total=1), *overdue(total=2)]
+    results = Looking().lapse([str(bill.pk) for bill in placed])
+    assert {result.outcome for result in results.values()} == {Outcome.LAPSED}
+    assert state() == (["cancelled", "cancelled"], 2)
+
+
+@pytest.mark.parametrize("database", [pytest.param("mariadb", marks=NEEDS_MARIADB)], indirect=True)
+def test_a_payment_that_goes_on_without_its_locks_is_refused() -> None:
+    """MySQL ends the whole transaction to resolve a deadlock, and the shop ignores the error."""
+    (bill,) = overdue()
+    with pytest.raises(OperationalError, match="SAVEPOINT"), Bills().hold(bill) as held:  # noqa: PT012 - as a shop does
+        with connections[ALIAS].cursor() as cursor:
+            cursor.execute("ROLLBACK")  # what a deadlock does
+        in_thread(lambda: Bills().lapse([str(bill.pk)])).result(PATIENCE)
+        held.status = "paid"
+        held.save()
+    assert state() == (["cancelled"], 1)

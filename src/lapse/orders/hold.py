@@ -1,6 +1,6 @@
 """Holding one unpaid order: the way to pay it, so that no payment and no lapse can overtake each other."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -10,7 +10,7 @@ from lapse.orders.rows import Rows, Which
 from lapse.orders.shop import R
 
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
-"""The keys of the orders that this thread or task holds."""
+"""The keys of the orders that this thread or task holds, or is lapsing."""
 
 _holds: ContextVar[int] = ContextVar("holds", default=0)
 """How often this thread or task has held an order."""
@@ -22,8 +22,19 @@ def holds_here() -> int:
 
 
 def held_here() -> frozenset[str]:
-    """Return the keys of the orders that this thread or task holds. A lapse inside of `hold` leaves them alone."""
+    """Return the keys of the orders that this thread or task holds, or is lapsing. Another lapse leaves them alone."""
     return _held.get()
+
+
+@contextmanager
+def held(keys: Iterable[str]) -> Iterator[None]:
+    """Leave these orders alone inside the block: the locks of the own transaction do not stop another lapse."""
+    before = _held.get()
+    _held.set(before.union(keys))
+    try:
+        yield
+    finally:
+        _held.set(before)
 
 
 class NotUnpaid(LapseError):
@@ -57,12 +68,8 @@ def hold(rows: Rows[R], key: str, *, disarm: Callable[[Sequence[str]], None]) ->
             raise NotUnpaid(key, outcome if outcome is Outcome.UNKNOWN else Outcome.NOT_UNPAID)
         (order,) = locked
         name = rows.key_of(order)
-        before = _held.get()
-        _held.set(before | {name})
         _holds.set(_holds.get() + 1)
-        try:
+        with held([name]):
             yield order
-        finally:
-            _held.set(before)
         if name not in rows.unpaid([order]):
             disarm([name])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError
 from lapse.orders.gateway import Verdict
-from lapse.orders.hold import held_here, holds_here
+from lapse.orders.hold import held, held_here, holds_here
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.rows import Which
 from lapse.orders.shop import OrderBatch, R, Shop
@@ -99,13 +99,14 @@ class Transition(Generic[R]):
     def begin(self, keys: Sequence[str]) -> Begun:
         """Lapse the orders without an open attempt to pay; mark the others as closing and return their attempts.
 
-        An order that this thread holds to pay it counts as locked: the locks of its own transaction stop nothing.
+        An order that this thread holds to pay it, or is lapsing, counts as locked: a payment or a hook may read other
+        orders by a query that lapses them.
         """
         results: dict[str, Result] = {}
         attempts: list[Attempt] = []
         todo = [key for key in dict.fromkeys(keys) if self._cause.person or key not in held_here()]
         while todo:
-            begun, todo = self._in_transaction(partial(self._begin, todo))
+            begun, todo = self._in_transaction(todo, partial(self._begin, todo))
             results.update(begun.results)
             attempts += begun.attempts
         # Read after the commit: the state of these orders is only reported, so it needs no lock.
@@ -188,7 +189,8 @@ class Transition(Generic[R]):
         for part in parts:
             left = part
             while left:
-                results.update(self._in_transaction(partial(self._finish, {key: by_key[key] for key in left})))
+                ruled = {key: by_key[key] for key in left}
+                results.update(self._in_transaction(ruled, partial(self._finish, ruled)))
                 left = [key for key in left if key not in results]
         return results
 
@@ -222,11 +224,11 @@ class Transition(Generic[R]):
         results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
         return results
 
-    def _in_transaction(self, body: Callable[[], T]) -> T:
+    def _in_transaction(self, keys: Iterable[str], body: Callable[[], T]) -> T:
         """Run the body in a transaction and return its result; run it again if a deadlock ended the transaction."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with self._rows.transaction():
+                with self._rows.transaction(), held(keys):
                     return body()
             except Exception as error:
                 if attempt == ATTEMPTS or not self._rows.may_repeat(error):

@@ -18,8 +18,9 @@ LEVEL_SETTING = 'set "isolation_level" to "read committed" in the OPTIONS of DAT
 POSTGRESQL_DEADLOCKS = frozenset({"40P01", "40001"})
 """deadlock_detected and serialization_failure."""
 
-MYSQL_DEADLOCKS = frozenset({1213, 1020})
-"""ER_LOCK_DEADLOCK, and MariaDB's ER_CHECKREAD: the row has changed since the transaction's first read."""
+MYSQL_DEADLOCKS = frozenset({1213, 1020, 1305})
+"""ER_LOCK_DEADLOCK; MariaDB's ER_CHECKREAD: the row has changed since the transaction's first read; and
+ER_SP_DOES_NOT_EXIST: the savepoint is gone, because a deadlock has ended the transaction and the shop went on."""
 
 _begun_here: WeakSet[BaseDatabaseWrapper] = WeakSet()
 """The connections whose open transaction Lapse began. Each connection is used by one thread."""
@@ -51,6 +52,9 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
         if first and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(READ_COMMITTED)
+        # MySQL ends the whole transaction to resolve a deadlock, and its locks with it. A shop that ignores that error
+        # would go on without locks. Then this savepoint is gone as well, and its release raises.
+        sid = transaction.savepoint(using=using) if first and connection.vendor == "mysql" else None
         if first:
             _begun_here.add(connection)
         try:
@@ -58,6 +62,8 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
         finally:
             if first:
                 _begun_here.discard(connection)
+        if sid is not None and not connection.needs_rollback:
+            transaction.savepoint_commit(sid, using=using)
 
 
 def refuse_transaction(using: str) -> None:
