@@ -55,6 +55,12 @@ def test_a_wrong_class_is_found(settings: Settings, orders: str | None, found: l
     assert ids(settings, orders) == found
 
 
+def test_a_connection_that_never_commits_is_refused(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """A worker would cancel orders, and roll all of it back when it stops."""
+    monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)  # noqa: FBT003 - what the setting is
+    assert ids(settings) == ["lapse.E021"]
+
+
 @pytest.mark.parametrize(
     ("zone", "found"), [("America/New_York", ["lapse.E004"]), ("Asia/Shanghai", []), ("UTC", []), ("Etc/GMT+5", [])]
 )

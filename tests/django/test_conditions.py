@@ -8,7 +8,7 @@ import pytest
 from django.db import models
 from django.db.models import Case, Count, Exists, F, FilteredRelation, Model, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import Exact, In, IsNull
 from django.utils import timezone
 
@@ -229,6 +229,16 @@ def test_b1_a_condition_on_absent_rows_needs_what_every_writer_locks(
     assert found(monkeypatch, Bills, unpaid=unpaid, lock=("payments",)) == ["lapse.E013"]
     assert found(monkeypatch, Bills, unpaid=unpaid, writers_lock="payers") == ["lapse.E013"]
     assert found(monkeypatch, Bills, unpaid=unpaid, writers_lock="self") == []
+
+
+@pytest.mark.parametrize(
+    "of_time", [Q(pay_by__gt=Now()), ~Q(pay_by__lte=Now() + timedelta(0)), Q(pay_by__range=(None, Now()))]
+)
+def test_a_condition_must_not_end_with_the_deadline(monkeypatch: pytest.MonkeyPatch, of_time: Q) -> None:
+    """Such an order would never lapse, or could never be paid in time. A fixed time is no such condition."""
+    assert found(monkeypatch, Bills, unpaid=Q(status="awaiting") & of_time) == ["lapse.E022"]
+    since = Q(status="awaiting", pay_by__gt=timezone.now(), seen_at__lt=Now())
+    assert found(monkeypatch, Bills, unpaid=since) == []
 
 
 def test_what_writers_lock_must_be_there_for_each_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from django.db.models import DateTimeField, Field, Model, Q
 from lapse.config import scheme_of
 from lapse.engine.errors import ConfigError
 from lapse.integrations.django.condition_checks import check_condition, check_still_unpaid
-from lapse.integrations.django.connection_checks import check_time_zone
+from lapse.integrations.django.connection_checks import check_autocommit, check_time_zone
 from lapse.integrations.django.index_checks import check_declared_index
 from lapse.integrations.django.q_match import q_matches
 from lapse.integrations.django.settings import hooks, orders_class
@@ -51,7 +51,7 @@ def check_setup(
     using = router.db_for_write(orders.model)
     rehearsed = using in (databases or ())
     deadline = _check_deadline(orders, None if rehearsed else using)
-    found += check_time_zone(using)
+    found += [*check_time_zone(using), *check_autocommit(using)]
     return [*found, *deadline, *check_condition(orders), *_check_writes(orders), *_check_key(orders)]
 
 

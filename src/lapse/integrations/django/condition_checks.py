@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from lapse.integrations.django.condition import reads_of
 from lapse.integrations.django.q_match import q_matches
 from lapse.integrations.django.row_locks import SELF
+from lapse.orders.since import Since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,12 +42,23 @@ def check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
     yield from wrong
     if wrong:
         return
+    deadline = orders.deadline.field if isinstance(orders.deadline, Since) else orders.deadline
+    if _compares_with_now(unpaid, deadline):
+        yield checks.Error(
+            f"`unpaid` compares the deadline {deadline!r} with the time. An order must be unpaid before and after its "
+            "deadline: before, so that it can be paid; after, so that it lapses.",
+            hint="Leave the time out of `unpaid`. Lapse asks for the deadline itself.",
+            obj=orders,
+            id="lapse.E022",
+        )
     reads = reads_of(orders.model, unpaid)
     if unlocked := sorted(path for path in reads.related if not _is_covered(path, orders.lock)):
         yield checks.Error(
             f"`unpaid` reads rows of other tables ({', '.join(unlocked)}), which are not locked while an order lapses: "
             "a payment that changes such a row at that moment would be overlooked, and the paid order cancelled.",
-            hint=f"Add lock = {tuple(sorted({*orders.lock, *unlocked}))!r} to the class.",
+            hint=f"Add lock = {tuple(sorted({*orders.lock, *unlocked}))!r} to the class. But if many orders share "
+            "such a row, as a row of a table of states, its lock would delay them all: compare its key instead, which "
+            "is a column of the order, as Q(status=2).",
             obj=orders,
             id="lapse.E012",
         )
@@ -86,6 +99,18 @@ def check_still_unpaid(orders: Orders, lapsed: Mapping[str, object]) -> Iterator
             obj=orders,
             id="lapse.E015",
         )
+
+
+def _compares_with_now(node: object, deadline: str) -> bool:
+    if isinstance(node, Q):
+        return any(_compares_with_now(child, deadline) for child in node.children)
+    return isinstance(node, tuple) and str(node[0]).partition("__")[0] == deadline and _has_now(node[1])
+
+
+def _has_now(value: Any) -> bool:  # noqa: ANN401 - the right side of a lookup
+    if isinstance(value, list | tuple):
+        return any(map(_has_now, value))
+    return isinstance(value, Now) or any(map(_has_now, getattr(value, "get_source_expressions", list)()))
 
 
 def _column(orders: Orders, name: str) -> str:

@@ -45,6 +45,18 @@ def check_time_zone(using: str) -> Iterator[checks.CheckMessage]:
     )
 
 
+def check_autocommit(using: str) -> Iterator[checks.CheckMessage]:
+    """Yield an error if no transaction of this connection would be committed by Django. Contacts no database."""
+    if connections[using].settings_dict["AUTOCOMMIT"]:
+        return
+    yield checks.Error(
+        f"DATABASES[{using!r}] has AUTOCOMMIT = False, so Django leaves each commit to the caller: workers would "
+        "cancel orders and never commit, and their locks would stop each payment.",
+        hint="Remove that AUTOCOMMIT. Code that needs it can call transaction.set_autocommit(False) itself.",
+        id="lapse.E021",
+    )
+
+
 def check_clocks(using: str) -> Iterator[checks.CheckMessage]:
     """Yield what is wrong with the database's clock, and with Django's `Now()`."""
     connection = connections[using]
