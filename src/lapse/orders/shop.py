@@ -87,10 +87,10 @@ class Shop(Generic[R]):
     def postpone(self, orders: Sequence[R]) -> Mapping[R, datetime | None]:
         """Return the orders that must not lapse now, although they are due; the other orders lapse.
 
-        The value is the time, with a time zone, at which to ask again; None leaves the order to the sweep. A time that
-        has passed by the database's clock postpones nothing. Called in the transaction of step one, with the rows
-        locked. Nothing is stored: the order is asked about each time it fires. An order that this pays or extends does
-        not lapse either. A person's cancel does not ask.
+        The value is the time, with a time zone, at which to ask again; None asks again after about 15 minutes. A time
+        that has passed by the database's clock postpones nothing. Called in the transaction of step one, with the rows
+        locked. Nothing is stored: each process asks about the order when its time has come. An order that this pays or
+        extends does not lapse either. A person's cancel does not ask.
         """
         del orders
         return {}
