@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from lapse.testing.orders import OrdersConformance
 from tests.django.databases import ALIAS, chosen
 from tests.django.wirings.kits import Kit, failures
-from tests.django.wirings.safe import SAFE, Companion, ConditionalUpdate, InTheHook, Received
+from tests.django.wirings.safe import SAFE, Absence, Companion, Gateway, Lines, StateMachine, TwoProducts
 from tests.django.wirings.unsafe import EVERYWHERE, LAPSES, NOT_DUE, WHERE_ROWS_ARE_LOCKED, LocalTime
 from tests.timers.databases import NEEDS_MARIADB
 
@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples" / "django_shop"
 PAGE = CHECKOUT / "docs" / "how-to" / "test-your-own-shop.md"
 
-IN_SHORT = [("postgresql", kit) for kit in SAFE if kit not in (ConditionalUpdate, Received, InTheHook)]
+IN_SHORT = [("postgresql", kit) for kit in (Kit, Lines, Companion, StateMachine, Absence, Gateway, TwoProducts)]
 IN_SHORT += [("mariadb", Companion), ("sqlite", Kit)]
 """The short tests try one of each kind."""
 

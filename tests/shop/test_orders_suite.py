@@ -26,7 +26,7 @@ from tests.shop.rehearsal import assert_no_drift, order_of
 class TestPaidByNotification(OrdersConformance[Order]):
     """Each order has an open attempt to pay, so that each lapse takes three steps."""
 
-    rounds = 6
+    rounds = 4
 
     @pytest.fixture(autouse=True)
     def _shop(self, buyer: User, cup: Product, shop: Settings) -> Iterator[None]:

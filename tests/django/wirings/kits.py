@@ -53,7 +53,7 @@ class Kit(OrdersConformance[Any]):
     """A shop with one product. It pays in the documented way."""
 
     wiring: ClassVar[type[Any]] = BillOrders
-    rounds = 6
+    rounds = 4
     blocked_after = timedelta(milliseconds=250)
 
     def orders(self) -> UnpaidOrders[Any]:
