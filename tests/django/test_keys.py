@@ -32,6 +32,37 @@ class Consignment(models.Model):
         return f"consignment {self.code}"
 
 
+class Basket(models.Model):
+    """What an order was made from. Baskets are listed by rank."""
+
+    rank = models.IntegerField()
+
+    class Meta:
+        """The application of the other models, and a sequence that is not the keys'."""
+
+        app_label = "wirings"
+        ordering: ClassVar[list[str]] = ["rank"]
+
+    def __str__(self) -> str:
+        return f"basket {self.pk}"
+
+
+class Bought(models.Model):
+    """An order whose key is the basket's."""
+
+    basket = models.OneToOneField(Basket, models.CASCADE)
+    status = models.CharField(max_length=20, default="awaiting")
+    pay_by = models.DateTimeField(db_index=True)
+
+    class Meta:
+        """The application of the other models."""
+
+        app_label = "wirings"
+
+    def __str__(self) -> str:
+        return f"order {self.pk}"
+
+
 class ByNumber(UnpaidOrders[Consignment]):
     """The key is a UUID."""
 
@@ -89,3 +120,21 @@ def test_a_key_that_no_row_can_have_is_unknown(orders: type[UnpaidOrders[Any]]) 
         assert orders().lapse([key])[key].outcome is Outcome.UNKNOWN
         with pytest.raises(NotUnpaid), orders().hold(key):
             raise AssertionError("held")
+
+
+@pytest.mark.usefixtures("database")
+def test_pages_of_overdue_orders_follow_each_other_by_a_foreign_key() -> None:
+    """Each order is on one page, although the other model is sorted in another way."""
+
+    class ByBasket(UnpaidOrders[Any]):
+        model, unpaid, deadline, key = Bought, Q(status="awaiting"), "pay_by", "basket"
+
+    due = timezone.now() - timedelta(minutes=1)
+    for rank in range(4, 0, -1):
+        basket = Basket(rank=rank)
+        basket.save()
+        Bought(basket=basket, pay_by=due).save()
+    port = ByBasket().port()
+    first = port.overdue(2)
+    rest = port.overdue(3, after=first[-1])
+    assert len({order.key for order in [*first, *rest]}) == 4

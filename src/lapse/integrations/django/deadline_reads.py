@@ -77,7 +77,8 @@ class DeadlineReads(Generic[M]):
             rows = rows.distinct()  # Django reads what it sorts by
             if isinstance(sorting, str) and connections[rows.db].vendor != "postgresql":
                 sorting = _Lenient(sorting)
-        rows = rows.order_by(sorting, self._keys.name)
+        # By the column: by a foreign key's name, Django would sort as the other model's Meta.ordering says.
+        rows = rows.order_by(sorting, self._keys.column)
         while True:
             wrong = dict(self._wrong)
             found = list(self._read(self._values(self._without(rows, wrong))[:limit]))

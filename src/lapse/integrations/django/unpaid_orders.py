@@ -150,6 +150,9 @@ class UnpaidOrders(Shop[M]):
 
         A sale uses this to get the stock that overdue orders still hold, without waiting for a worker. If lapsing an
         order raises, the error is logged and the order is left out. Raises the errors of `lapse`.
+
+        An order that `hold` holds is left alone. An order that the caller's own transaction has locked in another way
+        is not: locks do not stop the transaction that has them. So call this before the order to be paid is read.
         """
         self._refuse_open_transaction()
         return lapse_on_read(
