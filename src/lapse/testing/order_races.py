@@ -118,7 +118,7 @@ class OrderRaces(OrderSteps[R]):
         free = self.stock()
         order = self._overdue_with_attempt()
         lapsing = self._interrupted(kill_this_process, in_step_one=in_step_one)
-        when = "after a process was killed between two steps"
+        when = f"after a process was killed {_between(in_step_one=in_step_one)}"
         self._dies(lambda: lapsing.lapse([self.key(order)]), order, free, when)
 
     def _dies(self, work: Callable[[], object], order: R, free: int, when: str) -> None:
@@ -137,7 +137,7 @@ class OrderRaces(OrderSteps[R]):
         paid: list[bool] = []
         lapsing = self._interrupted(lambda: paid.append(self._pay(order)), in_step_one=in_step_one)
         outcome = lapsing.lapse([self.key(order)])[self.key(order)].outcome
-        when = f"after a payment between two steps of a lapse, which returned {outcome},"
+        when = f"after a payment {_between(in_step_one=in_step_one)}, and the lapse returned {outcome},"
         if any(paid):
             self._is_paid(order, held, when)
         else:
@@ -206,6 +206,12 @@ class _Interrupted:
 
     def unreadable(self, limit: int) -> Mapping[str, str]:
         return self._orders.unreadable(limit)
+
+
+def _between(*, in_step_one: bool) -> str:
+    """Return when the suite acts, in the words of a shop without gateways as well."""
+    place = "before the gateway was called" if in_step_one else "between the call to the gateway and the cancellation"
+    return f"{place} (in a shop without gateways: right after the lapse)"
 
 
 def _result(future: "Future[T]", *others: "Future[Any]") -> T:

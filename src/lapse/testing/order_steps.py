@@ -15,6 +15,10 @@ LOCK_MORE = (
     "The payment changes rows that lapsing does not lock. Pay inside hold(), or name the relations that `unpaid` reads "
     "in `lock`; if `unpaid` asks for the absence of rows, declare `writers_lock` and lock that row before adding one"
 )
+OVERWRITTEN = (
+    "The likely cause is a payment without hold(): it made an order paid that had lapsed, and whose stock was given "
+    f"back. {PAY_SAFELY}"
+)
 GIVE_BACK = (
     "`on_lapse` or `transition` must give back exactly what the order took, once, in the transaction of the lapse, by "
     "statements like update(stock=F('stock') + n)"
@@ -102,7 +106,9 @@ class OrderSteps(ShopUnderTest[R]):
         self.lapse_overdue()
         state, found = self.state(order), self.stock()
         assert state == "paid", f"{when} the paid order is {state}: {LOCK_MORE}"
-        assert found == held, f"{when} {found} pieces are available, not {held}: a paid order must keep what it took"
+        assert found == held, (
+            f"{when} {found} pieces are available, not {held}: a paid order must keep what it took. {OVERWRITTEN}"
+        )
 
     def _is_kept(self, order: R, when: str) -> None:
         """Assert that neither a lapse nor a sweep touches the unpaid order."""

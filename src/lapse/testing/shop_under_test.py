@@ -74,7 +74,10 @@ class ShopUnderTest(Generic[R]):
         raise NotImplementedError("pay(order) pays by your own code and returns whether that paid the order")
 
     def state(self, order: R) -> State:
-        """Read the order from the database and return what it is now: "unpaid", "paid" or "cancelled"."""
+        """Read the order from the database and return what it is now: "unpaid", "paid" or "cancelled".
+
+        The suite sees nothing else of the order. Assert here what must agree with the status, such as the lines.
+        """
         raise NotImplementedError('state(order) reads the order and returns "unpaid", "paid" or "cancelled"')
 
     def stock(self) -> int:

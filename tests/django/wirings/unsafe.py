@@ -28,7 +28,9 @@ LAPSE_FIRST = "test_a_payment_comes_while_a_lapse_is_not_committed"
 CANCEL_FIRST = "test_a_payment_comes_while_a_persons_cancel_is_not_committed"
 TWO_ORDERS = "test_two_orders_of_one_product_lapse_at_the_same_moment"
 SALE = "test_a_sale_while_an_order_of_the_product_lapses"
-DIES = "test_a_process_killed_before_step_three"
+DIES = "test_a_process_killed_between_the_gateway_and_the_cancellation"
+AFTER_A_LAPSE = "test_a_payment_comes_before_the_gateway_is_called"
+BEFORE_A_CANCELLATION = "test_a_payment_comes_between_the_gateway_and_the_cancellation"
 SALES = "test_sales_while_orders_lapse"
 PAYMENT_KILLED = "test_a_payment_that_is_killed_before_its_commit_has_not_happened"
 KILLED = "test_a_process_killed_before_the_commit"
@@ -267,6 +269,8 @@ EVERYWHERE = [
     (LockedAndUnasked, TOO_LATE, "Pay inside hold"),
     (CountUnread, TOO_LATE, "Pay inside hold"),
     (BlindSave, CANCELS, "Pay inside hold"),
+    (BlindSave, AFTER_A_LAPSE, "The likely cause is a payment without hold()"),
+    (BlindSave, BEFORE_A_CANCELLATION, "The likely cause is a payment without hold()"),
     (ClosingIsNotUnpaid, LAPSES, "no longer count as unpaid"),
     (ClosingIsNotUnpaid, DIES, "no longer count as unpaid"),
     (PaidInWords, LAPSES, "after on_ruling() returned True"),
