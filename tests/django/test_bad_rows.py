@@ -157,7 +157,7 @@ def test_a8_the_command_names_it_and_fails(
     assert f"{len(good)} lapsed" in capsys.readouterr().out
     call_command("lapse_sweep", dry_run=True)
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "0 would lapse"
+    assert said[0] == f"0 would lapse, of {Bills().count_unpaid()} unpaid"
     assert {line.split(" can never lapse: its deadline is no time")[0] for line in said[1:]} == set(bad)
 
 

@@ -35,6 +35,7 @@ def test_the_right_set_up_is_silent(settings: Settings) -> None:
         ("wrong.NoModel", ["lapse.E001"]),
         ("wrong.NoSuchDeadline", ["lapse.E002"]),
         ("wrong.TextDeadline", ["lapse.E002"]),
+        ("wrong.PlacedForDeadline", ["lapse.E002"]),
         ("wrong.UnindexedDeadline", ["lapse.E003"]),
         ("wrong.NoHook", ["lapse.E005"]),
         ("wrong.EmptyCondition", ["lapse.E007"]),
@@ -121,8 +122,8 @@ def test_b7_the_index_of_a_model_that_is_not_the_shops(settings: Settings) -> No
     (found,) = check_setup()
     assert found.id == "lapse.W003"
     assert isinstance(found.hint, str)
-    create = 'CREATE INDEX lapse_date_joined ON "auth_user" ("date_joined")'
-    assert f"migrations.RunSQL({create!r}, 'DROP INDEX lapse_date_joined')" in found.hint
+    create = 'CREATE INDEX lapse_last_login ON "auth_user" ("last_login")'
+    assert f"migrations.RunSQL({create!r}, 'DROP INDEX lapse_last_login')" in found.hint
     assert "newest migration of 'auth'" in found.hint
     assert check_setup(databases=["default"]) == []  # the rehearsal looks into the database
 

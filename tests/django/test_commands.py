@@ -160,7 +160,7 @@ def test_a_dry_run_shows_what_would_lapse_and_changes_nothing(orders: AdopterOrd
     with CaptureQueriesContext(connection) as queries:
         said = call("lapse_sweep", "--dry-run", "--batch", "5")
     assert said.splitlines() == [
-        "12 would lapse",
+        "12 would lapse, of 14 unpaid",
         f"oldest deadline: {oldest}",
         f"newest deadline: {newest}",
         f"first keys: {', '.join(str(order.pk) for order in placed[:10])}, …",
@@ -175,7 +175,7 @@ def test_a_dry_run_says_that_it_does_not_ask_the_shops_rule(
 ) -> None:
     """`postpone` may keep an order that the dry run counts; with nothing overdue there is nothing to say."""
     monkeypatch.setattr(type(orders), "postpone", _must_not_be_called)
-    assert call("lapse_sweep", "--dry-run") == "0 would lapse\n"
+    assert call("lapse_sweep", "--dry-run") == "0 would lapse, of 0 unpaid\n"
     place()
     assert "not asked: postpone(), which may keep orders of these" in call("lapse_sweep", "--dry-run")
 

@@ -28,7 +28,7 @@ from lapse.integrations.django import Since, UnpaidOrders, connection_checks, un
 from lapse.integrations.django.rehearsal import check_rehearsal, rehearse
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.databases import ALIAS, WITH_ROW_LOCKS, chosen
-from tests.django.wirings.models import Admission, Bill, VoucherBill
+from tests.django.wirings.models import Admission, Bill, BillLine, VoucherBill
 
 NO_SUCH = Func(Value("x"), function="NO_SUCH_FUNCTION", output_field=TextField())
 
@@ -159,7 +159,7 @@ def test_a_right_set_up_is_silent() -> None:
     right: list[type[UnpaidOrders[Any]]] = [Bills, Vouchers, Tickets, Absence, Placed]
     assert [rehearse(orders()) for orders in right] == [[], [], [], [], []]
     now = timezone.now()
-    VoucherBill.objects.create(pay_by=now)
+    BillLine.objects.create(bill=VoucherBill.objects.create(pay_by=now))
     Bill.objects.bulk_create(Bill(pay_by=now) for _ in range(3))
     Admission.objects.create(event=1, number=2, code="1-2", held_until=now)
     assert [rehearse(orders()) for orders in right] == [[], [], [], [], []]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from lapse.engine.deadline import Claim, Deadline
+from lapse.engine.errors import LapseError
 
 log = logging.getLogger("lapse")
 
@@ -122,4 +123,8 @@ def log_event(event: Event, /) -> None:
         parts.append(f"keys={', '.join(event.keys)}")
     if event.reason:
         parts.append(event.reason)
-    log.log(event.level, " ".join(parts), exc_info=event.error)
+    # The message of a LapseError is enough. Any other error is a bug, so its traceback is needed.
+    expected = isinstance(event.error, LapseError)
+    if expected:
+        parts.append(f"({event.error})" if event.reason else str(event.error))
+    log.log(event.level, " ".join(parts), exc_info=None if expected else event.error)

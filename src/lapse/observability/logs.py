@@ -5,7 +5,7 @@ import sys
 from datetime import timedelta
 from typing import Any, TextIO
 
-from lapse.engine.errors import MissingLibrary
+from lapse.engine.errors import LapseError, MissingLibrary
 from lapse.engine.events import Event
 
 try:
@@ -21,8 +21,8 @@ class LogHook:
     """A hook that logs each event as one record, whose event is the kind.
 
     The fields are `timer` and, if the event has them: `count` (of orders), `keys` (of the first few), `seconds` (that
-    the work took), `reason`, and the error with its traceback. `earliest_ms` and `latest_ms` are the smallest and the
-    greatest lateness of the event's claims, in milliseconds.
+    the work took), `reason`, and the error: the message of a LapseError, the traceback of any other. `earliest_ms`
+    and `latest_ms` are the smallest and the greatest lateness of the event's claims, in milliseconds.
 
     The hook logs with structlog, as the process has configured it, for example with `configure`.
     """
@@ -44,7 +44,9 @@ class LogHook:
             fields["seconds"] = round(event.seconds, 6)
         if event.reason:
             fields["reason"] = event.reason
-        if event.error is not None:
+        if isinstance(event.error, LapseError):  # its message is enough
+            fields["error"] = str(event.error)
+        elif event.error is not None:
             fields["exc_info"] = event.error
         self._log.log(event.level, str(event.kind), **fields)
 

@@ -143,7 +143,7 @@ class Sweep:
         for key, error in isolated.failed.items():
             swept.failed.append(key)
             self._cooldown.failed_again(key)
-            self._emit(Kind.FAILED, count=1, keys=(key,), error=error, reason="skipped; the sweep goes on")
+            self._emit(Kind.FAILED, count=1, keys=(key,), error=error, reason="the sweep goes on with the others")
         for key, result in isolated.results.items():
             swept.outcomes[result.outcome] += 1
             self._cooldown.record(key, result)

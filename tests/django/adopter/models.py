@@ -35,6 +35,16 @@ class Order(models.Model):
         return f"order {self.pk}: {self.status}"
 
 
+class Moment(models.Model):
+    """An order that has no deadline, only the moment at which it was made."""
+
+    status = models.CharField(max_length=20, default="awaiting")
+    placed_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    def __str__(self) -> str:
+        return f"order {self.pk} of {self.placed_at}"
+
+
 class Line(models.Model):
     """One product of one order."""
 

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from lapse.integrations.django import UnpaidOrders
 from tests.django.adopter.lapsing import AdopterOrders
-from tests.django.adopter.models import Order
+from tests.django.adopter.models import Moment, Order
 from tests.django.wirings.models import Admission, SaleDeadline
 
 
@@ -27,6 +27,18 @@ class TextDeadline(AdopterOrders):
     """Names a field that is no time."""
 
     deadline = "code"
+
+
+class PlacedForDeadline(UnpaidOrders[Moment]):
+    """Names the moment at which the order was made."""
+
+    model = Moment
+    unpaid = Q(status="awaiting")
+    deadline = "placed_at"
+    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
+
+    def on_lapse(self, orders: Sequence[Moment]) -> None:
+        """Do nothing."""
 
 
 class UnindexedDeadline(AdopterOrders):
@@ -161,7 +173,7 @@ class Foreign(UnpaidOrders[User]):
 
     model = User
     unpaid = Q(is_active=True)
-    deadline = "date_joined"
+    deadline = "last_login"
     lapsed: ClassVar[dict[str, object]] = {"is_active": False}
 
     def on_lapse(self, orders: Sequence[User]) -> None:

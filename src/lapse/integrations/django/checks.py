@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 from django.db.models import DateTimeField, Field, Model, Q
+from django.utils import timezone
 
 from lapse.config import scheme_of
 from lapse.engine.errors import ConfigError
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from django.apps.config import AppConfig
 
     Orders = type[UnpaidOrders[Any]]
+
+
+NOW = (timezone.now, datetime.now)
+"""Defaults of a field that are no deadline, but the moment at which the row is made."""
 
 
 def check_setup(
@@ -82,6 +88,13 @@ def _check_deadline(orders: Orders, using: str | None) -> Iterator[checks.CheckM
         yield checks.Error(
             f"{name!r} has auto_now, so each save() of an order would move its deadline.",
             hint="Name a field that is written once, as with auto_now_add.",
+            obj=orders,
+            id="lapse.E002",
+        )
+    elif not isinstance(orders.deadline, Since) and (field.auto_now_add or field.default in NOW):
+        yield checks.Error(
+            f"{name!r} is the moment at which the order was made, so each order would lapse at once.",
+            hint=f"Add the time to pay: deadline = Since({name!r}, minutes=30), from lapse.integrations.django.",
             obj=orders,
             id="lapse.E002",
         )

@@ -55,7 +55,8 @@ def check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
     if unlocked := sorted(path for path in reads.related if not _is_covered(path, orders.lock)):
         yield checks.Error(
             f"`unpaid` reads rows of other tables ({', '.join(unlocked)}), which are not locked while an order lapses: "
-            "a payment that changes such a row at that moment would be overlooked, and the paid order cancelled.",
+            "a payment that changes such a row at that moment would be overlooked, and the paid order cancelled. "
+            "And an order without such a row never matches, so it never lapses.",
             hint=f"Add lock = {tuple(sorted({*orders.lock, *unlocked}))!r} to the class. But if many orders share "
             "such a row, as a row of a table of states, its lock would delay them all: compare its key instead, which "
             "is a column of the order, as Q(status=2).",

@@ -16,6 +16,7 @@ from lapse.integrations.django.checks import check_setup
 from lapse.integrations.django.connection_checks import check_clocks, check_transactions
 from lapse.integrations.django.db_errors import one_line, unavailable_is_try_later
 from lapse.integrations.django.index_checks import check_index
+from lapse.integrations.django.sample_checks import check_sample
 from lapse.integrations.django.settings import unpaid_orders
 from lapse.integrations.django.statement_checks import NOT_MIGRATED, check_deadlines, check_keys, check_statements
 
@@ -37,6 +38,7 @@ def rehearse(orders: UnpaidOrders[Any]) -> list[checks.CheckMessage]:
             found += check_index(type(orders), field, using)
             found += check_keys(orders, queries)
             found += check_deadlines(orders, queries)
+            found += check_sample(orders, queries)
         return [*found, *check_clocks(using), *check_transactions(orders, using)]
 
 

@@ -182,6 +182,10 @@ class UnpaidOrders(Shop[M]):
         )
         return queryset.all()
 
+    def count_unpaid(self) -> int:
+        """Return how many orders are unpaid, due or not. It counts the rows, which takes time in a large table."""
+        return self._queries.rows(self.unpaid).values("pk").distinct().count()
+
     def port(self, *, background: bool = False) -> DatabaseOrders[M]:
         """Return the `Orders` port for a worker and a sweep.
 

@@ -58,7 +58,7 @@ class Command(LapseCommand):
             newest = order
             if count <= KEYS_SHOWN:
                 first.append(order)
-        self.stdout.write(f"{count} would lapse")
+        self.stdout.write(f"{count} would lapse, of {orders.count_unpaid()} unpaid")
         for key, reason in port.unreadable(KEYS_SHOWN).items():
             self.stdout.write(f"{key} can never lapse: {reason}")
         if newest is None:
