@@ -8,8 +8,8 @@ from django.db import connections, router
 from django.db.models import Q
 from pytest_django import Settings
 
-from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.q_match import q_matches
+from lapse.integrations.django.checks.q_match import q_matches
+from lapse.integrations.django.checks.setup import check_setup
 
 
 def ids(settings: Settings, orders: str | None = "lapsing.AdopterOrders") -> list[str | None]:

@@ -13,8 +13,8 @@ from django.db.models.lookups import Exact, In, IsNull
 from django.utils import timezone
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.condition import Reads, reads_of
+from lapse.integrations.django.checks.setup import check_setup
+from lapse.integrations.django.rows.condition import Reads, reads_of
 from lapse.orders import OrderBatch, Outcome, Sweep, WrongTransition
 from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, Stock, VoucherBill
 
@@ -155,7 +155,7 @@ class Companions(UnpaidOrders[SaleDeadline]):
 def found(monkeypatch: pytest.MonkeyPatch, orders: type[UnpaidOrders[Any]], **attributes: object) -> list[str]:
     """Change these attributes of the class, and return the ids of what the system check finds."""
     changed = type("Changed", (orders,), attributes)
-    monkeypatch.setattr("lapse.integrations.django.checks.orders_class", lambda: changed)
+    monkeypatch.setattr("lapse.integrations.django.checks.setup.orders_class", lambda: changed)
     return [str(message.id) for message in check_setup()]
 
 

@@ -24,8 +24,9 @@ from django.utils import timezone
 from psycopg import IsolationLevel
 from pytest_django import DjangoDbBlocker, Settings
 
-from lapse.integrations.django import Since, UnpaidOrders, connection_checks, unpaid_orders
-from lapse.integrations.django.rehearsal import check_rehearsal, rehearse
+from lapse.integrations.django import Since, UnpaidOrders, unpaid_orders
+from lapse.integrations.django.checks import connection as connection_checks
+from lapse.integrations.django.checks.rehearsal import check_rehearsal, rehearse
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.databases import ALIAS, WITH_ROW_LOCKS, chosen
 from tests.django.wirings.models import Admission, Bill, BillLine, VoucherBill

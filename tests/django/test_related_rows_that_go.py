@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.integrations.django.condition import reads_of
+from lapse.integrations.django.rows.condition import reads_of
 from lapse.orders import Outcome
 from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
 from tests.django.databases import ALIAS

@@ -6,7 +6,7 @@ import pytest
 from django.db.models import Q
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.integrations.django.rehearsal import rehearse
+from lapse.integrations.django.checks.rehearsal import rehearse
 from lapse.orders import OrderBatch
 from tests.django.wirings.models import Bill, BillLine
 

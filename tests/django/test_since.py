@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from lapse import ConfigError, Deadline, InvalidDeadline
 from lapse.integrations.django import Since, UnpaidOrders, timer
-from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.database_clock import DatabaseNow
+from lapse.integrations.django.checks.setup import check_setup
+from lapse.integrations.django.rows.database_clock import DatabaseNow
 from lapse.orders import OrderBatch, Outcome
 from tests.django.databases import ALIAS
 from tests.django.wirings.models import Bill

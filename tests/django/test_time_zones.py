@@ -18,9 +18,9 @@ from pytest_django import DjangoDbBlocker
 
 from lapse import Deadline
 from lapse.integrations.django import Since, UnpaidOrders, timer
-from lapse.integrations.django.database_clock import aware, has_fixed_offset
 from lapse.integrations.django.models import Window
-from lapse.integrations.django.windows import NOTICE, UNDISTURBED
+from lapse.integrations.django.rows.database_clock import aware, has_fixed_offset
+from lapse.integrations.django.rows.windows import NOTICE, UNDISTURBED
 from lapse.orders import OrderBatch, Outcome
 from lapse.testing.servers import MariaDbServer, PostgresServer
 from tests.django.databases import ALIAS, chosen

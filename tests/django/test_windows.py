@@ -16,9 +16,9 @@ from pytest_django import Settings
 
 from lapse import ConfigError, Deadline
 from lapse.integrations.django import Since, UnpaidOrders
+from lapse.integrations.django.checks.rehearsal import check_rehearsal, rehearse
 from lapse.integrations.django.models import Window
-from lapse.integrations.django.rehearsal import check_rehearsal, rehearse
-from lapse.integrations.django.windows import FIRST, LAST, NOTICE, UNDISTURBED, Period, Recorded, Windows, _periods
+from lapse.integrations.django.rows.windows import FIRST, LAST, NOTICE, UNDISTURBED, Period, Recorded, Windows, _periods
 from lapse.orders import OrderBatch, Outcome
 from tests.django.adopter.threads import PATIENCE, in_thread
 from tests.django.databases import ALIAS

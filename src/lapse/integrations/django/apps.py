@@ -4,8 +4,8 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 from django.core.signals import setting_changed
 
-from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.rehearsal import check_rehearsal
+from lapse.integrations.django.checks.rehearsal import check_rehearsal
+from lapse.integrations.django.checks.setup import check_setup
 from lapse.integrations.django.settings import forget
 
 

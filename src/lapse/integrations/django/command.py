@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from lapse.engine.errors import LapseError
-from lapse.integrations.django.db_errors import one_line
-from lapse.integrations.django.rehearsal import rehearse
+from lapse.integrations.django.checks.rehearsal import rehearse
+from lapse.integrations.django.rows.db_errors import one_line
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.observability import quiet_libraries
 

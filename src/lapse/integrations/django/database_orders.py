@@ -8,8 +8,8 @@ from typing import Generic
 from django.db import OperationalError
 
 from lapse.engine.deadline import Deadline
-from lapse.integrations.django.db_errors import close_outlived_connection, is_busy, unavailable_is_try_later
-from lapse.integrations.django.queries import M, Queries
+from lapse.integrations.django.rows.db_errors import close_outlived_connection, is_busy, unavailable_is_try_later
+from lapse.integrations.django.rows.queries import M, Queries
 from lapse.integrations.django.thread_connections import closing_connections
 from lapse.orders.gateway import Ruling
 from lapse.orders.lapsing import Lapsing

@@ -14,17 +14,17 @@ from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Deadline
 from lapse.integrations.django.arguments import checked_keys, checked_orders
 from lapse.integrations.django.arming import Arming
-from lapse.integrations.django.condition import reads_of
 from lapse.integrations.django.database_orders import DatabaseOrders
-from lapse.integrations.django.db_errors import unavailable_is_try_later
-from lapse.integrations.django.orders_read import checked_queryset, orders_read
-from lapse.integrations.django.queries import M, Queries
-from lapse.integrations.django.row_locks import SELF
-from lapse.integrations.django.since_deadline import SinceDeadline
-from lapse.integrations.django.stored_deadline import StoredDeadline
+from lapse.integrations.django.rows.condition import reads_of
+from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
+from lapse.integrations.django.rows.orders_read import checked_queryset, orders_read
+from lapse.integrations.django.rows.queries import M, Queries
+from lapse.integrations.django.rows.row_locks import SELF
+from lapse.integrations.django.rows.since_deadline import SinceDeadline
+from lapse.integrations.django.rows.stored_deadline import StoredDeadline
+from lapse.integrations.django.rows.transactions import refuse_old_snapshot, refuse_transaction
+from lapse.integrations.django.rows.windows import Windows
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
-from lapse.integrations.django.transactions import refuse_old_snapshot, refuse_transaction
-from lapse.integrations.django.windows import Windows
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read

@@ -9,11 +9,11 @@ from django.db import connections, router
 from django.db.models import Model, Q, QuerySet
 
 from lapse.engine.deadline import Deadline
-from lapse.integrations.django.database_clock import DatabaseNow, aware
-from lapse.integrations.django.deadline_reads import DeadlineReads
-from lapse.integrations.django.order_keys import OrderKeys
-from lapse.integrations.django.row_locks import RowLocks, newest, one_of
-from lapse.integrations.django.transactions import is_deadlock, read_committed
+from lapse.integrations.django.rows.database_clock import DatabaseNow, aware
+from lapse.integrations.django.rows.deadline_reads import DeadlineReads
+from lapse.integrations.django.rows.order_keys import OrderKeys
+from lapse.integrations.django.rows.row_locks import RowLocks, newest, one_of
+from lapse.integrations.django.rows.transactions import is_deadlock, read_committed
 from lapse.orders.port import Outcome, Result
 from lapse.orders.rows import Which
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from lapse.integrations.django.since_deadline import SinceDeadline
-    from lapse.integrations.django.stored_deadline import StoredDeadline
+    from lapse.integrations.django.rows.since_deadline import SinceDeadline
+    from lapse.integrations.django.rows.stored_deadline import StoredDeadline
 
 M = TypeVar("M", bound=Model)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Q
 
-from lapse.integrations.django.database_clock import DatabaseNow, as_stored, aware
+from lapse.integrations.django.rows.database_clock import DatabaseNow, as_stored, aware
 
 if TYPE_CHECKING:
     from django.db.models import Model

@@ -12,18 +12,18 @@ from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from lapse.engine.errors import ConfigError, TryLater
-from lapse.integrations.django.checks import check_setup
-from lapse.integrations.django.connection_checks import check_clocks, check_transactions
-from lapse.integrations.django.db_errors import one_line, unavailable_is_try_later
-from lapse.integrations.django.index_checks import check_index
-from lapse.integrations.django.sample_checks import check_sample
+from lapse.integrations.django.checks.connection import check_clocks, check_transactions
+from lapse.integrations.django.checks.index import check_index
+from lapse.integrations.django.checks.sample import check_sample
+from lapse.integrations.django.checks.setup import check_setup
+from lapse.integrations.django.checks.statements import NOT_MIGRATED, check_deadlines, check_keys, check_statements
+from lapse.integrations.django.rows.db_errors import one_line, unavailable_is_try_later
 from lapse.integrations.django.settings import unpaid_orders
-from lapse.integrations.django.statement_checks import NOT_MIGRATED, check_deadlines, check_keys, check_statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapse.integrations.django.queries import Queries
+    from lapse.integrations.django.rows.queries import Queries
     from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
 

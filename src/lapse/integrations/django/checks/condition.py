@@ -9,9 +9,9 @@ from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from lapse.integrations.django.condition import reads_of
-from lapse.integrations.django.q_match import q_matches
-from lapse.integrations.django.row_locks import SELF
+from lapse.integrations.django.checks.q_match import q_matches
+from lapse.integrations.django.rows.condition import reads_of
+from lapse.integrations.django.rows.row_locks import SELF
 from lapse.orders.since import Since
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db.models import CharField, Q, TextField
 
-from lapse.integrations.django.condition import reads_of
+from lapse.integrations.django.rows.condition import reads_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lapse.integrations.django.queries import Queries
+    from lapse.integrations.django.rows.queries import Queries
     from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
 NEWEST = 1000

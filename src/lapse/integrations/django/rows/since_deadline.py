@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, When
 
-from lapse.integrations.django.database_clock import DatabaseNow, as_stored, aware
-from lapse.integrations.django.windows import FIRST, LAST
+from lapse.integrations.django.rows.database_clock import DatabaseNow, as_stored, aware
+from lapse.integrations.django.rows.windows import FIRST, LAST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models import Model
 
-    from lapse.integrations.django.windows import Period, Windows
+    from lapse.integrations.django.rows.windows import Period, Windows
 
 
 class SinceDeadline:

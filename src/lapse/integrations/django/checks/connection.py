@@ -12,8 +12,14 @@ from django.db.models.functions import Now
 from django.db.models.sql import Query
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.integrations.django.database_clock import DatabaseNow, aware, has_fixed_offset, stored_offset, stored_zone
-from lapse.integrations.django.transactions import LEVEL_SETTING, stricter_level
+from lapse.integrations.django.rows.database_clock import (
+    DatabaseNow,
+    aware,
+    has_fixed_offset,
+    stored_offset,
+    stored_zone,
+)
+from lapse.integrations.django.rows.transactions import LEVEL_SETTING, stricter_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from lapse.config import scheme_of
 from lapse.engine.errors import ConfigError
-from lapse.integrations.django.condition_checks import check_condition, check_still_unpaid
-from lapse.integrations.django.connection_checks import check_autocommit, check_time_zone
-from lapse.integrations.django.index_checks import check_declared_index
-from lapse.integrations.django.q_match import q_matches
+from lapse.integrations.django.checks.condition import check_condition, check_still_unpaid
+from lapse.integrations.django.checks.connection import check_autocommit, check_time_zone
+from lapse.integrations.django.checks.index import check_declared_index
+from lapse.integrations.django.checks.q_match import q_matches
+from lapse.integrations.django.checks.values import check_values, written
 from lapse.integrations.django.settings import hooks, orders_class
 from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
-from lapse.integrations.django.value_checks import check_values, written
 from lapse.orders.since import Since
 from lapse.orders.transition import EXPIRED
 

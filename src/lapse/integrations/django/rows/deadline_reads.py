@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
-    from lapse.integrations.django.order_keys import OrderKeys
-    from lapse.integrations.django.since_deadline import SinceDeadline
-    from lapse.integrations.django.stored_deadline import StoredDeadline
+    from lapse.integrations.django.rows.order_keys import OrderKeys
+    from lapse.integrations.django.rows.since_deadline import SinceDeadline
+    from lapse.integrations.django.rows.stored_deadline import StoredDeadline
 
 M = TypeVar("M", bound=Model)
 

@@ -12,8 +12,8 @@ from django.db.models import Q
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError
-from lapse.integrations.django.database_clock import DatabaseNow, as_stored, aware
-from lapse.integrations.django.stored_deadline import EARLIEST, LATEST
+from lapse.integrations.django.rows.database_clock import DatabaseNow, as_stored, aware
+from lapse.integrations.django.rows.stored_deadline import EARLIEST, LATEST
 from lapse.orders.since import LONGEST
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from django.db import Error, connections, transaction
 from django.db.models import F, FloatField, Func, Model, Q, QuerySet
 from django.db.models.lookups import IsNull
 
-from lapse.integrations.django.row_locks import one_of
-from lapse.integrations.django.value_checks import written
+from lapse.integrations.django.checks.values import written
+from lapse.integrations.django.rows.row_locks import one_of
 from lapse.orders.rows import Which
 from lapse.orders.transition import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from lapse.integrations.django.queries import Queries
+    from lapse.integrations.django.rows.queries import Queries
     from lapse.integrations.django.unpaid_orders import UnpaidOrders
 
     Steps = Iterator[tuple[str, Callable[[], object]]]
