@@ -210,3 +210,4 @@ def test_a7_reads_that_a_router_sends_to_a_replica(tmp_path: Path, monkeypatch: 
     finally:
         connections["replica"].close()
         del connections["replica"]
+        monkeypatch.undo()  # before the fixture of the database puts the usual routers back
