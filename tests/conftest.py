@@ -32,6 +32,7 @@ LONGEST_FIRST = (
     "tests/examples/test_oscar_shop.py",
     "tests/shop/test_browser.py",
     "rabbit",
+    "mariadb of Django",
     "mariadb",
     "tests/timers/test_apscheduler_life.py",
     "tests/shop/test_accessibility.py",
@@ -53,8 +54,8 @@ KEPT_BY_FLUSH = {"django_content_type", "auth_permission"}
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `--numprocesses=auto` means: two for each core, because tests mostly wait."""
-    return min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
+    """Return how many processes `--numprocesses=auto` means: three for each core, because tests mostly wait."""
+    return min(3 * (os.cpu_count() or 1), MOST_PROCESSES)
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist ships no types
@@ -90,7 +91,8 @@ def group_of(nodeid: str) -> str:
     """Return the group of a test: its file, or the server that it uses where that takes long to start."""
     file = nodeid.partition("::")[0]
     words = [] if file in SERVERS_OF_THEIR_OWN else re.findall("[a-z]+", nodeid.lower())
-    return next((SLOW_TO_START[word] for word in words if word in SLOW_TO_START), file)
+    group = next((SLOW_TO_START[word] for word in words if word in SLOW_TO_START), file)
+    return "mariadb of Django" if group == "mariadb" and file.startswith("tests/django/") else group
 
 
 def pytest_configure() -> None:

@@ -34,12 +34,13 @@ def kinds(results: Results, mechanism: str) -> set[str]:
     return {row.measurement for row in results.rows if row.mechanism == mechanism}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "chosen",
     [
         pytest.param(["redis"], id="one mechanism"),
-        pytest.param(schemes(), id="every mechanism", marks=pytest.mark.long),
+        pytest.param(schemes(), id="every mechanism"),
     ],
 )
 def test_the_short_form(tmp_path: Path, chosen: list[str]) -> None:

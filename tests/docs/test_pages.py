@@ -17,7 +17,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-FIRST_READ = {"README.md", "examples/README.md", "docs/tutorial/first-lapsing-order.md"}
+FIRST_READ = {"README.md", "examples/README.md"}
 """The pages that `make test` does. `make test-long` does the others."""
 
 DONE = [

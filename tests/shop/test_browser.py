@@ -81,6 +81,7 @@ def test_a_buyer_pays_and_buys_again_and_lets_it_lapse(visit: Windows, language:
     expect(page.locator("[data-line]")).to_have_count(2)
 
 
+@pytest.mark.long
 def test_by_keyboard_alone(visit: Windows) -> None:
     """From signing up to ordering again after a lapse, with the keyboard only."""
     page = visit()

@@ -64,7 +64,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     hook(Event(kind=Kind.STOPPED, timer="orders"))
 
 
-@pytest.mark.parametrize("timer", ["redis://", "none"])
+@pytest.mark.parametrize("timer", [pytest.param("redis://", marks=pytest.mark.long), "none"])
 def test_a_worker_is_seen_while_it_lives(timer: str, buyer: User, cup: Product) -> None:
     """A worker has a row with a timer or with the sweep alone, idle or busy; a normal stop removes the row."""
     with RedisServer() as redis, worker(redis.url if timer == "redis://" else "none") as process:

@@ -277,6 +277,7 @@ def test_wrong_settings_are_named(start: Callable[..., Run], name: str, value: s
     assert not (run.folder / "postgres").exists()
 
 
+@pytest.mark.long
 def test_signal_during_the_set_up_stops_it(start: Callable[..., Run]) -> None:
     """SIGTERM while the database is still being made ends everything too."""
     run = start()

@@ -50,7 +50,7 @@ def one_redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["redis", "postgresql", "sqlite"])
+@pytest.fixture(params=["redis", pytest.param("postgresql", marks=pytest.mark.long), "sqlite"])
 def url(request: pytest.FixtureRequest, one_redis: RedisServer, sql_url: Callable[[str], str]) -> str:
     """Return a URL of each kind of store."""
     return "apscheduler+" + (one_redis.url if request.param == "redis" else sql_url(request.param))
