@@ -54,8 +54,8 @@ KEPT_BY_FLUSH = {"django_content_type", "auth_permission"}
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `--numprocesses=auto` means: three for each core, because tests mostly wait."""
-    return min(3 * (os.cpu_count() or 1), MOST_PROCESSES)
+    """Return how many processes `--numprocesses=auto` means: two for each core, because tests mostly wait."""
+    return min(2 * (os.cpu_count() or 1), MOST_PROCESSES)
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist ships no types

@@ -195,15 +195,16 @@ def test_a_broker_without_memory_accepts_nothing_and_can_be_drained(broker: Rabb
     wait_until(lambda: _armed(timer, "again"))
 
 
+@pytest.mark.long
 def test_early_messages_count_no_attempts_while_a_broker_accepts_nothing(
     broker: RabbitServer, timer: Timer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An early message cannot be sent back to wait: due ones are claimed all the same, and the early one is kept."""
     monkeypatch.setattr(claiming, "SOON", 60_000)
-    due_at = ahead(timedelta(seconds=8))
+    due_at = ahead(timedelta(seconds=30))  # a busy broker takes many seconds to carry out `control`
     with monkeypatch.context() as clock_ahead:
         real = publisher.milliseconds_now
-        clock_ahead.setattr(publisher, "milliseconds_now", lambda: real() + 7500)
+        clock_ahead.setattr(publisher, "milliseconds_now", lambda: real() + 29_500)
         timer.arm([Deadline("early", due_at)])
     timer.arm([Deadline("due", ago(5))])
     wait_until(lambda: timer.stats().due == 2)
