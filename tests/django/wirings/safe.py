@@ -85,8 +85,8 @@ class Lines(Kit):
     def pay(self, order: Any) -> bool:
         """Pay each line by an update that demands that it is pending.
 
-        It locks lines without their order. In a small table, MariaDB reads every line for that, so the update may be
-        the victim of a deadlock with a lapse of other orders: it is repeated, as a shop on MariaDB has to.
+        It locks lines without their order. In a small table, MariaDB reads every line for that. So the update may be
+        the victim of a deadlock with a lapse of other orders. It is repeated, as a shop on MariaDB has to do.
         """
         for left in reversed(range(10)):
             try:
