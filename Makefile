@@ -35,7 +35,7 @@ test-long: $(VENV)/dev.stamp ## Run the long tests: loads, the whole comparison,
 
 # Each Python has an environment of its own, .venv-3.12 and so on, which `make clean` removes as well.
 PYTHONS := 3.12 3.13
-PORTABLE := tests/engine tests/orders tests/django tests/timers/test_memory.py
+PORTABLE := tests/engine tests/orders tests/django tests/timers/test_memory.py --ignore=tests/django/test_orders_suite.py
 test-pythons: ## Test the engine and the Django integration on Python 3.12 and 3.13, where they are found
 	@.ci/pythons "$(PYTHONS)" $(PORTABLE) $(ARGS)
 

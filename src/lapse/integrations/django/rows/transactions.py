@@ -54,7 +54,7 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
                 cursor.execute(READ_COMMITTED)
         # MySQL ends the whole transaction to resolve a deadlock, and its locks with it. A shop that ignores that error
         # would go on without locks. Then this savepoint is gone as well, and its release raises.
-        sid = transaction.savepoint(using=using) if first and connection.vendor == "mysql" else None
+        sid = connection.savepoint() if first and connection.vendor == "mysql" else None
         if first:
             _begun_here.add(connection)
         try:
@@ -63,7 +63,7 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
             if first:
                 _begun_here.discard(connection)
         if sid is not None and not connection.needs_rollback:
-            transaction.savepoint_commit(sid, using=using)
+            connection.savepoint_commit(sid)
 
 
 def refuse_transaction(using: str) -> None:
