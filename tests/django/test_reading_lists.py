@@ -78,7 +78,7 @@ LISTS: dict[str, tuple[Callable[[], QuerySet[Any, Any]], set[int]]] = {
     "order_by": (lambda: BILLS.filter(total__lt=2).order_by("status", F("total").desc()), {0, 1}),
     "reverse": (lambda: BILLS.filter(total__lt=2).reverse(), {0, 1}),
     "dates": (lambda: BILLS.filter(total=1).datetimes("pay_by", "hour"), {1}),
-    "joined": (lambda: BILLS.select_related().prefetch_related("lines").filter(lines__bill__total=1), {1}),
+    "joined": (lambda: BILLS.prefetch_related("lines").filter(lines__bill__total=1), {1}),
     "extra": (lambda: BILLS.extra(where=["total = 1"], order_by=["-total"]), {1}),
 }
 
