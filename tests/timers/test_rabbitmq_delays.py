@@ -163,5 +163,7 @@ def test_a_worker_handles_orders_that_were_paid_or_moved(timer: Timer) -> None:
     finally:
         worker.stop()
         working.join(30)
-    assert keys_of(lapsed) == ["moved up", "moved on"]
+    assert sorted(keys_of(lapsed)) == ["moved on", "moved up"]
+    # On a busy machine the worker may begin when both are due.
+    assert [claim.key for claim in lapsed if claim.claimed_at < later] in (["moved up"], [])
     assert all(claim.claimed_at >= due for claim, due in zip(lapsed, (soon, later), strict=True))
