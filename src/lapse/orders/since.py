@@ -32,3 +32,8 @@ class Since:
             raise ConfigError(f"Since({field!r}, …) needs a time from then on, as minutes=30; got {window}")
         object.__setattr__(self, "field", field)  # the class is frozen
         object.__setattr__(self, "window", window)
+
+
+def field_of(deadline: str | Since) -> str:
+    """Return the name of the field that a shop's deadline is in, or counts from."""
+    return deadline.field if isinstance(deadline, Since) else deadline

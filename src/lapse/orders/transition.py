@@ -212,7 +212,7 @@ class Transition(Generic[R]):
                     closed.append(order)
                 else:
                     results[key] = Result(Outcome.UNANSWERED)
-        self._refuse(self._still_unpaid(paid), "on_ruling() returned True")
+        self._refuse_unpaid(paid, "on_ruling() returned True")
         # An attempt opened since step one is not closed yet: its order stays LOCKED and goes through step one again.
         ruled = {_name(ruling.attempt) for of_order in by_key.values() for ruling in of_order}
         opened = (
@@ -272,7 +272,7 @@ class Transition(Generic[R]):
             return
         closing = self._rows.change(fresh, values)
         self._shop.on_closing(self._batch(closing, reason))
-        still = set(self._still_unpaid(closing))
+        still = set(self._rows.unpaid(closing))
         if gone := [key for order in closing if (key := self._rows.key_of(order)) not in still]:
             raise WrongTransition(
                 f"after `closing` was written, {_named(gone)} no longer count as unpaid, so no process would go on "
@@ -292,7 +292,7 @@ class Transition(Generic[R]):
         if self._disarm is not None:
             self._disarm(keys)
         self._shop.on_lapse(self._batch(lapsed, reason))  # late: the hook may lock rows that many wait for
-        self._refuse(self._still_unpaid(lapsed), "the orders were cancelled")
+        self._refuse_unpaid(lapsed, "the orders were cancelled")
         return keys
 
     def _by_transition(self, orders: Sequence[R], values: Values) -> tuple[list[R], list[str]]:
@@ -312,12 +312,9 @@ class Transition(Generic[R]):
                 keys.append(key)
         return lapsed, keys
 
-    def _still_unpaid(self, orders: Sequence[R]) -> Collection[str]:
-        return self._rows.unpaid(orders) if orders else ()
-
-    def _refuse(self, still: Collection[str], after: str) -> None:
+    def _refuse_unpaid(self, orders: Sequence[R], after: str) -> None:
         """Roll the transaction back if an order would be cancelled and give its stock back once more."""
-        if still:
+        if orders and (still := self._rows.unpaid(orders)):
             raise WrongTransition(
                 f"after {after}, {_named(still)} still count as unpaid, so nothing was changed. What `lapsed`, "
                 "`transition` or the hooks write must make `unpaid` false: change `unpaid`, or write the field it reads"

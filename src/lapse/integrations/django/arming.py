@@ -11,6 +11,7 @@ from django.db import OperationalError, connections, transaction
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
 from lapse.engine.errors import LapseError
+from lapse.integrations.django.rows.transactions import in_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,10 +81,10 @@ class Arming:
         early: bool,
     ) -> None:
         connection = connections[using]
-        in_transaction = connection.in_atomic_block or not connection.get_autocommit()
-        if in_transaction and not connection.needs_rollback and self._call_within(name, within, connection):
+        open_transaction = in_transaction(connection)
+        if open_transaction and not connection.needs_rollback and self._call_within(name, within, connection):
             return
-        if in_transaction and not connection.in_atomic_block:
+        if open_transaction and not connection.in_atomic_block:
             # Without autocommit only the shop knows when it commits. Arming too early at worst wakes a worker without
             # effect. Disarming too early would leave only the sweep for an order whose transaction is rolled back.
             if early:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Generic
+from typing import Generic, TypeVar
 
 from django.db import OperationalError
 
@@ -16,6 +16,8 @@ from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Begun, Result
 from lapse.orders.shop import Shop
 from lapse.orders.transition import BY_TIMER, Cause, Transition
+
+T = TypeVar("T")
 
 
 class DatabaseOrders(Generic[M]):
@@ -67,22 +69,26 @@ class DatabaseOrders(Generic[M]):
     def begin(self, keys: Sequence[str]) -> Begun:
         """Lapse the orders without an open attempt; mark the others as closing and return their attempts."""
         with self._connection():
-            try:
-                return self._transition.begin(keys)
-            except OperationalError as error:
-                if self._waits or not is_busy(error):
-                    raise
-                return Begun(self._queries.ask(keys))
+            return self._unless_busy(
+                lambda: self._transition.begin(keys), otherwise=lambda: Begun(self._queries.ask(keys))
+            )
 
     def finish(self, rulings: Sequence[Ruling]) -> Mapping[str, Result]:
         """Lapse, pay or keep each order by the gateways' rulings. Return the result of each order."""
+        keys = {ruling.attempt.order_key for ruling in rulings}
         with self._connection():
-            try:
-                return self._transition.finish(rulings)
-            except OperationalError as error:
-                if self._waits or not is_busy(error):
-                    raise
-                return self._queries.ask(list({ruling.attempt.order_key for ruling in rulings}))
+            return self._unless_busy(
+                lambda: self._transition.finish(rulings), otherwise=lambda: self._queries.ask(list(keys))
+            )
+
+    def _unless_busy(self, step: Callable[[], T], *, otherwise: Callable[[], T]) -> T:
+        """Return the result of the step; if SQLite is locked and no person waits, the state of the orders instead."""
+        try:
+            return step()
+        except OperationalError as error:
+            if self._waits or not is_busy(error):
+                raise
+            return otherwise()
 
     @contextmanager
     def _connection(self) -> Iterator[None]:

@@ -10,9 +10,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from lapse.integrations.django.checks.q_match import q_matches
+from lapse.integrations.django.rows.columns import column_of
 from lapse.integrations.django.rows.condition import reads_of
 from lapse.integrations.django.rows.row_locks import SELF
-from lapse.orders.since import Since
+from lapse.orders.since import field_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -42,7 +43,7 @@ def check_condition(orders: Orders) -> Iterator[checks.CheckMessage]:
     yield from wrong
     if wrong:
         return
-    deadline = orders.deadline.field if isinstance(orders.deadline, Since) else orders.deadline
+    deadline = field_of(orders.deadline)
     if _compares_with_now(unpaid, deadline):
         yield checks.Error(
             f"`unpaid` compares the deadline {deadline!r} with the time. An order must be unpaid before and after its "
@@ -91,7 +92,7 @@ def check_still_unpaid(orders: Orders, lapsed: Mapping[str, object]) -> Iterator
         )
         return
     reads = reads_of(orders.model, unpaid)
-    columns = {_column(orders, name) for name in lapsed}
+    columns = {column.name for name in lapsed if (column := column_of(orders.model, name))}
     if reads.columns and not (reads.related or reads.absent or reads.columns & columns):
         read = ", ".join(sorted(reads.columns))
         yield checks.Error(
@@ -112,12 +113,6 @@ def _has_now(value: Any) -> bool:  # noqa: ANN401 - the right side of a lookup
     if isinstance(value, list | tuple):
         return any(map(_has_now, value))
     return isinstance(value, Now) or any(map(_has_now, getattr(value, "get_source_expressions", list)()))
-
-
-def _column(orders: Orders, name: str) -> str:
-    """Return the field's name, also for the name of a foreign key's column."""
-    fields: Any = orders.model._meta.concrete_fields  # noqa: SLF001 - Django's public API
-    return next((str(field.name) for field in fields if name in (field.name, field.attname)), name)
 
 
 def _is_covered(path: str, locked: Iterable[str]) -> bool:

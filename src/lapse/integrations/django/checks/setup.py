@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
-from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 from django.db.models import DateTimeField, Field, Model, Q
 from django.utils import timezone
@@ -18,10 +17,11 @@ from lapse.integrations.django.checks.connection import check_autocommit, check_
 from lapse.integrations.django.checks.index import check_declared_index
 from lapse.integrations.django.checks.q_match import q_matches
 from lapse.integrations.django.checks.values import check_values, written
+from lapse.integrations.django.rows.columns import column_of
 from lapse.integrations.django.settings import hooks, orders_class
 from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
-from lapse.orders.since import Since
+from lapse.orders.since import Since, field_of
 from lapse.orders.transition import EXPIRED
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
 
 
 def _check_deadline(orders: Orders, using: str | None) -> Iterator[checks.CheckMessage]:
-    name = orders.deadline.field if isinstance(orders.deadline, Since) else orders.deadline
-    field = _field(orders.model, name)
+    name = field_of(orders.deadline)
+    field = column_of(orders.model, name)
     if not isinstance(field, DateTimeField):
         problem = "is not a field of it" if field is None else f"is a {type(field).__name__}"
         yield checks.Error(
@@ -120,7 +120,7 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
         yield checks.Error(message, obj=orders, id="lapse.E008")
         return
     reason = {orders.reason_field: EXPIRED} if orders.reason_field else {}
-    unknown = [name for name in [*lapsed, *closing, *reason] if _field(orders.model, name) is None]
+    unknown = [name for name in [*lapsed, *closing, *reason] if column_of(orders.model, name) is None]
     for name in unknown:
         yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
     for attribute, values in (("lapsed", lapsed), ("closing", closing), ("reason_field", reason)):
@@ -147,7 +147,7 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
 
 
 def _check_key(orders: Orders) -> Iterator[checks.CheckMessage]:
-    field = orders.model._meta.pk if orders.key == "pk" else _field(orders.model, orders.key)  # noqa: SLF001 - public API
+    field = orders.model._meta.pk if orders.key == "pk" else column_of(orders.model, orders.key)  # noqa: SLF001 - public API
     if len(getattr(orders.model._meta, "pk_fields", ())) > 1 and orders.key == "pk":  # noqa: SLF001 - public API
         yield checks.Error(
             f"The primary key of {orders.model.__name__} has several columns, so its str() is not a key.",
@@ -161,16 +161,6 @@ def _check_key(orders: Orders) -> Iterator[checks.CheckMessage]:
             obj=orders,
             id="lapse.E010",
         )
-
-
-def _field(model: type[Model], name: str) -> Field[Any, Any] | None:
-    """Return the model's column field of that name, which may be a foreign key's `…_id`; None if there is none."""
-    try:
-        found = model._meta.get_field(name)  # noqa: SLF001 - Django's public API
-    except FieldDoesNotExist:
-        by_column = [field for field in model._meta.concrete_fields if field.attname == name]  # noqa: SLF001 - as above
-        return by_column[0] if by_column else None
-    return found if isinstance(found, Field) and found.concrete else None
 
 
 def _has_unique_constraint(model: type[Model], field: Field[Any, Any]) -> bool:

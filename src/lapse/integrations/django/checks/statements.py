@@ -13,6 +13,7 @@ from django.db.models import F, FloatField, Func, Model, Q, QuerySet
 from django.db.models.lookups import IsNull
 
 from lapse.integrations.django.checks.values import written
+from lapse.integrations.django.rows.db_errors import codes_of
 from lapse.integrations.django.rows.row_locks import one_of
 from lapse.orders.rows import Which
 from lapse.orders.transition import EXPIRED
@@ -59,7 +60,7 @@ def check_statements(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterat
                     with transaction.atomic(using=queries.using):
                         send()
                 except (Error, FieldError, TypeError, ValueError) as error:
-                    if not connections[queries.using].is_usable() or _codes(error) & PASSING:
+                    if not connections[queries.using].is_usable() or codes_of(error) & PASSING:
                         raise
                     message = _first_line(error)
                     found.setdefault(message, _refused(orders, action, error, message))
@@ -99,7 +100,7 @@ def _change(queries: Queries[Any], model: type[Model], values: Mapping[str, Any]
 
 
 def _refused(orders: UnpaidOrders[Any], action: str, error: Exception, message: str) -> checks.CheckMessage:
-    codes = _codes(error)
+    codes = codes_of(error)
     text = message.lower()
     number = "lapse.E030"
     if codes & PASSING or "is locked" in text:
@@ -122,12 +123,6 @@ def _refused(orders: UnpaidOrders[Any], action: str, error: Exception, message: 
         hint = "Change `unpaid` (and `lock`) to a condition that this database accepts."
     text = f"The database refuses the statement to {action}: {message}"
     return checks.Error(text, hint=hint, obj=type(orders), id=number)
-
-
-def _codes(error: Exception) -> set[object]:
-    """Return the database's codes of the error: PostgreSQL has an SQLSTATE, MySQL has a number as well."""
-    cause = error.__cause__
-    return {getattr(cause, "sqlstate", None), cause.args[0] if cause is not None and cause.args else None}
 
 
 def _first_line(error: Exception) -> str:

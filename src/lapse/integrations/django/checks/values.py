@@ -9,6 +9,7 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
+from lapse.integrations.django.rows.columns import column_of
 from lapse.orders.transition import EXPIRED, TIMER
 
 if TYPE_CHECKING:
@@ -34,11 +35,10 @@ def check_values(orders: Orders, attribute: str, values: Mapping[str, object]) -
     them.
     """
     meta = orders.model._meta  # noqa: SLF001 - Django's public API
-    columns: dict[str, Any] = {name: field for field in meta.concrete_fields for name in (field.name, field.attname)}
     for name, value in values.items():
-        if name not in columns or hasattr(value, "resolve_expression"):
+        field = column_of(orders.model, name)
+        if field is None or hasattr(value, "resolve_expression"):
             continue
-        field = columns[name]
         stored = value.pk if isinstance(value, Model) else value
         if problem := _problem(field, stored):
             yield checks.Error(

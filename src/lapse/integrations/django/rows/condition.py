@@ -11,6 +11,8 @@ from django.db.models.expressions import Col, CombinedExpression, RawSQL, Resolv
 from django.db.models.sql import Query
 from django.db.models.sql.where import ExtraWhere
 
+from lapse.integrations.django.rows.columns import column_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -201,10 +203,9 @@ def _fields(model: Any, names: list[str]) -> Iterator[Any]:  # noqa: ANN401 - th
         try:
             found: Any = meta.pk if name == "pk" else meta.get_field(name)
         except FieldDoesNotExist:
-            by_column = [column for column in meta.concrete_fields if column.attname == name]
-            if not by_column:
+            found = column_of(model, name)
+            if found is None:
                 return
-            found = by_column[0]
         yield found
         if not found.is_relation or found.related_model is None:
             return

@@ -39,6 +39,12 @@ def is_busy(error: Exception) -> bool:
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def codes_of(error: Exception) -> set[object]:
+    """Return the database's codes of the error: PostgreSQL has an SQLSTATE, MySQL has a number as well."""
+    cause = error.__cause__
+    return {getattr(cause, "sqlstate", None), cause.args[0] if cause is not None and cause.args else None}
+
+
 def one_line(error: Exception) -> str:
     """Return the error's message in one line; drivers write several lines."""
     return " ".join(str(error).split())

@@ -9,6 +9,7 @@ from django.db import connections, router
 from django.db.models import Model, Q, QuerySet
 
 from lapse.engine.deadline import Deadline
+from lapse.integrations.django.rows.columns import column_of
 from lapse.integrations.django.rows.database_clock import DatabaseNow, aware
 from lapse.integrations.django.rows.deadline_reads import DeadlineReads
 from lapse.integrations.django.rows.order_keys import OrderKeys
@@ -193,9 +194,7 @@ class Queries(Generic[M]):
 
     def _column(self, name: str) -> Any:  # noqa: ANN401 - Django's fields have no common type with these attributes
         """Return the field of that name, or of that column's name."""
-        fields: Any = self._model._meta  # noqa: SLF001 - Django's public API
-        by_attname = {field.attname: field for field in fields.concrete_fields}
-        return by_attname.get(name) or fields.get_field(name)
+        return column_of(self._model, name) or self._model._meta.get_field(name)  # noqa: SLF001 - Django's public API
 
     def _stored(self, name: str, value: Any) -> object:  # noqa: ANN401 - what a shop may assign to a field
         """Return what the column has for this value: of an instance, the key that a foreign key refers to."""

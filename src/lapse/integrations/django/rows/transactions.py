@@ -8,6 +8,7 @@ from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lapse.engine.errors import LapseError
+from lapse.integrations.django.rows.db_errors import codes_of
 
 READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 """Applies to one transaction: on PostgreSQL to the open one, on MySQL and MariaDB to the next one."""
@@ -15,12 +16,10 @@ READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 LEVEL_SETTING = 'set "isolation_level" to "read committed" in the OPTIONS of DATABASES'
 """What a shop can do about a stricter level. PostgreSQL takes psycopg's constant of that name."""
 
-POSTGRESQL_DEADLOCKS = frozenset({"40P01", "40001"})
-"""deadlock_detected and serialization_failure."""
-
-MYSQL_DEADLOCKS = frozenset({1213, 1020, 1305})
-"""ER_LOCK_DEADLOCK; MariaDB's ER_CHECKREAD: the row has changed since the transaction's first read; and
-ER_SP_DOES_NOT_EXIST: the savepoint is gone, because a deadlock has ended the transaction and the shop went on."""
+DEADLOCKS: set[object] = {"40P01", "40001", 1213, 1020, 1305}
+"""deadlock_detected and serialization_failure of PostgreSQL. ER_LOCK_DEADLOCK of MySQL; ER_CHECKREAD of MariaDB: the
+row has changed since the transaction's first read; and ER_SP_DOES_NOT_EXIST: the savepoint is gone, because a deadlock
+has ended the transaction and the shop went on."""
 
 _begun_here: WeakSet[BaseDatabaseWrapper] = WeakSet()
 """The connections whose open transaction Lapse began. Each connection is used by one thread."""
@@ -44,7 +43,7 @@ def read_committed(using: str, *, reads_absence: bool = False) -> Iterator[None]
     if reads_absence:
         refuse_old_snapshot(using)
     connection = connections[using]
-    first = _is_first(connection)
+    first = not in_transaction(connection)
     if first and connection.vendor == "mysql":
         with connection.cursor() as cursor:
             cursor.execute(READ_COMMITTED)
@@ -84,16 +83,16 @@ def refuse_old_snapshot(using: str) -> None:
     For a condition that is true because a row is absent: such a transaction may not see that the row was added.
     """
     connection = connections[using]
-    if not _is_first(connection) and connection not in _begun_here and (level := stricter_level(using)):
+    if in_transaction(connection) and connection not in _begun_here and (level := stricter_level(using)):
         raise OpenTransaction(
             f"the open transaction is {level}, so it may not see a row that another transaction has added, and "
             f"`unpaid` depends on the absence of rows: call Lapse outside of transaction.atomic(), or {LEVEL_SETTING}"
         )
 
 
-def _is_first(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether the next `atomic` begins a transaction."""
-    return not connection.in_atomic_block and connection.get_autocommit()
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether a transaction is open, or begins with the next statement because autocommit is off."""
+    return connection.in_atomic_block or not connection.get_autocommit()
 
 
 def stricter_level(using: str) -> str | None:
@@ -117,8 +116,4 @@ def stricter_level(using: str) -> str | None:
 
 def is_deadlock(error: Exception) -> bool:
     """Return whether the database ended the transaction because it and another transaction were in each other's way."""
-    if not isinstance(error, OperationalError):
-        return False
-    cause = error.__cause__
-    number = cause.args[0] if cause is not None and cause.args else None
-    return getattr(cause, "sqlstate", None) in POSTGRESQL_DEADLOCKS or number in MYSQL_DEADLOCKS
+    return isinstance(error, OperationalError) and bool(codes_of(error) & DEADLOCKS)

@@ -13,7 +13,9 @@ from django.db.models import Q
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError
 from lapse.integrations.django.rows.database_clock import DatabaseNow, as_stored, aware
+from lapse.integrations.django.rows.db_errors import codes_of
 from lapse.integrations.django.rows.stored_deadline import EARLIEST, LATEST
+from lapse.integrations.django.rows.transactions import in_transaction
 from lapse.orders.since import LONGEST
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ UNDISTURBED = timedelta(minutes=5)
 KEPT = timedelta(days=1)
 """How long the periods of former windows stay in the conditions after the last of their orders was due. It is longer
 than the time of grace that a sweep may have."""
+
+
+NO_SUCH_TABLE: set[object] = {"42P01", 1146}
+"""undefined_table of PostgreSQL, ER_NO_SUCH_TABLE of MySQL."""
 
 
 class Period(NamedTuple):
@@ -97,7 +103,7 @@ class Windows:
         now = SYSTEM_CLOCK.monotonic()
         read_at, history = self._read.get(place, (now, None))
         is_old = now - read_at > READ_AGAIN.total_seconds()
-        if history is None or is_old or (history.unrecorded and _commits_at_once(using)):
+        if history is None or is_old or (history.unrecorded and not in_transaction(connections[using])):
             history = self._history(*place)
             self._read[place] = (now, history)
         return history
@@ -107,7 +113,8 @@ class Windows:
         rows = table.objects.using(using).filter(orders=orders, field=self._declared.field).order_by("number")
         try:
             recorded = _recorded(rows)
-            if self._is_new(recorded) and _commits_at_once(using):
+            # In a transaction, a row would not be visible to other processes at once, and might be rolled back.
+            if self._is_new(recorded) and not in_transaction(connections[using]):
                 self._record(rows, recorded[-1] if recorded else None)
                 recorded = _recorded(rows)
         except DatabaseError as error:
@@ -151,12 +158,6 @@ def _recorded(rows: Any) -> list[Recorded]:  # noqa: ANN401 - a query of a model
     ]
 
 
-def _commits_at_once(using: str) -> bool:
-    """Return whether a row that is written now is visible to other processes at once, and is not rolled back."""
-    connection = connections[using]
-    return not connection.in_atomic_block and bool(connection.get_autocommit())
-
-
 def _periods(recorded: Iterable[Recorded]) -> list[Period]:
     """Return the periods in which the windows were in force."""
     begun: list[tuple[datetime, timedelta]] = []
@@ -179,9 +180,7 @@ def _current(periods: Sequence[Period], now: datetime) -> list[Period]:
 
 def _is_missing_table(error: DatabaseError) -> bool:
     """Return whether the statement failed because its table does not exist: on PostgreSQL, MySQL or SQLite."""
-    cause = error.__cause__
-    number = cause.args[0] if cause is not None and cause.args else None
-    return getattr(cause, "sqlstate", None) == "42P01" or number == 1146 or "no such table" in str(error)  # noqa: PLR2004 - ER_NO_SUCH_TABLE
+    return bool(codes_of(error) & NO_SUCH_TABLE) or "no such table" in str(error)
 
 
 def _not_migrated(table: str, using: str) -> ConfigError:
