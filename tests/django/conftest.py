@@ -32,21 +32,14 @@ def memory(settings: Settings, orders: AdopterOrders) -> Iterator[Timer]:
     opened.disarm([str(key) for key in range(1000)])
 
 
-@pytest.fixture(params=KINDS)
-def database(
+def _database(
     request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker, settings: Settings
 ) -> Iterator[str]:
-    """Send the models of `wirings` to each kind of database in turn; yield the kind."""
+    """Send the models of `wirings` to the kind of database that the parameter names; yield the kind."""
     settings.LAPSE_TIMER = None
     with django_db_blocker.unblock(), chosen(request.param, request, tmp_path):
         yield request.param
 
 
-@pytest.fixture(params=WITH_ROW_LOCKS)
-def locking(
-    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker, settings: Settings
-) -> Iterator[str]:
-    """Send the models of `wirings` to each kind of database that locks rows; yield the kind."""
-    settings.LAPSE_TIMER = None
-    with django_db_blocker.unblock(), chosen(request.param, request, tmp_path):
-        yield request.param
+database = pytest.fixture(params=KINDS, name="database")(_database)
+locking = pytest.fixture(params=WITH_ROW_LOCKS, name="locking")(_database)

@@ -1,7 +1,9 @@
 """Two transactions that meet at one order, by events: the payer comes first, or the lapse comes first."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.db import connections, transaction
@@ -28,8 +30,9 @@ def a_transaction_waits() -> bool:
         return int(cursor.fetchone()[0]) > 0
 
 
-def payer_first(orders: UnpaidOrders[Any], key: str, pay: Callable[[], object]) -> tuple[Outcome, Outcome]:
-    """Lapse while a payer has paid and not committed, and again afterwards. Return both outcomes."""
+@contextmanager
+def uncommitted(pay: Callable[[], object]) -> Iterator[Future[None]]:
+    """Have a payer that has paid and not committed inside the block, and that has committed after it; yield it."""
     paid, done = threading.Event(), threading.Event()
 
     def pay_slowly() -> None:
@@ -42,11 +45,17 @@ def payer_first(orders: UnpaidOrders[Any], key: str, pay: Callable[[], object]) 
     try:
         wait_until(lambda: paid.is_set() or payer.done())
         assert not payer.done(), payer.result()
-        during = orders.lapse([key])[key].outcome
-        assert not payer.done()  # so the lapse did not wait for the payer
+        yield payer
     finally:
         done.set()
     payer.result(PATIENCE)
+
+
+def payer_first(orders: UnpaidOrders[Any], key: str, pay: Callable[[], object]) -> tuple[Outcome, Outcome]:
+    """Lapse while a payer has paid and not committed, and again afterwards. Return both outcomes."""
+    with uncommitted(pay) as payer:
+        during = orders.lapse([key])[key].outcome
+        assert not payer.done()  # so the lapse did not wait for the payer
     return during, orders.lapse([key])[key].outcome
 
 
@@ -82,21 +91,8 @@ def lapse_first(kind: type[UnpaidOrders[Any]], key: str, pay: Callable[[Any], ob
 
 def waits_for_payer(call: Callable[[], T], pay: Callable[[], object]) -> T:
     """Call while a payer has paid and not committed; let the payer commit once the call waits. Return its result."""
-    paid, done = threading.Event(), threading.Event()
-
-    def pay_slowly() -> None:
-        with transaction.atomic(using=ALIAS):
-            pay()
-            paid.set()
-            assert done.wait(PATIENCE)
-
-    payer = in_thread(pay_slowly)
-    try:
-        wait_until(lambda: paid.is_set() or payer.done())
+    with uncommitted(pay):
         waiting = in_thread(call)
         wait_until(lambda: a_transaction_waits() or waiting.done())
         assert not waiting.done(), "it did not wait for the payer"
-    finally:
-        done.set()
-    payer.result(PATIENCE)
     return waiting.result(PATIENCE)

@@ -16,6 +16,7 @@ from lapse.integrations.django import UnpaidOrders
 from lapse.integrations.django.checks.setup import check_setup
 from lapse.integrations.django.rows.condition import Reads, reads_of
 from lapse.orders import OrderBatch, Outcome, Sweep, WrongTransition
+from tests.django.wirings.bills import Bills
 from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, Stock, VoucherBill
 
 
@@ -124,19 +125,6 @@ def test_what_a_base_manager_reads(
     manager = Mock(all=lambda: rows)
     monkeypatch.setattr(type(rows.model), "_base_manager", manager)
     assert reads_of(rows.model, condition).absent == reads
-
-
-class Bills(UnpaidOrders[Bill]):
-    """The part of a shop that is right. A test changes one attribute."""
-
-    model = Bill
-    unpaid = Q(status="awaiting")
-    deadline = "pay_by"
-    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
-
-    def on_lapse(self, orders: OrderBatch[Bill]) -> None:
-        """Add one piece for each to the stock."""
-        Stock.objects.update(pieces=F("pieces") + len(orders))
 
 
 class Companions(UnpaidOrders[SaleDeadline]):

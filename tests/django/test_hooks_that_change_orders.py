@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connections
@@ -11,26 +11,18 @@ from django.utils import timezone
 
 from lapse import InvalidDeadline
 from lapse.integrations.django import UnpaidOrders
-from lapse.orders import Attempt, OrderBatch, Outcome
+from lapse.orders import Attempt, Outcome
 from tests.django.adopter.threads import PATIENCE, in_thread
 from tests.django.databases import ALIAS
+from tests.django.wirings.bills import Bills
 from tests.django.wirings.models import Bill, Stock
 from tests.timers.databases import NEEDS_MARIADB
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
-class Bills(UnpaidOrders[Bill]):
-    """Cancels by values."""
-
-    model = Bill
-    unpaid = Q(status="awaiting")
-    deadline = "pay_by"
-    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
-
-    def on_lapse(self, orders: OrderBatch[Bill]) -> None:
-        """Add one piece to the stock for each."""
-        Stock.objects.update(pieces=F("pieces") + len(orders))
+class Payable(Bills):
+    """Bills that are paid in the documented way."""
 
     def pay(self, order: Bill) -> None:
         """Pay in the documented way."""
@@ -78,7 +70,7 @@ def test_a_transition_that_cancels_other_orders_of_the_batch() -> None:
 def test_a_held_order_does_not_lapse_inside_its_payment() -> None:
     """A payment takes the stock of overdue orders, and its own order is overdue."""
     held, other = overdue(2)
-    bills = Bills()
+    bills = Payable()
     with bills.hold(held) as order:
         results = bills.lapse_overdue()
         order.status = "paid"
@@ -93,14 +85,14 @@ def test_a_held_order_does_not_lapse_inside_its_payment() -> None:
 def test_a_held_order_can_be_cancelled_by_a_person_and_lapses_afterwards() -> None:
     """Only the timer's lapse leaves a held order alone, and only as long as it is held."""
     first, second = overdue(2)
-    bills = Bills()
+    bills = Payable()
     with bills.hold(first), bills.hold(second):
         assert bills.cancel([first], by="clerk", reason="fraud")[str(first.pk)].outcome is Outcome.LAPSED
     assert bills.lapse([str(second.pk)])[str(second.pk)].outcome is Outcome.LAPSED
     assert state() == (["cancelled", "cancelled"], 2)
 
 
-class Postponing(Bills):
+class Postponing(Payable):
     """The rule pays one order, extends one, and returns neither."""
 
     def postpone(self, orders: Sequence[Bill]) -> Mapping[Bill, datetime | None]:
@@ -126,7 +118,7 @@ def test_an_order_that_postpone_pays_or_extends_does_not_lapse() -> None:
     assert state() == (["paid", "awaiting", "cancelled"], 1)
 
 
-class Asking(Bills):
+class Asking(Payable):
     """The hook finds the payment of one order at the gateway."""
 
     def open_attempts(self, orders: Sequence[Bill]) -> Sequence[Attempt]:
@@ -148,7 +140,7 @@ def test_an_order_that_open_attempts_pays_does_not_lapse() -> None:
 def test_a_postpone_without_a_return_cancels_nothing() -> None:
     """A forgotten `return` does not mean that no order is postponed."""
 
-    class Forgotten(Bills):
+    class Forgotten(Payable):
         def postpone(self, orders: Sequence[Bill]) -> Mapping[Bill, datetime | None]:
             del orders
             return None  # type: ignore[return-value] # as a shop without type checks
@@ -180,10 +172,10 @@ def test_a_transition_that_lapses_on_read_runs_once() -> None:
 def test_a_payment_that_goes_on_without_its_locks_is_refused() -> None:
     """MySQL ends the whole transaction to resolve a deadlock, and the shop ignores the error."""
     (bill,) = overdue()
-    with pytest.raises(OperationalError, match="SAVEPOINT"), Bills().hold(bill) as held:  # noqa: PT012 - as a shop does
+    with pytest.raises(OperationalError, match="SAVEPOINT"), Payable().hold(bill) as held:  # noqa: PT012 - as a shop does
         with connections[ALIAS].cursor() as cursor:
             cursor.execute("ROLLBACK")  # what a deadlock does
-        in_thread(lambda: Bills().lapse([str(bill.pk)])).result(PATIENCE)
+        in_thread(lambda: Payable().lapse([str(bill.pk)])).result(PATIENCE)
         held.status = "paid"
         held.save()
     assert state() == (["cancelled"], 1)

@@ -1,8 +1,6 @@
 """A condition on the absence of rows, inside a transaction of the shop that cannot see which rows were added since."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -10,11 +8,10 @@ from django.db import connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 from psycopg import IsolationLevel
-from pytest_django import DjangoDbBlocker, Settings
 
 from lapse.integrations.django import OpenTransaction, UnpaidOrders
 from lapse.orders import Outcome
-from tests.django.databases import ALIAS, WITH_ROW_LOCKS, chosen
+from tests.django.databases import ALIAS
 from tests.django.wirings.models import Bill, BillPayment
 
 
@@ -48,16 +45,6 @@ STRICT: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(params=WITH_ROW_LOCKS)
-def kind(
-    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker, settings: Settings
-) -> Iterator[str]:
-    """Have a database that locks rows; yield its kind."""
-    settings.LAPSE_TIMER = None
-    with django_db_blocker.unblock(), chosen(request.param, request, tmp_path):
-        yield request.param
-
-
 def use(**options: Any) -> None:
     """Open the connection again, with these further OPTIONS."""
     connection = connections[ALIAS]
@@ -70,10 +57,10 @@ def overdue() -> Bill:
     return Bill.objects.create(pay_by=timezone.now() - timedelta(minutes=1))
 
 
-def test_an_old_snapshot_is_refused(kind: str) -> None:
+def test_an_old_snapshot_is_refused(locking: str) -> None:
     """At each level that is stricter than READ COMMITTED; the message says what to set."""
     bill = overdue()
-    for options in STRICT[kind]:
+    for options in STRICT[locking]:
         use(**options)
         with transaction.atomic(using=ALIAS):
             assert Bill.objects.count() == 1  # the snapshot is taken
@@ -89,9 +76,9 @@ def test_an_old_snapshot_is_refused(kind: str) -> None:
     assert bill.status == "awaiting"
 
 
-def test_the_own_transaction_of_lapse_is_not_refused(kind: str) -> None:
+def test_the_own_transaction_of_lapse_is_not_refused(locking: str) -> None:
     """It is READ COMMITTED in a session of any level, also where a hook calls Lapse again."""
-    for options in STRICT[kind]:
+    for options in STRICT[locking]:
         use(**options)
         paid = overdue()
         BillPayment.objects.create(bill=paid)
@@ -103,9 +90,9 @@ def test_the_own_transaction_of_lapse_is_not_refused(kind: str) -> None:
             Unsettled().lapse([str(bill.pk)])
 
 
-def test_a_transaction_that_sees_what_is_committed_is_not_refused(kind: str) -> None:
+def test_a_transaction_that_sees_what_is_committed_is_not_refused(locking: str) -> None:
     """READ COMMITTED is the default on PostgreSQL, and the default of Django on MySQL and MariaDB."""
-    del kind
+    del locking
     bill = overdue()
     with transaction.atomic(using=ALIAS), Unsettled().hold(bill) as held:
         assert held == bill

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ from lapse.integrations.django import UnpaidOrders
 from lapse.orders import OrderBatch, Outcome
 from tests.django.adopter.threads import PATIENCE, in_thread
 from tests.django.databases import ALIAS
+from tests.django.racing import payer_first
 from tests.django.wirings.models import Proforma, Sale, SaleDeadline, Transfer
 
 
@@ -116,18 +118,5 @@ def test_rows_that_refer_to_another_column_than_the_primary_key() -> None:
     """They are locked too: the transfer arrives while the invoice lapses, and the invoice is not cancelled."""
     invoice = Proforma.objects.create(number="2026-7", pay_by=timezone.now() - timedelta(minutes=1))
     transfer = Transfer.objects.create(invoice=invoice)
-    arrived, done = threading.Event(), threading.Event()
-
-    def pay() -> None:
-        with transaction.atomic(using=ALIAS):
-            Transfer.objects.filter(pk=transfer.pk).update(state="arrived")
-            arrived.set()
-            assert done.wait(PATIENCE)
-
-    payer = in_thread(pay)
-    assert arrived.wait(PATIENCE)
-    during = Announced().lapse(keys([invoice]))
-    done.set()
-    payer.result(PATIENCE)
-    assert during[str(invoice.pk)].outcome is Outcome.LOCKED
-    assert Announced().lapse(keys([invoice]))[str(invoice.pk)].outcome is Outcome.NOT_UNPAID
+    pay = partial(Transfer.objects.filter(pk=transfer.pk).update, state="arrived")
+    assert payer_first(Announced(), str(invoice.pk), pay) == (Outcome.LOCKED, Outcome.NOT_UNPAID)

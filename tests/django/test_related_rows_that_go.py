@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +15,7 @@ from lapse.integrations.django.rows.condition import reads_of
 from lapse.orders import Outcome
 from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
 from tests.django.databases import ALIAS
-from tests.django.racing import a_transaction_waits
+from tests.django.racing import a_transaction_waits, payer_first
 from tests.django.wirings.models import Bill, BillLine
 
 
@@ -161,21 +162,8 @@ def test_rows_of_another_parent_are_those_that_are_locked() -> None:
     money = Money(shipped_id=8)
     money.save()
     assert order.pk != 8
-    locked, done = threading.Event(), threading.Event()
-
-    def pay() -> None:
-        with transaction.atomic(using=ALIAS):
-            Money._base_manager.filter(pk=money.pk).update(state="paid")
-            locked.set()
-            assert done.wait(PATIENCE)
-
-    payer = in_thread(pay)
-    assert locked.wait(PATIENCE)
-    during = Monied().lapse([str(order.pk)])[str(order.pk)].outcome
-    done.set()
-    payer.result(PATIENCE)
-    after = Monied().lapse([str(order.pk)])[str(order.pk)].outcome
-    assert (during, after) == (Outcome.LOCKED, Outcome.NOT_UNPAID)
+    pay = partial(Money._base_manager.filter(pk=money.pk).update, state="paid")
+    assert payer_first(Monied(), str(order.pk), pay) == (Outcome.LOCKED, Outcome.NOT_UNPAID)
 
 
 @pytest.mark.usefixtures("locking")

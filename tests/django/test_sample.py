@@ -1,28 +1,13 @@
 """The rehearsal looks at the newest orders: a condition that misses them without a word is warned of."""
 
-from typing import ClassVar
-
 import pytest
 from django.db.models import Q
 
-from lapse.integrations.django import UnpaidOrders
 from lapse.integrations.django.checks.rehearsal import rehearse
-from lapse.orders import OrderBatch
+from tests.django.wirings.bills import Bills
 from tests.django.wirings.models import Bill, BillLine
 
 pytestmark = pytest.mark.usefixtures("database")
-
-
-class Bills(UnpaidOrders[Bill]):
-    """Bills; a test sets the condition."""
-
-    model = Bill
-    unpaid = Q(status="awaiting")
-    deadline = "pay_by"
-    lapsed: ClassVar[dict[str, object]] = {"status": "cancelled"}
-
-    def on_lapse(self, orders: OrderBatch[Bill]) -> None:
-        """Do nothing: no order lapses here."""
 
 
 def warned(**attributes: object) -> list[str]:
