@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ from lapse import ConfigError, Deadline, TimerRefused, TimerUnavailable, open_ti
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, run_together, wait_until
 from lapse.testing.servers import PostgresServer
 from lapse.timers.sql.mysql_address import settings_of
+from lapse.timers.sql.sqlite_address import write_ahead
 from lapse.timers.sql.sqlite_errors import translated
 from lapse.timers.sql.timer import SqlTimer
 from tests.timers.databases import DATABASES, answers
@@ -273,3 +275,10 @@ def test_a_passing_error_of_a_file_is_waited_for(name: str, tmp_path: Path) -> N
     error.sqlite_errorname = name
     with pytest.raises(TimerUnavailable), translated(tmp_path):
         raise error
+
+
+def test_a_file_system_without_shared_memory_is_refused(tmp_path: Path) -> None:
+    """SQLite keeps the old journal mode there without an error: asked again and again, it would never change."""
+    without_memory = sqlite3.connect(f"file:{tmp_path}/a.db?vfs=unix-none", uri=True)
+    with closing(without_memory), pytest.raises(TimerRefused, match="put the file on a disk of this host"):
+        write_ahead(without_memory)

@@ -38,14 +38,25 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def write_ahead(connection: sqlite3.Connection) -> None:
-    """Set the file's journal mode to WAL, in which readers do not block writers. The file keeps that mode."""
+    """Set the file's journal mode to WAL, in which readers do not block writers. The file keeps that mode.
+
+    Raises TimerRefused if the file system cannot: SQLite then keeps the old mode without an error.
+    """
     end = SYSTEM_CLOCK.monotonic() + BUSY
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+    while _journal_mode(connection, "") != "wal":
         try:
-            connection.execute(
-                "PRAGMA journal_mode = wal"
-            )  # fails where another connection does the same at this moment: SQLite does not wait here
-        except sqlite3.OperationalError:
+            if _journal_mode(connection, " = wal") != "wal":
+                raise TimerRefused(
+                    "the file system of this SQLite file cannot keep a write-ahead log, because it has no shared "
+                    "memory: put the file on a disk of this host"
+                )
+        except sqlite3.OperationalError:  # another connection does the same at this moment: SQLite does not wait here
             if SYSTEM_CLOCK.monotonic() > end:
                 raise
             SYSTEM_CLOCK.sleep(0.01)
+
+
+def _journal_mode(connection: sqlite3.Connection, change: str) -> str:
+    """Run the pragma, with a change or with none. Return the mode afterwards."""
+    (mode,) = connection.execute("PRAGMA journal_mode" + change).fetchone()
+    return str(mode)
