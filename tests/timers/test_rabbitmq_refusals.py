@@ -64,12 +64,16 @@ def test_a_port_of_another_protocol_is_named(rabbit_by_tls: str, timer_name: str
         "amqp://host?speed=high",
         "amqp://user:pass#word@host",
         "amqps://host?cafile=/none",
+        "amqp://host?management=host:15672",
+        "amqp://host?management=http://me:geheim@host:15672",
+        "amqp://host?management=http://host:port",
     ],
 )
 def test_a_wrong_url_is_a_wrong_setting(url: str) -> None:
     """ConfigError is raised before anything is sent."""
-    with pytest.raises(ConfigError, match=r"AMQP URL|amqp://"):
+    with pytest.raises(ConfigError, match=r"AMQP URL|amqp://") as refused:
         open_timer(url, name="orders")
+    assert "geheim" not in str(refused.value)
 
 
 def test_a_url_sets_account_virtual_host_and_heartbeat() -> None:
@@ -78,6 +82,9 @@ def test_a_url_sets_account_virtual_host_and_heartbeat() -> None:
     account = (given.credentials.username, given.credentials.password)
     assert (given.host, given.port, given.virtual_host, given.heartbeat) == ("broker", 5673, "/shop", 4)
     assert account == ("me@shop", "p/w")
+    assert Address.parse("amqp://broker").management == "http://broker:15672"
+    assert Address.parse("amqps://[::1]").management == "https://[::1]:15671"
+    assert Address.parse("amqp://broker?management=https://ui:443/mq/").management == "https://ui:443/mq"
     default = Address.parse("amqps://broker").parameters
     assert (default.port, default.virtual_host, default.heartbeat) == (5671, "/", 10)
     assert default.credentials.username == "guest"

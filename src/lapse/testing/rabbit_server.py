@@ -33,8 +33,9 @@ class RabbitMissing(ServerFailed):
 class RabbitServer(PrivateServer):
     """A private RabbitMQ on 127.0.0.1. A start takes some seconds.
 
-    `config` has further lines of rabbitmq.conf. The broker runs as the user who starts it, without plugins. Each
-    broker has its own Erlang port mapper, so any number of brokers can run at once.
+    `config` has further lines of rabbitmq.conf. The broker runs as the user who starts it. With `management`, it serves
+    the management plugin's API at `management_url`; there are no other plugins. Each broker has its own Erlang port
+    mapper, so any number of brokers can run at once.
 
     Raises RabbitMissing if RabbitMQ is not installed, ServerFailed if the broker does not start.
     """
@@ -42,11 +43,14 @@ class RabbitServer(PrivateServer):
     NAME = "RabbitMQ"
     FILE_PREFIX = "rabbit"
 
-    def __init__(self, directory: Path | None = None, *, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, config: Mapping[str, str] | None = None, management: bool = False
+    ) -> None:
         self.scripts = rabbit_scripts()
         super().__init__(directory)
         self.password = secrets.token_hex(8)
         self.config = dict(config or {})
+        self._management_port = free_port() if management else 0
         self._distribution_port = self._mapper_port = 0
         self._mapper: Supervised | None = None
 
@@ -54,6 +58,13 @@ class RabbitServer(PrivateServer):
     def url(self) -> str:
         """The address of the virtual host `/`."""
         return f"amqp://lapse:{self.password}@127.0.0.1:{self.port}"
+
+    @property
+    def management_url(self) -> str:
+        """The address of the management plugin's API. Raises ServerFailed for a broker without the plugin."""
+        if not self._management_port:
+            raise ServerFailed("this broker has no management plugin: start it with RabbitServer(management=True)")
+        return f"http://127.0.0.1:{self._management_port}"
 
     def control(self, *arguments: str) -> str:
         """Run `rabbitmqctl` on this broker and return its output. Raises ServerFailed where the command fails."""
@@ -110,13 +121,15 @@ class RabbitServer(PrivateServer):
             "raft.wal_max_size_bytes": str(32 << 20),  # kept in memory until it is full: 512 MB unless set
             **self.config,
         }
+        if self._management_port:
+            settings |= {"management.tcp.ip": "127.0.0.1", "management.tcp.port": str(self._management_port)}
         config = self.directory / "rabbitmq.conf"
         config.touch(mode=0o600)
         config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
         advanced = self.directory / "advanced.config"
         advanced.write_text(ADVANCED)
         plugins = self.directory / "enabled_plugins"
-        plugins.write_text("[].\n")
+        plugins.write_text("[rabbitmq_management].\n" if self._management_port else "[].\n")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
         return inherited | {
             "HOME": str(self.directory),  # Erlang keeps its cookie there
