@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,7 @@ def freeze(process: subprocess.Popen[str], timer: Timer) -> None:
             timer.arm([Deadline("far", ahead(LONG))])
         except TimerUnavailable:
             os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.1)  # stopped again at once, it would stand in the same transaction, again and again
         else:
             return
 
