@@ -71,7 +71,7 @@ def _redis(folder: Path) -> Place:
     return Place(
         server.url,
         lambda: int(info(server.port, "memory")["used_memory"]),
-        lambda: f"Redis {server.version}, nothing on disk",
+        lambda: f"{server.name} {server.version}, nothing on disk",
         server,
     )
 

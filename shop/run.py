@@ -1,8 +1,8 @@
-"""`make run`: the shop with a private PostgreSQL and Redis, its web server and its worker, in one terminal.
+"""`make run`: the shop with a private PostgreSQL and Valkey, its web server and its worker, in one terminal.
 
 PORT                    The web server's port on 127.0.0.1 (8000).
 DATABASE_URL            An existing PostgreSQL. Without it a private one is started.
-REDIS_URL               An existing Redis. Without it a private one is started.
+REDIS_URL               An existing Redis or Valkey. Without it a private Valkey is started.
 LAPSE_TIMER             A URL, a bare scheme, or none (redis://). A bare scheme means that mechanism on a server of this
                         run, in the shop's database (postgresql://) or in a file (sqlite://).
 LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (60).
@@ -102,8 +102,8 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
         running.callback(kept[-1].end, signals)
         running.callback(_say_when_stopping, signals, STOPPING)
         if _opens(web, chosen.port):
-            _welcome(chosen, paying, environment)
-        return watch(web, kept, KeptServers(servers))
+            _welcome(chosen, paying, environment, servers)
+        return watch(web, kept, KeptServers(servers.values()))
 
 
 def _only_one(folder: Path) -> int:
@@ -140,14 +140,14 @@ def _lives(process: int) -> bool:
 def _prepare(
     chosen: Choices, paying: Cashier | None, running: ExitStack
 ) -> tuple[dict[str, str], dict[str, PrivateServer]]:
-    """Start the servers, and return the environment of the shop's processes and the servers by name."""
+    """Start the servers, and return the environment of the shop's processes and the servers by store."""
     servers: dict[str, PrivateServer] = {}
     urls = chosen.given
     for own in chosen.to_start:
         server = own.make(chosen.folder / own.folder)
         running.callback(server.close)
         urls[own.store] = server.start().url
-        servers[own.name] = server
+        servers[own.store] = server
     timer = chosen.timer_url(urls)
     if chosen.store == FILE:
         (chosen.folder / "timer").mkdir(exist_ok=True)
@@ -218,16 +218,20 @@ def _first_page(port: int) -> int | None:
         connection.close()
 
 
-def _welcome(chosen: Choices, paying: Cashier | None, environment: dict[str, str]) -> None:
+def _welcome(
+    chosen: Choices, paying: Cashier | None, environment: dict[str, str], servers: dict[str, PrivateServer]
+) -> None:
     given = os.environ.get("MERCHANT_PASSWORD")
     password = "the one in MERCHANT_PASSWORD" if given else environment["MERCHANT_PASSWORD"]
     timer = choices.without_password(environment["LAPSE_TIMER"])
+    of_its_own = servers.get(chosen.store or "")
+    on = f"   {of_its_own.name} {of_its_own.version}".rstrip() if of_its_own else ""
     say(
         f"\n  The shop is open   http://127.0.0.1:{chosen.port}/"
         f"\n  The cashier        {_paid_at(paying)}"
         f"\n  Merchant           {environment['MERCHANT_EMAIL']}   password: {password}"
         f"\n  Payment window     {chosen.window} s"
-        f"\n  Timer              {'none: the sweep alone' if timer == 'none' else timer}"
+        f"\n  Timer              {'none: the sweep alone' if timer == 'none' else timer + on}"
         f"\n  Data               {chosen.folder}"
         f"\n  To stop            Ctrl-C\n"
     )

@@ -81,7 +81,7 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
         folder=Path(given("LAPSE_RUN_DIR", str(checkout / ".run"))).resolve(),
         port=_port("PORT", given("PORT", str(DEFAULT_PORT))),
         window=_window(given("LAPSE_PAYMENT_WINDOW", DEFAULT_WINDOW)),
-        timer=_timer(given("LAPSE_TIMER", "redis://")),
+        timer=_timer(given("LAPSE_TIMER", "redis://"), redis),
         database=given("DATABASE_URL"),
         redis=redis,
         simulator=gateway == "alipay" and not given("ALIPAY_APP_ID"),
@@ -137,8 +137,14 @@ def _window(text: str) -> str:
     return text
 
 
-def _timer(text: str) -> str:
+def _timer(text: str, redis: str) -> str:
     scheme = _scheme(text)
+    if is_bare(text) and "rediss" in scheme.split("+") and not _scheme(redis).startswith("rediss"):
+        without = "REDIS_URL names a server without TLS" if redis else "the Valkey that make run starts has no TLS"
+        raise WrongChoice(
+            f"LAPSE_TIMER={text} asks for TLS, but {without}. Write {text.replace('rediss', 'redis')}, or name a "
+            "server with TLS: REDIS_URL=rediss://redis.example.org:6380/0"
+        )
     if text == "none" or (scheme in MECHANISMS and (store_of(scheme) if is_bare(text) else scheme != "memory")):
         return text
     if scheme == "memory":

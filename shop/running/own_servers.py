@@ -9,10 +9,9 @@ from lapse.testing.servers import MariaDbServer, PostgresServer, PrivateServer, 
 
 @dataclass(frozen=True, slots=True)
 class OwnServer:
-    """A server that is started if no address is given: its store, its name, its folder within the run's, its maker."""
+    """A server that is started if no address is given: its store, its folder within the run's, its maker."""
 
     store: str
-    name: str
     folder: str
     make: Callable[[Path], PrivateServer]
 
@@ -20,10 +19,10 @@ class OwnServer:
 OWN_SERVERS: Mapping[str, OwnServer] = {
     own.store: own
     for own in (
-        OwnServer("mysql", "MariaDB", "mariadb", lambda folder: MariaDbServer(folder, durable=True)),
-        OwnServer("postgresql", "PostgreSQL", "postgres", lambda folder: PostgresServer(folder, durable=True)),
-        OwnServer("rabbitmq", "RabbitMQ", "rabbitmq", RabbitServer),
-        OwnServer("redis", "Redis", "redis", lambda folder: RedisServer(folder, appendonly=True)),
+        OwnServer("mysql", "mariadb", lambda folder: MariaDbServer(folder, durable=True)),
+        OwnServer("postgresql", "postgres", lambda folder: PostgresServer(folder, durable=True)),
+        OwnServer("rabbitmq", "rabbitmq", RabbitServer),
+        OwnServer("redis", "redis", lambda folder: RedisServer(folder, appendonly=True)),
     )
 }
 

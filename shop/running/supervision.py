@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from lapse import LapseError
 from lapse.testing.servers import PrivateServer
@@ -91,7 +91,7 @@ class KeptProgram:
 class KeptServers:
     """The servers of this run. A server that dies is started again on its data, at the same address."""
 
-    def __init__(self, servers: Mapping[str, PrivateServer]) -> None:
+    def __init__(self, servers: Collection[PrivateServer]) -> None:
         self._servers = servers
         self._again_at = 0.0
 
@@ -99,11 +99,11 @@ class KeptServers:
         """Start servers that died again. If that fails, print the error and try again later."""
         if time.monotonic() < self._again_at:
             return
-        for name, server in self._servers.items():
+        for server in self._servers:
             if server.running:
                 continue
             last_lines = server.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-            say("\n  ".join([f"{name} died. It is started again on its data.", *last_lines]), error=True)
+            say("\n  ".join([f"{server.name} died. It is started again on its data.", *last_lines]), error=True)
             try:
                 server.restart()
             except (LapseError, OSError) as error:

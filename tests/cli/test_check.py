@@ -67,7 +67,7 @@ def test_a_server_as_it_comes_is_fit_for_the_queue(server: RedisServer) -> None:
     """All is said that there is to be known, and the lines that other uses would need."""
     code, found = check(server.url)
     assert (code, found["fit"], found["pending"]) == (0, True, 0)
-    assert said(found, "cluster").startswith(f"Redis {server.version}")
+    assert said(found, "cluster").startswith(f"{server.name} {server.version}, ")
     assert f"{SETTING} Ex" in said(found, SETTING)
     assert f"{SETTING} Kg$x" in said(found, SETTING)
     assert "a crash loses every deadline" in said(found, "appendonly no")

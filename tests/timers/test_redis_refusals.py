@@ -9,6 +9,7 @@ import pytest
 from lapse import Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.faults import Proxy
+from lapse.testing.redis_wire import info
 from lapse.testing.servers import RedisServer
 from tests.each_redis import each_redis
 
@@ -118,13 +119,16 @@ def test_a_server_that_is_loading_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_an_old_server_is_refused(redis_server: RedisServer) -> None:
-    """For a server with version 6.0 the message names the version that is needed."""
-    major, minor, _ = redis_server.version.split(".")
+    """For a server with version 6.0 the message names the versions that are needed, by product."""
+    major, minor, _ = info(redis_server.port, "server")["redis_version"].split(".")
+    found = "Redis 6.0." if redis_server.name == "Redis" else f"Valkey {redis_server.version}"
     with Proxy(redis_server.port) as proxy:
         proxy.alter(f"redis_version:{major}.{minor}.".encode(), b"redis_version:6.0.")
         with (
             open_timer(f"redis://127.0.0.1:{proxy.port}", name="old") as timer,
-            pytest.raises(TimerRefused, match=r"Redis 6\.0\.\d+ is too old: Lapse needs 6\.2"),
+            pytest.raises(
+                TimerRefused, match=rf"{found}\d* is too old: Lapse needs Redis 6\.2 or later, or Valkey 7\.2 or later"
+            ),
         ):
             timer.claim()
 

@@ -48,7 +48,7 @@ class PrivateServer(ABC):
     """
 
     NAME: ClassVar[str]
-    """The server's name in messages."""
+    """The server's name in messages; a server that has several products sets `name`."""
 
     FILE_PREFIX: ClassVar[str]
     """How the names of the server's log and lock begin."""
@@ -61,6 +61,7 @@ class PrivateServer(ABC):
         self.directory = (self._own or directory or Path()).resolve()
         self.log = self.directory / f"{self.FILE_PREFIX}.log"
         self.port = port
+        self.name = self.NAME
         self.version = ""
         self._needs_port = needs_port
         self._short: Path | None = None
@@ -90,7 +91,7 @@ class PrivateServer(ABC):
     def pid(self) -> int:
         """The number of the server's main process. Raises ServerFailed before the first start."""
         if self._process is None:
-            raise ServerFailed(f"{self.NAME} was not started: call start() first")
+            raise ServerFailed(f"{self.name} was not started: call start() first")
         return self._process.child
 
     def start(self) -> Self:
@@ -167,7 +168,7 @@ class PrivateServer(ABC):
             if known or "in use" not in self._log_tail():
                 break  # else another process took the port first: try the next
         port = f" on port {self.port}" if self.port else ""
-        raise self._failed(f"{self.NAME} did not start{port} in {self.directory}")
+        raise self._failed(f"{self.name} did not start{port} in {self.directory}")
 
     def _run(self, command: Sequence[str]) -> None:
         """Run a program that prepares the data, until it ends. Raises ServerFailed where it fails."""

@@ -9,9 +9,13 @@ from pathlib import Path
 
 def find_programs(name: str, folders: Iterable[Path | str]) -> list[Path]:
     """Return the executables of this name in the order of the folders, without links to or copies of earlier ones."""
+    return distinct(Path(folder, name) for folder in folders)
+
+
+def distinct(programs: Iterable[Path]) -> list[Path]:
+    """Return those of the programs that can be executed, without links to or copies of earlier ones."""
     found: list[Path] = []
-    for folder in folders:
-        program = Path(folder, name)
+    for program in programs:
         if os.access(program, os.X_OK) and not any(
             program.samefile(known) or filecmp.cmp(program, known, shallow=False) for known in found
         ):

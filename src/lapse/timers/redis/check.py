@@ -11,7 +11,7 @@ import redis
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError, TimerRefused
 from lapse.engine.timer import Finding
-from lapse.timers.redis.client import OLDEST, is_too_old
+from lapse.timers.redis.client import SUPPORTED, is_too_old, product
 from lapse.timers.redis.errors import translated
 from lapse.timers.redis.notifications import SETTING, announced_flags, announces, set_flags, with_flags
 from lapse.timers.redis.permissions import Command, denied
@@ -66,11 +66,10 @@ def findings(server: redis.Redis, needs: Needs = LIBRARY_NEEDS) -> Iterator[Find
 
 
 def _version(info: dict[str, Any], needs: Needs) -> Finding:
-    product = "Valkey" if "valkey_version" in info else "Redis"
     kind = "a node of a cluster" if info.get("cluster_enabled") else "no cluster"
-    found = f"{product} {info.get('valkey_version', info['redis_version'])}, {kind}"
+    found = f"{product(info)}, {kind}"
     if is_too_old(info):
-        return Finding(fit=False, text=f"{found}; Lapse needs {OLDEST[0]}.{OLDEST[1]} or later, or Valkey")
+        return Finding(fit=False, text=f"{found}; Lapse needs {SUPPORTED}")
     if needs.no_cluster and info.get("cluster_enabled"):
         return Finding(fit=False, text=f"{found}; {needs.no_cluster}")
     return Finding(fit=True, text=found)

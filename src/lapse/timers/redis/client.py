@@ -14,6 +14,9 @@ ANSWER_WITHIN = 5.0
 OLDEST = (6, 2)
 """The oldest Redis with the commands that the scripts use (ZMSCORE, SET … PXAT). Every Valkey has these commands."""
 
+SUPPORTED = f"Redis {OLDEST[0]}.{OLDEST[1]} or later, or Valkey 7.2 or later"
+"""The servers that Lapse works with, for messages. Valkey began with 7.2."""
+
 Client = redis.Redis | RedisCluster
 
 
@@ -52,6 +55,16 @@ def server_info(client: Client) -> list[dict[str, Any]]:
             nodes = client.get_primaries()  # type: ignore[no-untyped-call] # the library has no types here
             return [client.info("server", target_nodes=node) for node in nodes]
         return [client.info("server")]
+
+
+def product(info: Mapping[str, Any]) -> str:
+    """Return the product with its version, such as "Valkey 9.1.2". `info` is the section "server" of INFO.
+
+    What Valkey calls `redis_version` is the Redis that clients may take it for.
+    """
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info['redis_version']}"
 
 
 def is_too_old(info: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import cast
 from uuid import uuid4
 
 from lapse.engine.errors import TimerRefused, TimerUnavailable
-from lapse.timers.redis.client import OLDEST, Client, is_too_old, server_info
+from lapse.timers.redis.client import SUPPORTED, Client, is_too_old, product, server_info
 from lapse.timers.redis.errors import translated
 from lapse.timers.redis.shards import Shards
 
@@ -21,9 +21,7 @@ def server_generation(client: Client) -> str:
     run_ids = []
     for info in server_info(client):
         if is_too_old(info):
-            raise TimerRefused(
-                f"Redis {info['redis_version']} is too old: Lapse needs {OLDEST[0]}.{OLDEST[1]} or later, or Valkey"
-            )
+            raise TimerRefused(f"{product(info)} is too old: Lapse needs {SUPPORTED}")
         run_ids.append(str(info["run_id"]))
     return "+".join(sorted(run_ids))
 
