@@ -36,3 +36,21 @@ class ApiToken(models.Model):
 def _sha256(token: str) -> str:
     # A fast hash is enough: 256 random bits cannot be guessed.
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_key() -> str:
+    """Return a new key of a cart: 32 hexadecimal digits that cannot be guessed."""
+    return secrets.token_hex(16)
+
+
+class SavedCart(models.Model):
+    """The cart of one account, on all its devices. It outlives the session."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True)
+    lines = models.JSONField(default=dict)
+    """SKU → [quantity, price seen]."""
+    key = models.CharField(max_length=32, default=new_key)
+    """The idempotency key of this cart's order. A cart that was ordered gets the next key."""
+
+    def __str__(self) -> str:
+        return f"cart of user {self.user_id}"

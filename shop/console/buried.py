@@ -4,8 +4,9 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
+from shop.buyers.changing import changes
 from shop.console.permissions import REVIVE, VIEW_STATISTICS, staff_with
 from shop.console.timer_query import NoTimer, TimerNotAnswering, query
 
@@ -28,7 +29,7 @@ def buried_deadlines(request: HttpRequest) -> HttpResponse:
     return render(request, "console/buried.html", context)
 
 
-@require_POST
+@changes("console-buried")
 @staff_with(VIEW_STATISTICS, REVIVE)
 def revive(request: HttpRequest) -> HttpResponse:
     """Make one deadline due again at once, with its attempts reset to 0, and return to the page."""

@@ -4,8 +4,9 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
+from shop.buyers.changing import changes
 from shop.console.permissions import CANCEL_ORDERS, VIEW_ORDERS, staff_with
 from shop.console.search import Search, find
 from shop.console.templatetags.console import word
@@ -53,7 +54,7 @@ def show(request: HttpRequest, public_id: str) -> HttpResponse:
     return render(request, "console/order.html", context)
 
 
-@require_POST
+@changes("console-order")
 @staff_with(VIEW_ORDERS, CANCEL_ORDERS)
 def cancel_by_hand(request: HttpRequest, public_id: str) -> HttpResponse:
     """Cancel an unpaid order and return to its page with what happened. The first transition of an order wins."""

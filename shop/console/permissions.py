@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 
+from shop.buyers.changing import remember_not_done
+
 MERCHANTS = "Merchants"
 
 VIEW_STATISTICS = "figures.view_tally"
@@ -62,7 +64,8 @@ def make_merchant(user: User) -> None:
 def staff_with(*permissions: str) -> Callable[[View], View]:
     """Return a decorator that admits staff with all of these permissions.
 
-    A visitor who is not signed in is redirected to the sign-in. Other users get a 403.
+    A visitor who is not signed in is redirected to the sign-in: before a view that changes something, by `changes`.
+    Other users get a 403.
     """
 
     def around(view: View) -> View:
@@ -92,6 +95,12 @@ class ShopAdminSite(AdminSite):
 
     site_title = site_header = gettext_lazy("Kiln & Leaf, administration")
     index_title = gettext_lazy("Records")
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may enter. The sign-in says that what a visitor sent was not done."""
+        if request.method == "POST" and not request.user.is_authenticated:
+            remember_not_done(request)
+        return super().has_permission(request)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Return a redirect to the shop's sign-in. Raises PermissionDenied for signed-in users who may not enter."""

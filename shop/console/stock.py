@@ -10,8 +10,9 @@ from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
+from shop.buyers.changing import changes
 from shop.catalogue.models import Product
 from shop.console.models import Restock
 from shop.console.permissions import RESTOCK, VIEW_STOCK, merchant_of, staff_with
@@ -42,14 +43,14 @@ def stock(request: HttpRequest) -> HttpResponse:
     return _show(request)
 
 
-@require_POST
+@changes("console-stock")
 @staff_with(VIEW_STOCK)
 def check(request: HttpRequest) -> HttpResponse:
     """Run the audit on one snapshot and return the page with its result."""
     return _show(request, audit(grace=AUDIT_GRACE))
 
 
-@require_POST
+@changes("console-stock")
 @staff_with(VIEW_STOCK, RESTOCK)
 def restock(request: HttpRequest, sku: str) -> HttpResponse:
     """Add pieces, or take away pieces that no order holds, and return to the page. The same form counts once."""

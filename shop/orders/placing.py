@@ -109,7 +109,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
         before = Order.objects.filter(buyer=buyer, idempotency_key=key).first()
         if before is not None:
             if before.fingerprint != _fingerprint(wanted):
-                raise KeyReused("This Idempotency-Key was used for an order with other lines.")
+                raise KeyReused("This Idempotency-Key was used for an order with other lines.", order=before.public_id)
             return Placed(before, new=False)
     at = database_now()
     open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at).count()

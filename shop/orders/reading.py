@@ -48,6 +48,11 @@ def own(buyer: User, public_id: str) -> int | None:
     return Order.objects.filter(buyer=buyer, public_id=public_id).values_list("pk", flat=True).first()
 
 
+def ordered_with(buyer: User, key: str) -> Order | None:
+    """Return the order that the buyer placed with this idempotency key, or None."""
+    return Order.objects.filter(buyer=buyer, idempotency_key=key).first() if key.isalnum() else None
+
+
 def fresh(order_pk: int) -> Reading:
     """Return the order with its lines, lapsed if it was overdue. Raises Order.DoesNotExist."""
     reading = _read(order_pk)

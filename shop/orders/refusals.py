@@ -47,8 +47,14 @@ class TooManyOpen(Refused):
     code = "too-many-open-orders"
 
 
+class CartChanged(Refused):
+    """The page on which the order was sent shows an older cart."""
+
+    code = "cart-changed"
+
+
 class KeyReused(Refused):
-    """The same idempotency key came with other lines."""
+    """The same idempotency key came with other lines. `order` is the public id of the order that was placed with it."""
 
     code = "idempotency-key-reused"
 

@@ -1,12 +1,18 @@
-"""The cart. It is in the session, so that a visitor can fill it before signing in. It holds no stock."""
+"""The cart. A visitor's is in the session; a buyer's is kept with the account. It holds no stock."""
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import HttpRequest
 
+from shop.buyers.models import SavedCart, new_key
 from shop.catalogue.models import Product
 from shop.orders.placing import MOST_LINES, MOST_PIECES
 
@@ -38,17 +44,36 @@ class Row:
 
 
 class Cart:
-    """The cart of one session. The session stores SKU → [quantity, price seen]."""
+    """The cart of one request: SKU → [quantity, price seen].
+
+    A visitor's cart joins the account's at the first request after the sign-in. `joined` then is True if the account's
+    cart had more. `key` is the idempotency key of the order that this cart becomes; a visitor's cart has none.
+    """
 
     def __init__(self, request: HttpRequest) -> None:
         self._session = request.session
+        self._buyer = request.user if isinstance(request.user, User) else None
+        self.key = ""
+        self.joined = False
         stored = self._session.get(KEY, {})
         self._lines: dict[str, list[object]] = dict(stored) if isinstance(stored, dict) else {}
+        if self._buyer is None:
+            return
+        if self._lines:
+            self._join(self._lines)
+        elif saved := SavedCart.objects.filter(user=self._buyer).first():
+            self._lines, self.key = saved.lines, saved.key
 
     @property
     def pieces(self) -> int:
         """The number of pieces in the cart."""
         return sum(_whole(line[0]) for line in self._lines.values())
+
+    @property
+    def state(self) -> str:
+        """A digest of products and quantities, from which a form learns whether its page is out of date."""
+        lines = sorted((sku, _whole(line[0])) for sku, line in self._lines.items())
+        return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:32]
 
     def quantity(self, sku: str) -> int:
         """Return how many pieces of this SKU are in the cart."""
@@ -59,20 +84,26 @@ class Cart:
 
         The quantity 0 removes the product.
         """
-        if quantity <= 0:
-            self.remove([product.sku])
+        with self._change():
+            if quantity <= 0:
+                self._lines.pop(product.sku, None)
+                return True
+            if product.sku not in self._lines and len(self._lines) >= MOST_LINES:
+                return False
+            self._lines[product.sku] = [min(quantity, MOST_PIECES), f"{product.price:.2f}"]
             return True
-        if product.sku not in self._lines and len(self._lines) >= MOST_LINES:
-            return False
-        self._lines[product.sku] = [min(quantity, MOST_PIECES), f"{product.price:.2f}"]
-        self._store()
-        return True
 
     def remove(self, skus: Iterable[str]) -> None:
         """Remove these products."""
-        for sku in skus:
-            self._lines.pop(sku, None)
-        self._store()
+        with self._change():
+            self._remove(skus)
+
+    def ordered(self, key: str, skus: Iterable[str]) -> None:
+        """Remove the ordered products and take the next key. Does nothing if the cart with this key is gone already."""
+        with self._change():
+            if key == self.key:
+                self._remove(skus)
+                self.key = new_key()
 
     def rows(self) -> list[Row]:
         """Return the rows with their products as they are now, in the order of the catalogue."""
@@ -82,11 +113,38 @@ class Cart:
             for product in products
         ]
 
-    def _store(self) -> None:
-        if self._lines:
-            self._session[KEY] = self._lines
-        else:
-            self._session.pop(KEY, None)
+    def _remove(self, skus: Iterable[str]) -> None:
+        for sku in skus:
+            self._lines.pop(sku, None)
+
+    def _join(self, visitors: dict[str, list[object]]) -> None:
+        """Add what the visitor put into the cart. Of a product in both carts, the larger quantity counts.
+
+        A sum would double a cart that the buyer has filled again.
+        """
+        with self._change():
+            self.joined = any(self.quantity(sku) > _whole(visitors.get(sku, [0])[0]) for sku in self._lines)
+            for sku, (quantity, seen) in visitors.items():
+                if sku in self._lines or len(self._lines) < MOST_LINES:
+                    self._lines[sku] = [max(_whole(quantity), self.quantity(sku)), seen]
+        del self._session[KEY]
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Change the lines and the key as they are stored now: another tab or device may have changed them."""
+        if self._buyer is None:
+            yield
+            if self._lines:
+                self._session[KEY] = self._lines
+            else:
+                self._session.pop(KEY, None)
+            return
+        with transaction.atomic():
+            saved, _ = SavedCart.objects.select_for_update().get_or_create(user=self._buyer)
+            self._lines, self.key = saved.lines, saved.key
+            yield
+            saved.lines, saved.key = self._lines, self.key
+            saved.save()
 
 
 def header(request: HttpRequest) -> dict[str, Any]:

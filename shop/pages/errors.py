@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 
+from shop.buyers.changing import page_for
 from shop.limits import RateLimited
 
 
@@ -22,9 +23,12 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Return the page for a form that has expired or did not come from this shop."""
-    del request, reason
-    return _page("403_csrf.html", HTTPStatus.FORBIDDEN)
+    """Return the page for a form that is older than a sign-in in another tab, or did not come from this shop.
+
+    Its button opens the page of the form again.
+    """
+    del reason
+    return _page("403_csrf.html", HTTPStatus.FORBIDDEN, {"onward": page_for(request)})
 
 
 def failed(request: HttpRequest) -> HttpResponse:
@@ -33,15 +37,21 @@ def failed(request: HttpRequest) -> HttpResponse:
     return _page("500.html", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-class TooManyRequests:
-    """Middleware: a request over a rate limit gets a page that says when to try again."""
+class ErrorPages:
+    """Middleware: the pages for a request over a rate limit, and for an address that only takes forms."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Return the response to the request."""
-        return self.get_response(request)
+        """Return the response to the request. Django's 405 is an empty page."""
+        response = self.get_response(request)
+        if not isinstance(response, HttpResponseNotAllowed) or response.content:
+            return response
+        onward = page_for(request)
+        page = _page("405.html", response.status_code, {"onward": onward if onward != request.get_full_path() else ""})
+        page["Allow"] = response["Allow"]
+        return page
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Return the page for RateLimited; None for other exceptions."""

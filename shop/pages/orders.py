@@ -11,14 +11,15 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
+from shop.buyers.changing import changes
 from shop.limits import count_order
 from shop.live.streams import order_state
-from shop.orders.models import Reason, Status
+from shop.orders.models import Order, Reason, Status
 from shop.orders.placing import MOST_LINES, Wanted, place
-from shop.orders.reading import Reading, fresh, read, read_all
-from shop.orders.refusals import AlreadyPaid, BadOrder, PaymentUnavailable, Refused
+from shop.orders.reading import Reading, fresh, ordered_with, read, read_all
+from shop.orders.refusals import AlreadyPaid, BadOrder, CartChanged, PaymentUnavailable, Refused
 from shop.orders.transitions import cancel
 from shop.pages.cart import Cart
 from shop.pages.refused import explain, show_refusal
@@ -29,23 +30,30 @@ from shop.payments.models import PaymentAttempt, State
 PAGE = 50
 
 
-@login_required
-@require_POST
+@changes("checkout", keep=["form-key"])
 def place_order(request: HttpRequest) -> HttpResponse:
     """Place an order for every product with a quantity and return a redirect to it, or the page that says why not.
 
-    The ordered products are removed from the cart.
+    A cart is ordered once, from however many tabs and devices; the ordered products are removed from it. A form whose
+    page shows an older cart is refused.
     """
-    buyer = _buyer(request)
+    buyer = buyer_of(request)
     count_order(request, buyer.pk)
+    cart = Cart(request)  # read before the orders: a cart that has its next key by then has its order as well
+    key = request.POST.get("form-key")
     wanted: list[Wanted] = []
     try:
         wanted = _wanted(request)
-        placed = place(buyer, wanted, idempotency_key=_form_key(request))
+        if key is not None and not ordered_with(buyer, key):
+            _compare(request, cart)
+        placed = place(buyer, wanted, idempotency_key=key)
     except Refused as refusal:
         return show_refusal(request, refusal, wanted)
-    Cart(request).remove(line.sku for line in wanted)
-    return redirect("order", placed.order.public_id)
+    if key is None:
+        cart.remove(line.sku for line in wanted)
+    else:
+        cart.ordered(key, [line.sku for line in wanted])
+    return redirect("order", placed.order.public_id) if placed.new else say_ordered(request, placed.order)
 
 
 @login_required
@@ -53,7 +61,7 @@ def place_order(request: HttpRequest) -> HttpResponse:
 @never_cache
 def my_orders(request: HttpRequest) -> HttpResponse:
     """Return the list of the buyer's newest orders."""
-    readings, count = read_all(_buyer(request), limit=PAGE, offset=0)
+    readings, count = read_all(buyer_of(request), limit=PAGE, offset=0)
     return render(request, "shop/orders.html", {"readings": readings, "count": count})
 
 
@@ -75,8 +83,7 @@ def status(request: HttpRequest, public_id: str) -> JsonResponse:
     return JsonResponse(order_state(reading))
 
 
-@login_required
-@require_POST
+@changes("order")
 def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
     """Cancel the order and return a redirect to its page."""
     order = _reading(request, public_id).order
@@ -90,8 +97,7 @@ def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
     return redirect("order", public_id)
 
 
-@login_required
-@require_POST
+@changes("order")
 def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
     """Return a redirect to the address where the order is paid."""
     try:
@@ -105,8 +111,7 @@ def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
         return redirect("order", public_id)
 
 
-@login_required
-@require_POST
+@changes("order")
 def order_again(request: HttpRequest, public_id: str) -> HttpResponse:
     """Put the order's products into the cart again, as far as they are available, and return a redirect to it."""
     cart = Cart(request)
@@ -141,20 +146,28 @@ def development_pay(request: HttpRequest, out_trade_no: str) -> HttpResponse:
     return render(request, "shop/development_pay.html", context, status=status)
 
 
-def _form_key(request: HttpRequest) -> str | None:
-    """Return the form's idempotency key, which makes the same form sent twice one order; None if it has none."""
-    key = request.POST.get("form-key", "")[:64]
-    return key if key.isalnum() else None
+def say_ordered(request: HttpRequest, order: Order) -> HttpResponse:
+    """Return a redirect to the order that this cart has become, where the buyer reads that it was ordered before."""
+    messages.info(request, _("You have ordered this cart already. This is the order. Nothing was ordered again."))
+    return redirect("order", order.public_id)
 
 
-def _buyer(request: HttpRequest) -> User:
+def _compare(request: HttpRequest, cart: Cart) -> None:
+    """Raise CartChanged if the form is not of this cart, or if its page shows the cart as it was before a change."""
+    sent = request.POST.get("form-key"), request.POST.get("cart-state")
+    if not cart.key or sent != (cart.key, cart.state):
+        raise CartChanged("The cart has changed since the page was loaded.")
+
+
+def buyer_of(request: HttpRequest) -> User:
+    """Return the user of a page that needs a sign-in."""
     if not isinstance(request.user, User):
         raise TypeError("this page is for users who have signed in")
     return request.user
 
 
 def _reading(request: HttpRequest, public_id: str) -> Reading:
-    reading = read(_buyer(request), public_id)
+    reading = read(buyer_of(request), public_id)
     if reading is None:
         raise Http404
     return reading

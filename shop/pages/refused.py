@@ -10,7 +10,6 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from shop.catalogue.models import Product
-from shop.orders.models import new_public_id
 from shop.orders.placing import MOST_PIECES, Wanted
 from shop.orders.refusals import PriceChanged, Refused, SoldOut
 
@@ -25,7 +24,10 @@ def explain(refusal: Refused) -> str:
         "price-changed": _("Prices have changed since you looked. Nothing was ordered."),
         "sold-out": _("Another buyer was faster, and not enough is left. Nothing was ordered."),
         "too-many-open-orders": _("You have too many unpaid orders. Pay or cancel one of them first."),
-        "idempotency-key-reused": _("This form was sent before with different contents. Check your orders."),
+        "cart-changed": _("Your cart has changed since this page was loaded. Nothing was ordered."),
+        "idempotency-key-reused": _(
+            "You have ordered this cart already, with other contents than this page showed. Nothing was ordered again."
+        ),
         "already-paid": _("This order is paid."),
         "already-cancelled": _("This order is cancelled."),
         "too-late": _("The payment deadline of this order is over, or too little time is left."),
@@ -62,6 +64,6 @@ def show_refusal(request: HttpRequest, refusal: Refused, wanted: Sequence[Wanted
         "short": short,
         "offer": offer,
         "offer_total": sum((line.quantity * line.unit_price for line in lines.values()), Decimal()),
-        "form_key": new_public_id(),
+        "ordered": refusal.details.get("order", ""),
     }
     return render(request, "shop/refused.html", context, status=HTTPStatus.CONFLICT)

@@ -8,14 +8,16 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
+from shop.buyers.changing import ask_to_sign_in, changes
 from shop.catalogue.models import Product
-from shop.orders.models import new_public_id
 from shop.orders.placing import MOST_PIECES
+from shop.orders.reading import ordered_with
 from shop.orders.stock import on_sale
 from shop.pages.accounts import safe_next
 from shop.pages.cart import Cart
+from shop.pages.orders import buyer_of, say_ordered
 
 
 @require_safe
@@ -35,7 +37,7 @@ def product_page(request: HttpRequest, sku: str) -> HttpResponse:
     raise Http404
 
 
-@require_POST
+@changes("cart", signed_in=False)
 def add(request: HttpRequest) -> HttpResponse:
     """Add a quantity of a product, as far as it is available. Return JSON to a script, and a redirect to a browser."""
     sku = request.POST.get("sku", "")
@@ -68,10 +70,18 @@ def add(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 def cart_page(request: HttpRequest) -> HttpResponse:
-    """Return the cart's page; or change its quantities by the fields `quantity-<sku>` and the button `remove`."""
+    """Return the cart's page; or change its quantities by the fields `quantity-<sku>` and the button `remove`.
+
+    A form whose page shows an older cart changes nothing: it has all quantities, so it would undo the other change.
+    """
     cart = Cart(request)
     rows = cart.rows()
     if request.method == "POST":
+        if "signed-in" in request.POST and not request.user.is_authenticated:
+            return ask_to_sign_in(request)
+        if request.POST.get("cart-state", cart.state) != cart.state:
+            messages.warning(request, _("Your cart has changed since that page was loaded. Please change it here."))
+            return redirect("cart")
         removed = request.POST.get("remove", "")
         for row in rows:
             wanted = _quantity(request.POST.get(f"quantity-{row.product.sku}", ""))
@@ -80,14 +90,20 @@ def cart_page(request: HttpRequest) -> HttpResponse:
             elif wanted is not None and wanted != row.quantity:
                 cart.put(row.product, wanted)
         return redirect("cart")
-    return render(request, "shop/cart.html", {"rows": rows, "total": sum(row.total for row in rows)})
+    return render(request, "shop/cart.html", {"cart": cart, "rows": rows, "total": sum(row.total for row in rows)})
 
 
 @login_required
 @require_safe
 @never_cache
 def checkout(request: HttpRequest) -> HttpResponseBase:
-    """Return the page of what is about to be ordered, at current prices. Its form has a key, so it orders once."""
+    """Return the page of what is about to be ordered, at current prices. Its form has the cart's key: it orders once.
+
+    With the query `form-key` of a form that could not be sent, return a redirect to its order, if there is one.
+    """
+    ordered = ordered_with(buyer_of(request), request.GET.get("form-key", ""))
+    if ordered is not None:
+        return say_ordered(request, ordered)
     cart = Cart(request)
     rows = cart.rows()
     if not rows:
@@ -96,10 +112,10 @@ def checkout(request: HttpRequest) -> HttpResponseBase:
         if row.price_changed:
             cart.put(row.product, row.quantity)  # from now on this is the price that the buyer saw
     context = {
+        "cart": cart,
         "rows": rows,
         "total": sum(row.total for row in rows),
         "short": any(row.short for row in rows),
-        "form_key": new_public_id(),
     }
     return render(request, "shop/checkout.html", context)
 

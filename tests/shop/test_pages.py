@@ -78,9 +78,9 @@ def test_a_product_by_itself(client: Client, cup: Product) -> None:
 def test_ordering_watching_paying(browser: Client, cup: Product) -> None:
     """The form places an order, its page counts down, and its pay button leads to the gateway, where it is paid."""
     browser.post("/cart/add/", {"sku": "CUP", "quantity": "2"})
-    key = re.search(r'name="form-key" value="(\w+)"', browser.get("/checkout/").content.decode())
-    assert key
-    form = {"form-key": key[1], "quantity-CUP": "2", "price-CUP": "58.00"}
+    hidden = re.findall(r'name="(form-key|cart-state)" value="(\w+)"', browser.get("/checkout/").content.decode())
+    assert len(hidden) == 2
+    form = {**dict(hidden), "quantity-CUP": "2", "price-CUP": "58.00"}
     address = browser.post("/orders/place/", form).headers["Location"]
     assert browser.post("/orders/place/", form).headers["Location"] == address, "sent twice, ordered once"
     page = browser.get(address)
