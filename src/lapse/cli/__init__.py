@@ -4,6 +4,7 @@ import sys
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError, MissingLibrary
+from lapse.engine.visible import one_line
 from lapse.observability import quiet_libraries
 
 
@@ -30,7 +31,7 @@ def _fail(error: LapseError, code: int) -> None:
     for word in (*sys.argv, *message.split()):
         if "://" in word and (password := _password(word)):
             message = message.replace(f":{password}@", ":***@")
-    sys.stderr.write(f"lapse: {message}\n")
+    sys.stderr.write(f"lapse: {one_line(message)}\n")
     sys.exit(code)
 
 

@@ -1,6 +1,5 @@
 """The arguments that commands share, and the output of JSON and of lengths of time."""
 
-import json
 import logging
 import sys
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ import typer
 
 from lapse import config
 from lapse.engine.timer import Timer
+from lapse.engine.visible import json_line, takes_unicode
 from lapse.watch.ledger_name import ledger_name
 
 VARIABLE = "LAPSE_TIMER"
@@ -57,8 +57,8 @@ def warn_of_password(url: str) -> None:
 
 
 def write_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:
-    """Write one line of JSON to standard output, at once."""
-    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False) + "\n")
+    """Write one line of exact JSON to standard output, at once."""
+    sys.stdout.write(json_line(value, _plain, ascii_only=not takes_unicode(sys.stdout)) + "\n")
     sys.stdout.flush()
 
 

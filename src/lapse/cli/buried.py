@@ -1,20 +1,28 @@
 """`lapse buried`: lists, revives or drops buried deadlines."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
 
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, timer_name, write_json
+from lapse.engine.deadline import Buried
+from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Timer
+from lapse.engine.visible import key_from, one_line, visible, visible_key
 
 app = typer.Typer(no_args_is_help=True, help="Buried deadlines, which are not tried again: list, retry or drop them.")
 
 MOST = 100_000
 
-Keys = Annotated[list[str] | None, typer.Option("--key", help="Only this key; you can repeat the option.")]
+WIDE = 40
+"""The widest column of keys on a terminal. A longer key is whole too, and moves the rest of its line."""
+
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", help="Only this key, as `list` shows it; you can repeat the option.")
+]
 
 
 @app.command("list")
@@ -26,7 +34,10 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="The largest number to list.")] = 100,
     json: Json = False,
 ) -> None:
-    """List buried deadlines, the longest buried first, each with the reason.
+    r"""List buried deadlines, the longest buried first, each in one line with the reason. Times are in UTC.
+
+    Keys are whole, so that they can be copied for --key. Unprintable characters and backslashes are escaped, such as
+    \n for a line end. With --json, keys are exact.
 
     [bold]Example[/bold]
 
@@ -40,11 +51,8 @@ def show(
     if not found:
         typer.echo("Nothing is buried.")
         return
-    table = Table("key", "was due", "attempts", "buried", "reason")
-    for buried in found:
-        due, since = f"{buried.due_at:%F %T}", f"{buried.buried_at:%F %T}"
-        table.add_row(buried.key, due, str(buried.attempt), since, buried.reason)
-    Console().print(table)
+    for line in _lines(found):
+        typer.echo(line)
 
 
 @app.command()
@@ -90,9 +98,40 @@ def drop(
     _report("dropped", len(chosen), json=json)
 
 
-def _chosen(timer: Timer, keys: list[str] | None) -> list[str]:
-    buried = [entry.key for entry in timer.buried(MOST)]
-    return buried if not keys else [key for key in buried if key in set(keys)]
+def _lines(found: Sequence[Buried]) -> list[str]:
+    """Return a header and a line for each deadline. Keys are not cut or folded, so that people can copy them."""
+    keys = [visible_key(buried.key) for buried in found]
+    width = min(WIDE, max(cell_len(key) for key in keys))
+    lines = [_line("KEY", "WAS DUE", "ATTEMPTS", "BURIED", "REASON", width=width)]
+    for key, buried in zip(keys, found, strict=True):
+        due, since = f"{buried.due_at:%F %T}", f"{buried.buried_at:%F %T}"
+        lines.append(_line(key, due, str(buried.attempt), since, one_line(buried.reason), width=width))
+    return lines
+
+
+def _line(key: str, due: str, attempts: str, since: str, reason: str, *, width: int) -> str:
+    padding = " " * (width - cell_len(key))
+    return f"{key}{padding}  {due:19}  {attempts:>8}  {since:19}  {reason}".rstrip()
+
+
+def _chosen(timer: Timer, given: list[str] | None) -> list[str]:
+    """Return the buried keys that were given, exactly or as `list` shows them; all buried keys if none was given."""
+    buried = {entry.key for entry in timer.buried(MOST)}
+    if not given:
+        return sorted(buried)
+    chosen = set()
+    for text in given:
+        found = {text, key_from(text)} & buried
+        if len(found) > 1:
+            one, other = (_spelled(key) for key in (text, key_from(text)))
+            raise ConfigError(f"--key {visible(text)} means two buried keys: name them as {one} and {other}")
+        chosen |= found
+    return sorted(chosen)
+
+
+def _spelled(key: str) -> str:
+    """Return the key with each special character spelled by its number, as no usual key looks."""
+    return "".join(letter if letter.isprintable() and letter != "\\" else f"\\U{ord(letter):08x}" for letter in key)
 
 
 def _report(done: str, count: int, *, json: bool) -> None:

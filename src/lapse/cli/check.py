@@ -11,6 +11,7 @@ from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, tim
 from lapse.cli.stats import as_document
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import Finding, Stats, Timer
+from lapse.engine.visible import one_line
 
 
 def check(
@@ -81,7 +82,7 @@ def _fix(findings: Sequence[Finding]) -> list[Finding]:
 def _report(findings: Sequence[Finding], timer: Timer, counts: Stats | None, *, fit: bool, json: bool) -> None:
     if not json:
         for finding in findings:
-            typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {finding.text}")
+            typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {one_line(finding.text)}")
         return
     about = {"name": timer.name, "mechanism": timer.traits.mechanism}
     write_json(

@@ -4,6 +4,7 @@ import logging
 
 from lapse.engine.errors import MissingLibrary
 from lapse.engine.events import Hook, log_event
+from lapse.observability import VisibleFormatter
 
 
 def log_hook(*, json: bool) -> Hook:
@@ -13,7 +14,9 @@ def log_hook(*, json: bool) -> Hook:
     except MissingLibrary:
         if json:
             raise
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(VisibleFormatter())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
         return log_event
     logs.configure(json=json or None)
     return logs.LogHook()

@@ -11,6 +11,7 @@ from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, tim
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Stats, Timer
+from lapse.engine.visible import one_line
 
 
 def stats(
@@ -48,7 +49,7 @@ def _watch(timer: Timer, every: float, *, json: bool) -> None:
             away = False
         except TimerUnavailable as error:
             if not away:  # reported once, not once a second
-                typer.echo(f"lapse: {error}; trying again until the server answers", err=True)
+                typer.echo(f"lapse: {one_line(error)}; trying again until the server answers", err=True)
             away = True
         SYSTEM_CLOCK.sleep(every)
 

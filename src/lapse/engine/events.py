@@ -9,6 +9,7 @@ from typing import Protocol
 
 from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.errors import LapseError
+from lapse.engine.visible import one_line, visible_key
 
 log = logging.getLogger("lapse")
 
@@ -111,7 +112,10 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
 
 
 def log_event(event: Event, /) -> None:
-    """Write the event to the logger `lapse`, as one line. A worker uses this hook unless it gets other hooks."""
+    """Write the event to the logger `lapse`, as one line. A worker uses this hook unless it gets other hooks.
+
+    Keys are whole, so that they can be copied, and unprintable characters are escaped.
+    """
     if not log.isEnabledFor(event.level):
         return
     parts = [f"{event.timer}: {event.kind}"]
@@ -120,11 +124,12 @@ def log_event(event: Event, /) -> None:
     if event.latest is not None:
         parts.append(f"latest={event.latest / timedelta(milliseconds=1):.0f}ms")
     if event.keys:
-        parts.append(f"keys={', '.join(event.keys)}")
+        parts.append(f"keys={', '.join(visible_key(key) for key in event.keys)}")
     if event.reason:
-        parts.append(event.reason)
+        parts.append(one_line(event.reason))
     # The message of a LapseError is enough. Any other error is a bug, so its traceback is needed.
     expected = isinstance(event.error, LapseError)
     if expected:
-        parts.append(f"({event.error})" if event.reason else str(event.error))
+        error = one_line(event.error)
+        parts.append(f"({error})" if event.reason else error)
     log.log(event.level, " ".join(parts), exc_info=None if expected else event.error)

@@ -11,6 +11,7 @@ from lapse.engine.errors import TimerUnavailable
 from lapse.engine.events import Event, Kind, named
 from lapse.engine.leases import LeaseKeeper
 from lapse.engine.timer import Timer
+from lapse.engine.visible import MOST_REASON, visible
 
 ALONE_FROM = 4
 """From this attempt on, a claim is tried outside the batch: it may be the one that killed the earlier workers."""
@@ -93,6 +94,8 @@ class Settlement:
             case Release(delay, forgive, _):
                 self.timer.release(claims, delay=delay or timedelta(0), forgive=forgive)
             case Bury(reason):
+                # A stranger may have chosen its words, and not every server stores every character, such as NUL.
+                reason = visible(reason, MOST_REASON)
                 self.timer.bury(claims, reason=reason)
                 self.report(Kind.BURIED, claims, reason=reason)
 

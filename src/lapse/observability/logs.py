@@ -2,14 +2,19 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from datetime import timedelta
+from functools import partial
+from io import StringIO
 from typing import Any, TextIO
 
 from lapse.engine.errors import LapseError, MissingLibrary
 from lapse.engine.events import Event
+from lapse.engine.visible import json_line, lines, one_line, takes_unicode, visible
 
 try:
     import structlog
+    from structlog.dev import ConsoleRenderer, plain_traceback
     from structlog.stdlib import ProcessorFormatter
 except ModuleNotFoundError as missing:
     raise MissingLibrary("lapse.observability.logs", "logs") from missing
@@ -45,7 +50,7 @@ class LogHook:
         if event.reason:
             fields["reason"] = event.reason
         if isinstance(event.error, LapseError):  # its message is enough
-            fields["error"] = str(event.error)
+            fields["error"] = one_line(event.error)
         elif event.error is not None:
             fields["exc_info"] = event.error
         self._log.log(event.level, str(event.kind), **fields)
@@ -56,6 +61,8 @@ def configure(*, json: bool | None = None, level: int | str = logging.INFO, stre
 
     If `json` is True, each record is one line of JSON; if False, a line for people. If None, it is JSON unless the
     stream is a terminal. `stream` is standard error by default. For programs, not for libraries.
+
+    Unprintable characters are escaped, so no text that a stranger sent can colour, hide or forge a line. JSON is exact.
     """
     stream = stream or sys.stderr
     as_json = not stream.isatty() if json is None else json
@@ -64,10 +71,15 @@ def configure(*, json: bool | None = None, level: int | str = logging.INFO, stre
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    to_json = partial(json_line, ascii_only=not takes_unicode(stream))
     render: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(to_json)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        # All fields but the event are written by `repr`, which escapes.
+        else [
+            _visible_event,
+            ConsoleRenderer(colors=stream.isatty(), repr_native_str=True, exception_formatter=_traceback),
+        ]
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -83,3 +95,15 @@ def configure(*, json: bool | None = None, level: int | str = logging.INFO, stre
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _visible_event(_: object, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    record["event"] = visible(str(record.get("event", "")))
+    return record
+
+
+def _traceback(stream: TextIO, error: Any) -> None:  # noqa: ANN401 - structlog's signature
+    """Write a traceback without colours and without the values of variables, which may be secrets."""
+    text = StringIO()
+    plain_traceback(text, error)
+    stream.write(lines(text.getvalue()))

@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from lapse.engine.errors import LapseError
+from lapse.engine.visible import one_line
 from lapse.integrations.django.checks.rehearsal import rehearse
-from lapse.integrations.django.rows.db_errors import one_line
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.observability import quiet_libraries
 
@@ -38,7 +38,7 @@ class LapseCommand(BaseCommand):
         orders.port().overdue(1)  # so that a database that is away or not migrated is one line, in its own words
         errors = []
         for message in rehearse(orders):
-            line = one_line(Exception(f"{message.id}: {message.msg} {message.hint or ''}"))
+            line = one_line(f"{message.id}: {message.msg} {message.hint or ''}")
             if message.is_silenced():
                 continue
             if message.is_serious():

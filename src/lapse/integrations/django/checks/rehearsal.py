@@ -12,12 +12,13 @@ from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from lapse.engine.errors import ConfigError, TryLater
+from lapse.engine.visible import one_line
 from lapse.integrations.django.checks.connection import check_clocks, check_transactions
 from lapse.integrations.django.checks.index import check_index
 from lapse.integrations.django.checks.sample import check_sample
 from lapse.integrations.django.checks.setup import check_setup
 from lapse.integrations.django.checks.statements import NOT_MIGRATED, check_deadlines, check_keys, check_statements
-from lapse.integrations.django.rows.db_errors import one_line, unavailable_is_try_later
+from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
 from lapse.integrations.django.settings import unpaid_orders
 
 if TYPE_CHECKING:

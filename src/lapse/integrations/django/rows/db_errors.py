@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from django.db import InterfaceError, OperationalError, connections
 
 from lapse.engine.errors import TryLater
+from lapse.engine.visible import one_line
 
 
 @contextmanager
@@ -43,11 +44,6 @@ def codes_of(error: Exception) -> set[object]:
     """Return the database's codes of the error: PostgreSQL has an SQLSTATE, MySQL has a number as well."""
     cause = error.__cause__
     return {getattr(cause, "sqlstate", None), cause.args[0] if cause is not None and cause.args else None}
-
-
-def one_line(error: Exception) -> str:
-    """Return the error's message in one line; drivers write several lines."""
-    return " ".join(str(error).split())
 
 
 def close_outlived_connection(using: str) -> None:

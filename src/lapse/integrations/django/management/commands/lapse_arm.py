@@ -7,8 +7,8 @@ from django.core.management.base import CommandError
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import LapseError
+from lapse.engine.visible import one_line
 from lapse.integrations.django.command import LapseCommand
-from lapse.integrations.django.rows.db_errors import one_line
 from lapse.integrations.django.settings import timer, unpaid_orders
 from lapse.orders.arm_again import arm_unpaid
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from lapse.engine.deadline import Deadline
+from lapse.engine.visible import one_line, visible_key
 from lapse.integrations.django.command import LapseCommand, positive_int
 from lapse.integrations.django.settings import unpaid_orders
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
@@ -44,7 +45,7 @@ class Command(LapseCommand):
             if count and outcome is not Outcome.LAPSED:
                 self.stdout.write(f"{count} {outcome}")
         if swept.failed:
-            named = ", ".join(swept.failed[:KEYS_SHOWN])
+            named = ", ".join(visible_key(key) for key in swept.failed[:KEYS_SHOWN])
             raise CommandError(f"{len(swept.failed)} could not be lapsed; the log says why: {named}")
 
     def _show(self, orders: UnpaidOrders[Any], batch: int) -> None:
@@ -60,12 +61,13 @@ class Command(LapseCommand):
                 first.append(order)
         self.stdout.write(f"{count} would lapse, of {orders.count_unpaid()} unpaid")
         for key, reason in port.unreadable(KEYS_SHOWN).items():
-            self.stdout.write(f"{key} can never lapse: {reason}")
+            self.stdout.write(f"{visible_key(key)} can never lapse: {one_line(reason)}")
         if newest is None:
             return
         self.stdout.write(f"oldest deadline: {_utc(first[0])}")
         self.stdout.write(f"newest deadline: {_utc(newest)}")
-        self.stdout.write(f"first keys: {', '.join(order.key for order in first)}{', …' if count > len(first) else ''}")
+        named = ", ".join(visible_key(order.key) for order in first)
+        self.stdout.write(f"first keys: {named}{', …' if count > len(first) else ''}")
         if type(orders).postpone is not Shop.postpone:
             self.stdout.write("not asked: postpone(), which may keep orders of these")
         if type(orders).open_attempts is not Shop.open_attempts:

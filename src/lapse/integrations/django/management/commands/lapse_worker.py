@@ -14,6 +14,7 @@ from lapse.engine.timer import Timer
 from lapse.integrations.django.command import LapseCommand, positive_int, positive_seconds
 from lapse.integrations.django.settings import hooks, timer, unpaid_orders
 from lapse.integrations.django.timer_setting import timer_url
+from lapse.observability import VisibleFormatter
 from lapse.orders.service import Service, ServiceOptions
 
 USUAL = ServiceOptions()
@@ -84,6 +85,6 @@ def _log_to_standard_error() -> None:
     log = logging.getLogger("lapse")
     if not log.hasHandlers():
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(VisibleFormatter())
         log.addHandler(handler)
         log.setLevel(logging.INFO)
