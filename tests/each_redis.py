@@ -50,11 +50,11 @@ def each_redis(*, short: bool = False) -> list[ParameterSet]:
     return parameters
 
 
-def redis_with_tls() -> Path:
-    """Return a server that was built with TLS. Without one the test is skipped, and test_services.py says so."""
-    if WITH_TLS not in redis_here():
-        pytest.skip(f"{WITH_TLS} is not here: it is {WANTED[WITH_TLS]}, and has TLS")
-    return redis_here()[WITH_TLS]
+def redis_named(name: str) -> Path:
+    """Return the server of this name. Where it is missing the test is skipped, and test_services.py says so."""
+    if name not in redis_here():
+        pytest.skip(f"{name} is not here: it is {WANTED[name]}")
+    return redis_here()[name]
 
 
 def _name_of(binary: Path) -> str:

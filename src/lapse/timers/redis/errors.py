@@ -1,6 +1,7 @@
 """Translates the Redis client's exceptions into Lapse's errors. This is the only place that does so."""
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,10 @@ _PASSING_REPLY = re.compile(
     r"(^-?|: -)(LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MISCONF|OOM|BUSY|UNKILLABLE)\b"
 )
 
+# A server without TLS takes the first bytes for the beginning of a command, and waits for the rest until time is over.
+# The other words are those of OpenSSL for an answer in another protocol.
+_NO_TLS = re.compile(r"(?i)handshake operation timed out|wrong.version.number|record.layer.failure")
+
 
 class Demoted(TimerUnavailable):
     """The server is a replica now. Its host name may lead to another server, which no open connection notices."""
@@ -39,9 +44,24 @@ def translated() -> Iterator[None]:
     except exceptions.ReadOnlyError as error:
         raise Demoted(f"Redis cannot do it now: {error}") from error
     except _PASSING as error:
-        raise TimerUnavailable(f"Redis gave no answer: {error}") from error
+        raise TimerUnavailable(f"Redis gave no answer: {str(error).rstrip('.')}{_tls_hint(error)}") from error
     except exceptions.ResponseError as error:
         if found := _PASSING_REPLY.search(str(error)):
             passing = Demoted if found[2] == "READONLY" else TimerUnavailable
             raise passing(f"Redis cannot do it now: {error}") from error
         raise TimerRefused(f"Redis refused: {error}") from error
+
+
+def _tls_hint(error: BaseException) -> str:
+    """Return what to do about a TLS handshake that failed, as the end of a sentence; "" for another error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                "; write the host's name as the certificate has it, and name the file of the authority that signed the "
+                "certificate by ssl_ca_certs= in the URL"
+            )
+        if _NO_TLS.search(str(cause)):
+            return "; there is no TLS at this port: name the server's port for TLS, or write redis:// for rediss://"
+        cause = cause.__cause__ or cause.__context__
+    return ""
