@@ -9,6 +9,7 @@ from lapse import Kind, TimerRefused
 from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
 from lapse.watch.key_tracker import KeyTracker
+from lapse.watch.order_ids import OrderIds
 from tests.engine.running import wait_until
 from tests.watch.test_watched_keys import pending, scans, watching
 
@@ -29,17 +30,18 @@ class Following:
         self.learnt: set[str] = set()
         self.scans: list[int] = []
         self.errors: list[Exception] = []
+        self.unfit: list[str] = []
         self.before_learning: Callable[[], object] = lambda: None
         self.before_scanning: Callable[[], object] = lambda: None
         self.tracker = KeyTracker(
             client,
-            PREFIX.encode(),
+            OrderIds(PREFIX.encode(), "", self.unfit.append),
             "ledger",
             learn=self._learn,
             require_events=self._require_events,
             on_connect=lambda: None,
             on_progress=lambda progress: self.scans.append(progress.found),
-            on_unfit=lambda _: None,
+            on_check=lambda: None,
             on_error=self.errors.append,
             on_refused=self.errors.append,
         )
@@ -155,5 +157,5 @@ def test_a_prefix_that_was_meant_as_a_pattern(
         before = len(scans(recorder))
         timer._tracker.scan_again()
         wait_until(lambda: len(scans(recorder)) > before)
-        told = [event for event in recorder.of(Kind.UNFIT) if "not a pattern" in event.reason]
+        told = [event for event in recorder.of(Kind.UNMATCHED) if "not a pattern" in event.reason]
     assert len(told) == int(warned)

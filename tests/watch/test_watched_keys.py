@@ -39,10 +39,10 @@ def prefix() -> str:
 
 
 @contextmanager
-def watching(url: str, prefix: str) -> Iterator[tuple[WatchedKeys, list[Claim], Recorder]]:
+def watching(url: str, prefix: str, *, ids: str = "") -> Iterator[tuple[WatchedKeys, list[Claim], Recorder]]:
     """Watch beside the test; what fires is settled and listed. It begins once all keys were looked at."""
     recorder, fired, stop = Recorder(), list[Claim](), threading.Event()
-    with open_watch(url, prefix=prefix, hooks=(recorder,)) as timer:
+    with open_watch(url, prefix=prefix, ids=ids, hooks=(recorder,)) as timer:
 
         def work() -> None:
             while not stop.is_set():

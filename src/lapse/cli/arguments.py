@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import typer
 
 from lapse import config
+from lapse.engine.deadline import MILLISECOND
+from lapse.engine.lengths import in_words
 from lapse.engine.timer import Timer
 from lapse.engine.visible import json_line, takes_unicode
 from lapse.watch.ledger_name import ledger_name
@@ -71,15 +73,5 @@ def _plain(value: object) -> str | float:
 
 
 def span(length: timedelta) -> str:
-    """Return a length of time as text for people: 350 ms, 12.4 s, 5 min 3 s, 2 h 0 min, 3 d 4 h."""
-    seconds = length.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    """Return a length of time as text for people."""
+    return in_words(length / MILLISECOND)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
 from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import LATEST
 from lapse.engine.errors import TimerUnavailable
 from lapse.engine.timer import Stats, Timer
 from lapse.engine.visible import one_line
@@ -66,10 +67,16 @@ def _show(timer: Timer, counts: Stats, *, json: bool) -> None:
         "claimed": f"{counts.claimed:,}",
         "buried": f"{counts.buried:,}",
         "oldest due": f"{span(counts.now - counts.oldest_due)} late" if counts.oldest_due else unknown,
-        "next due": f"in {span(counts.next_due - counts.now)}" if counts.next_due else unknown,
+        "next due": _next(counts, unknown),
     }.items():
         table.add_row(label, value)
     Console().print(table)
+
+
+def _next(counts: Stats, unknown: str) -> str:
+    if counts.next_due is None:
+        return unknown
+    return "after the year 9999" if counts.next_due >= LATEST else f"in {span(counts.next_due - counts.now)}"
 
 
 def as_document(timer: Timer, counts: Stats) -> dict[str, Any]:

@@ -29,6 +29,15 @@ def watch(
     *,
     prefix: Prefix,
     post: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to POST each expired order to.")],
+    ids: Annotated[
+        str,
+        typer.Option(
+            "--id",
+            metavar="REGEX",
+            help="The pattern of an order's id, such as '\\d+'. Keys whose id does not match it as a whole, such as "
+            "helper keys, are left out. Give every watcher of a prefix the same pattern.",
+        ),
+    ] = DEFAULTS.ids,
     body: Annotated[
         str, typer.Option(metavar="JSON", help="The body to POST; the order's id replaces {key} in a string.")
     ] = DEFAULTS.body,
@@ -85,6 +94,7 @@ def watch(
         url=url,
         prefix=prefix,
         post=post,
+        ids=ids,
         body=body,
         secret_file=secret_file,
         unsigned=unsigned,

@@ -11,6 +11,12 @@ MAX_KEY_BYTES = 512
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+"""The first and the last millisecond that a datetime can represent in UTC. Shops write such years for "never"."""
+
+_FIRST, _LAST = ((moment - EPOCH) // MILLISECOND for moment in (EARLIEST, LATEST))
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
@@ -30,6 +36,11 @@ class Deadline:
         if not isinstance(self.due_at, datetime) or self.due_at.tzinfo is None:
             raise InvalidDeadline(
                 f"due_at of {self.key!r} must be an aware datetime, such as datetime.now(UTC); got {self.due_at!r}"
+            )
+        if not EARLIEST <= self.due_at <= LATEST:
+            raise InvalidDeadline(
+                f"due_at of {self.key!r} must be between the years 1 and 9999 in UTC; got {self.due_at!r}. An order "
+                "that never lapses needs no deadline"
             )
 
 
@@ -87,5 +98,8 @@ def to_milliseconds(moment: datetime) -> int:
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """Return the datetime in UTC for milliseconds since 1970."""
-    return EPOCH + milliseconds * MILLISECOND
+    """Return the datetime in UTC for milliseconds since 1970.
+
+    A time that no datetime can represent becomes `EARLIEST` or `LATEST`: a key in Redis can expire in 54,000 years.
+    """
+    return EPOCH + min(max(milliseconds, _FIRST), _LAST) * MILLISECOND

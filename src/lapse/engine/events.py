@@ -35,6 +35,8 @@ class Kind(StrEnum):
     WATCHING = "watching keys"
     DECLINED = "delivery declined"
     LEARNT = "keys learnt"
+    LEFT_OUT = "keys left out"
+    UNMATCHED = "no key matches"
     UNFIT = "server unfit"
     IDLE = "nothing to do"
     """A sign of life, at least every few seconds: the worker found nothing due, or could not reach the timer."""
@@ -47,6 +49,7 @@ LEVELS: Mapping[Kind, int] = {
     Kind.FAILED: logging.WARNING,
     Kind.LEASE_LOST: logging.WARNING,
     Kind.UNFIT: logging.WARNING,
+    Kind.UNMATCHED: logging.WARNING,
     Kind.BURIED: logging.ERROR,
     Kind.UNREADABLE: logging.ERROR,
     Kind.TIMER_LOST: logging.ERROR,

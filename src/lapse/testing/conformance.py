@@ -175,6 +175,20 @@ class TimerConformance:
         with pytest.raises(InvalidDeadline, match="aware"):
             Deadline("1", datetime(2024, 1, 1))  # noqa: DTZ001 - what is refused
 
+    @pytest.mark.parametrize(
+        "due_at",
+        [
+            datetime.max.replace(tzinfo=UTC),  # it would be rounded up to the year 10000
+            datetime.max.replace(tzinfo=timezone(timedelta(hours=-8))),
+            datetime.min.replace(tzinfo=timezone(timedelta(hours=8))),
+        ],
+        ids=["the latest", "the latest in the west", "the earliest in the east"],
+    )
+    def test_times_that_no_timer_can_represent_are_refused(self, due_at: datetime) -> None:
+        """A time after the year 9999 or before the year 1 in UTC is refused for every mechanism."""
+        with pytest.raises(InvalidDeadline, match="years 1 and 9999"):
+            Deadline("1", due_at)
+
     def test_only_unknown_restores_and_disturbs_nothing(self, timer: Timer) -> None:
         """`only_unknown` leaves pending, claimed and buried keys as they are; without `can_disarm` a few may double."""
         timer.arm([Deadline("pending", ahead(LONG)), Deadline("claimed", ago(9)), Deadline("buried", ago(8))])

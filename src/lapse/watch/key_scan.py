@@ -13,17 +13,26 @@ from lapse.watch.key_changes import CHANGED, UNWATCHED
 STEP = 1000
 """How many keys the server scans in one command, which takes it about a millisecond."""
 
+EXAMPLES = 100
+"""How many names of found keys are kept."""
+
 REPORT_EVERY = 5.0
 """Seconds between two reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a scan: it has scanned `scanned` of about `total` keys, and `found` of them have the prefix."""
+    """The progress of a scan: it has scanned `scanned` of about `total` keys.
+
+    `found` of them have the prefix and an order's id, `left_out` have the prefix and no such id. `examples` are names
+    of found keys.
+    """
 
     scanned: int
     total: int
     found: int
+    left_out: int
+    examples: tuple[bytes, ...]
     seconds: float
     done: bool
 
@@ -69,15 +78,20 @@ class KeyScan:
         with translated():
             total = int(self._client.dbsize())
         self._scan_ledger()
-        found = step = 0
+        found = left_out = step = 0
+        examples: tuple[bytes, ...] = ()
         for step, names in enumerate(self._steps(), start=1):
-            found += len(names)
-            self._learn_names(names, CHANGED)
+            learnt = self._learn_names(names, CHANGED)
+            found += len(learnt)
+            left_out += len(names) - len(learnt)
+            examples = (*examples, *learnt)[:EXAMPLES] if len(examples) < EXAMPLES else examples
             now = SYSTEM_CLOCK.monotonic()
             if now - reported >= REPORT_EVERY:
                 reported = now
-                self._report(Progress(min(step * STEP, total), total, found, now - begun, done=False))
-        self._report(Progress(total, total, found, SYSTEM_CLOCK.monotonic() - begun, done=True))
+                self._report(
+                    Progress(min(step * STEP, total), total, found, left_out, examples, now - begun, done=False)
+                )
+        self._report(Progress(total, total, found, left_out, examples, SYSTEM_CLOCK.monotonic() - begun, done=True))
 
     def _scan_ledger(self) -> None:
         """Disarm the future deadlines whose keys are gone: the keys were deleted while no watcher listened.
@@ -119,7 +133,10 @@ class KeyScan:
             if not cursor or self._pause(SYSTEM_CLOCK.monotonic() - begun):
                 return
 
-    def _learn_names(self, names: list[bytes], hint: str) -> None:
-        keys = [key for name in names if (key := self._key_of(name)) is not None]
+    def _learn_names(self, names: list[bytes], hint: str) -> list[bytes]:
+        """Learn the keys with these names. Return the names that have a key."""
+        found = {name: key for name in names if (key := self._key_of(name)) is not None}
+        keys = list(found.values())
         for start in range(0, len(keys), STEP // 2):
             self._learn(dict.fromkeys(keys[start : start + STEP // 2], hint))
+        return list(found)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 import redis
 
 from lapse.engine.background import BackgroundThread
-from lapse.engine.deadline import check_key
-from lapse.engine.errors import InvalidDeadline, TimerError, TimerUnavailable
+from lapse.engine.errors import TimerError, TimerUnavailable
 from lapse.timers.redis.client import database_number
 from lapse.timers.redis.errors import Demoted
 from lapse.timers.redis.listener import RECONNECT, RedisListener
 from lapse.watch.key_changes import HINTS, KeyChanges
-from lapse.watch.key_scan import KeyScan, Progress, glob
+from lapse.watch.key_scan import EXAMPLES, KeyScan, Progress, glob
+from lapse.watch.order_ids import OrderIds
 
 LEARN_AT_ONCE = 500
 """The largest number of keys in one script call, which then takes about a millisecond."""
@@ -20,17 +20,15 @@ LEARN_AT_ONCE = 500
 CHECK_EVERY = 30.0
 """Seconds between two checks that the server still sends the needed events."""
 
-MOST_REPORTED = 1000
-"""How many names without a usable key are reported. Further names are skipped without a report."""
-
 
 class KeyTracker:
-    """Tracks the keys that begin with `prefix`, in three threads: one listens, one learns, one scans.
+    """Tracks the keys that have an id, in three threads: one listens, one learns, one scans.
 
-    * `learn` takes keys without the prefix, with their hints.
+    * `ids` reads the id in a key's name.
+    * `learn` takes ids with their hints.
     * `require_events` makes sure that the server sends events when keys change; it raises if the server does not.
     * `on_connect` is called when the listener has connected, `on_progress` while a scan goes on.
-    * `on_unfit` is called with the reason why a key cannot be tracked.
+    * `on_check` is called in the thread that scans, after each check of the events.
     * `on_error` is called with an unforeseen error, after which the work goes on.
     * `on_refused` is called with a permanent error; then the thread in which it occurred ends.
     """
@@ -38,26 +36,25 @@ class KeyTracker:
     def __init__(
         self,
         client: redis.Redis,
-        prefix: bytes,
+        ids: OrderIds,
         ledger: str,
         *,
         learn: Callable[[Mapping[str, str]], None],
         require_events: Callable[[], None],
         on_connect: Callable[[], None],
         on_progress: Callable[[Progress], None],
-        on_unfit: Callable[[str], None],
+        on_check: Callable[[], None],
         on_error: Callable[[Exception], None],
         on_refused: Callable[[TimerError], None],
     ) -> None:
-        self._prefix = prefix
+        self._ids = ids
         self._learn = learn
         self._require_events = require_events
         self._on_connect = on_connect
-        self._on_unfit = on_unfit
+        self._on_check = on_check
         self._on_error = on_error
         self._on_refused = on_refused
         self._changes = KeyChanges()
-        self._reported: set[bytes] = set()
         self._gap = threading.Event()
         """Set if a change may have been missed, so that all keys must be scanned."""
         self._doubted = threading.Event()
@@ -65,11 +62,11 @@ class KeyTracker:
         self._learning = BackgroundThread(self._learn_changes, name="lapse-learn")
         self._scanning = BackgroundThread(self._scan_after_gaps, name="lapse-scan")
         self._scan = KeyScan(
-            client, prefix, ledger, learn=learn, key_of=self._key_of, report=on_progress, pause=self._scanning.pause
+            client, ids.prefix, ledger, learn=learn, key_of=ids.of, report=on_progress, pause=self._scanning.pause
         )
         events = f"__keyspace@{database_number(client)}__:".encode()
         self._prefix_of_channels = len(events)
-        self.channel = events + glob(prefix)  # a pattern, because each key's events have a separate channel
+        self.channel = events + glob(ids.prefix)  # a pattern, because each key's events have a separate channel
         self._listener = RedisListener(lambda: client, self.channel, self._on_event, self._connected, pattern=True)
 
     def ensure(self) -> None:
@@ -78,6 +75,10 @@ class KeyTracker:
         for thread in (self._learning, self._scanning):
             if thread.ensure():
                 self.scan_again()  # the keys that the ended thread was working on are lost
+
+    def pause(self, seconds: float) -> bool:
+        """Wait in the thread that scans. Return True if the thread must end."""
+        return self._scanning.pause(seconds)
 
     def close(self) -> None:
         """End the threads."""
@@ -107,18 +108,11 @@ class KeyTracker:
 
     def _on_event(self, channel: bytes, event: bytes) -> None:
         hint = HINTS.get(event)
-        if hint and (key := self._key_of(channel[self._prefix_of_channels :])) is not None:
+        name = channel[self._prefix_of_channels :]
+        if hint and (key := self._ids.of(name)) is not None:
+            if len(self._ids.seen) < EXAMPLES:
+                self._ids.see([name])
             self._changes.note(key, hint)
-
-    def _key_of(self, name: bytes) -> str | None:
-        """Return the name without the prefix. If no timer could store it, report that and return None."""
-        try:
-            return check_key(name[len(self._prefix) :].decode())
-        except (UnicodeDecodeError, InvalidDeadline) as error:
-            if name not in self._reported and len(self._reported) < MOST_REPORTED:
-                self._reported.add(name)
-                self._on_unfit(f"the key {name[:80]!r} cannot be tracked, so its order is not cancelled: {error}")
-            return None
 
     def _learn_changes(self) -> None:
         failures = 0
@@ -153,6 +147,7 @@ class KeyTracker:
                 if self._gap.is_set():
                     self._gap.clear()
                     self._scan.run()
+                self._on_check()
                 failures = 0
             except TimerUnavailable:
                 failures += 1

@@ -9,7 +9,8 @@ from pathlib import Path
 class WatchOptions:
     """What to watch, and how to deliver.
 
-    `url` is the Redis that has the keys; the keys' names begin with `prefix`. `post` is the address that receives each
+    `url` is the Redis that has the keys; the keys' names begin with `prefix`, and an order's id follows. With `ids`, a
+    regular expression, only keys whose id matches it as a whole are orders. `post` is the address that receives each
     order, and `body` is a JSON template with `{key}` for the order's id.
 
     Deliveries are signed with the secret in `secret_file` or in LAPSE_WEBHOOK_SECRET. With `unsigned` they are not
@@ -22,6 +23,7 @@ class WatchOptions:
     url: str
     prefix: str
     post: str
+    ids: str = ""
     body: str = '{"order_id": "{key}"}'
     secret_file: Path | None = None
     unsigned: bool = False

@@ -29,7 +29,7 @@ def run_watch(options: WatchOptions, hook: Hook) -> None:
     """
     body, signer = Body(options.body), _signer(options)
     with (
-        open_watch(options.url, prefix=options.prefix, hooks=(hook,)) as timer,
+        open_watch(options.url, prefix=options.prefix, ids=options.ids, hooks=(hook,)) as timer,
         Sender(options.post, signer=signer, timeout=options.timeout, insecure_http=options.insecure_http) as sender,
     ):
         address = _without_query(sender.url)
@@ -72,7 +72,7 @@ def _without_query(url: str) -> str:
 def _report_unfit(timer: WatchedKeys, hook: Hook) -> None:
     """Report settings that lose deadlines. If the server does not answer, the worker reports that."""
     try:
-        for finding in timer.check():
+        for finding in timer.check_server():
             if not finding.fit:
                 hook(Event(kind=Kind.UNFIT, timer=timer.name, reason=finding.text))
     except TimerUnavailable:

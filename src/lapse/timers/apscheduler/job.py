@@ -18,7 +18,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.util import datetime_to_utc_timestamp
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.deadline import EPOCH, MILLISECOND, from_milliseconds, to_milliseconds
+from lapse.engine.deadline import EPOCH, LATEST, MILLISECOND, from_milliseconds, to_milliseconds
 from lapse.engine.errors import TimerRefused
 from lapse.engine.timer import LEASE
 from lapse.timers.apscheduler.stores import Store, Transfer
@@ -29,7 +29,7 @@ LONGEST_ID = 191
 OURS = "lapse:"
 """The prefix of every job id that is not an order's key itself."""
 
-LAST = 253_402_300_799_999
+LAST = to_milliseconds(LATEST)
 """The last millisecond that a datetime can represent, in the year 9999."""
 
 EARLIER_MODULES = ("lapse.timers.jobs.job",)

@@ -130,8 +130,9 @@ class RedisQueue:
             server_generation(self._client)
             self._generations.check()
         rows = [self._run("stats", shard, []) for shard in self._shards]
-        oldest = [int(row[5]) for row in rows if row[5]]
-        upcoming = [int(row[6]) for row in rows if row[6]]
+        # Redis writes scores beyond 10¹⁷ ms like 9.1e+18.
+        oldest = [int(float(row[5])) for row in rows if row[5]]
+        upcoming = [int(float(row[6])) for row in rows if row[6]]
         return Stats(
             pending=sum(row[1] for row in rows),
             due=sum(row[2] for row in rows),

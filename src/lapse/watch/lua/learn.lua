@@ -1,7 +1,7 @@
 -- Write the present state of the shop's keys into the ledger. A watcher has noticed that the keys changed.
 -- KEYS    pending leased lease retry graves buried fired
 -- ARGV    channel, prefix, how long ago a firing is still remembered in ms, then a hint and a key for each
--- Output  {armed, disarmed}
+-- Output  {armed, disarmed, a key that expires too late to be right or '', in how many ms it expires}
 --
 -- The shop's keys that are read are `prefix` .. key. KEYS does not have these names, so this runs on no cluster.
 -- A hint is about a key that is gone: 'x' the key expired, 'd' it was deleted, 'w' it is in the ledger and
@@ -17,6 +17,7 @@ end
 local known = redis.call('ZMSCORE', pending, unpack(keys))
 
 local armed, stale, gone = {}, {}, {}
+local far_key, far = '', 10 * 365.2425 * 86400 * 1000
 local function arm(key, due)
   armed[#armed + 1] = due
   armed[#armed + 1] = key
@@ -28,6 +29,9 @@ for i, key in ipairs(keys) do
   local expires = expires_at(prefix .. key)
   if expires >= 0 then
     -- A key exists up to and including the millisecond at which it expires.
+    if expires - now > far then
+      far_key, far = key, expires - now
+    end
     if was ~= expires + 1 then
       arm(key, whole(expires + 1))
     end
@@ -68,4 +72,4 @@ if #armed > 0 then
   redis.call('ZADD', pending, unpack(armed))
   wake(ARGV[1], pending, before)
 end
-return { #armed / 2, #gone }
+return { #armed / 2, #gone, far_key, whole(far) }
