@@ -21,8 +21,12 @@ SHOP_GATEWAY            alipay; or development: a button that pays at once, for 
 PUBLIC_URL              Where buyers and Alipay reach the shop, such as https://shop.example. Required for payments.
 ALIPAY_APP_ID           The app's number at Alipay.
 ALIPAY_SELLER_ID        The seller's number, 2088…. Messages for another seller are refused.
-ALIPAY_PRIVATE_KEY      The app's private key, PEM or base64; or ALIPAY_PRIVATE_KEY_FILE, a file with it.
-ALIPAY_PUBLIC_KEY       Alipay's public key for this app; or ALIPAY_PUBLIC_KEY_FILE.
+ALIPAY_PRIVATE_KEY      The app's private key, PEM or base64; or ALIPAY_PRIVATE_KEY_FILE, a file with it. So for all
+                        keys and certificates below.
+ALIPAY_PUBLIC_KEY       Alipay's public key for this app. Or, in the mode of certificates, which Alipay recommends:
+ALIPAY_APP_CERTIFICATE  the app's certificate, appCertPublicKey_….crt,
+ALIPAY_CERTIFICATE      Alipay's, alipayCertPublicKey_RSA2.crt,
+ALIPAY_ROOT_CERTIFICATES  and Alipay's roots, alipayRootCert.crt.
 ALIPAY_GATEWAY_URL      Alipay's address (https://openapi.alipay.com/gateway.do).
 LEAST_TIME_TO_PAY       Seconds. With less time left, buyers are no longer sent to pay (5).
 LOG_LEVEL               INFO unless set.

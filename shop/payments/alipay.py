@@ -4,10 +4,10 @@ The shop's settings import this module, so it imports no model.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from lapse import ConfigError
-from lapse.gateways.alipay import AlipayGateway, AlipaySettings
+from lapse.gateways.alipay import AlipayGateway, AlipaySettings, read_key_file
 from lapse.orders import Attempt, Ruling, Verdict
 
 if TYPE_CHECKING:
@@ -25,14 +25,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("shop.payments")
 
 PROVIDER = "alipay"
-REQUIRED = {
+KEY = {"alipay_public_key": "ALIPAY_PUBLIC_KEY"}
+CERTIFICATES = {
+    "app_certificate": "ALIPAY_APP_CERTIFICATE",
+    "alipay_certificate": "ALIPAY_CERTIFICATE",
+    "root_certificates": "ALIPAY_ROOT_CERTIFICATES",
+}
+"""The two modes: the fields of `AlipaySettings`, and the variables that set each. With `_FILE`, each names a file."""
+TEXTS = {"private_key": "ALIPAY_PRIVATE_KEY", **KEY, **CERTIFICATES}
+VARIABLES = {
     "app_id": "ALIPAY_APP_ID",
     "seller_id": "ALIPAY_SELLER_ID",
-    "private_key": "ALIPAY_PRIVATE_KEY_FILE",
-    "alipay_public_key": "ALIPAY_PUBLIC_KEY_FILE",
+    **{field: f"{variable}_FILE" for field, variable in TEXTS.items()},
+    "gateway_url": "ALIPAY_GATEWAY_URL",
     "notify_url": "PUBLIC_URL",
+    "return_url": "PUBLIC_URL",
 }
-"""The required fields of `AlipaySettings`, and the environment variable that sets each."""
+"""Every field that the environment sets, and the variable that sets it."""
+ALWAYS = ("app_id", "seller_id", "private_key", "notify_url")
 
 
 def read_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -44,8 +54,7 @@ def read_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         "app_id": environment.get("ALIPAY_APP_ID", "").strip(),
         "seller_id": environment.get("ALIPAY_SELLER_ID", "").strip(),
-        "private_key": _key(environment, "ALIPAY_PRIVATE_KEY"),
-        "alipay_public_key": _key(environment, "ALIPAY_PUBLIC_KEY"),
+        **{field: _text(environment, variable) for field, variable in TEXTS.items()},
         "gateway_url": environment.get("ALIPAY_GATEWAY_URL", "").strip() or AlipaySettings.PRODUCTION_URL,
         "notify_url": f"{public}/payment/alipay/notify/" if public else "",
         "return_url": f"{public}/payment/alipay/return/" if public else "",
@@ -124,37 +133,48 @@ def check_alipay(**_: object) -> list[checks.CheckMessage]:
     try:
         open_alipay()
     except ConfigError as error:
-        hint = "See ALIPAY_… in shop/settings.py."
-        return [checks.Error(f"Orders cannot be paid: {error}.", hint=hint, id="payments.E001")]
-    return []
+        return [checks.Error(f"Orders cannot be paid: {error}.", hint=_hint(str(error)), id="payments.E001")]
+    warnings = _settings(settings.ALIPAY).warnings()
+    return [checks.Warning(f"{one}.", hint=_hint(one), id="payments.W003") for one in warnings]
 
 
 def _missing() -> list[str]:
     """Return the environment variables that must still be set."""
-    return [variable for field, variable in REQUIRED.items() if not settings.ALIPAY[field]]
+    mode = CERTIFICATES if any(settings.ALIPAY.get(field) for field in CERTIFICATES) else KEY
+    return [VARIABLES[field] for field in (*ALWAYS, *mode) if not settings.ALIPAY.get(field)]
+
+
+def _hint(message: str) -> str:
+    """Return which environment variables set the fields that a message names."""
+    named = [f"{field} is {variable}" for field, variable in VARIABLES.items() if re.search(rf"\b{field}\b", message)]
+    return f"{'; '.join(named)}. See shop/settings.py." if named else "See ALIPAY_… in shop/settings.py."
 
 
 @cache
 def _open(fields: tuple[tuple[str, str], ...]) -> AlipayGateway:
-    given = dict(fields)
-    return AlipayGateway(
-        AlipaySettings(
-            app_id=given["app_id"],
-            seller_id=given["seller_id"],
-            private_key=given["private_key"],
-            alipay_public_key=given["alipay_public_key"],
-            gateway_url=given["gateway_url"],
-            notify_url=given["notify_url"],
-            return_url=given["return_url"],
-        )
+    return AlipayGateway(_settings(dict(fields)))
+
+
+def _settings(given: Mapping[str, str]) -> AlipaySettings:
+    return AlipaySettings(
+        app_id=given["app_id"],
+        seller_id=given["seller_id"],
+        private_key=given["private_key"],
+        alipay_public_key=given.get("alipay_public_key", ""),
+        app_certificate=given.get("app_certificate", ""),
+        alipay_certificate=given.get("alipay_certificate", ""),
+        root_certificates=given.get("root_certificates", ""),
+        gateway_url=given["gateway_url"],
+        notify_url=given["notify_url"],
+        return_url=given["return_url"],
     )
 
 
-def _key(environment: Mapping[str, str], name: str) -> str:
+def _text(environment: Mapping[str, str], name: str) -> str:
     file = environment.get(f"{name}_FILE", "").strip()
     if not file:
         return environment.get(name, "").strip()
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImproperlyConfigured(f"{name}_FILE names a file that cannot be read: {error}") from error
+        return read_key_file(file)
+    except ConfigError as error:
+        raise ImproperlyConfigured(f"{name}_FILE: {error}") from error

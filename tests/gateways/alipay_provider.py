@@ -11,13 +11,14 @@ from typing import Self
 
 from lapse.gateways.alipay import AlipayGateway, AlipaySettings
 from lapse.orders import Attempt
-from lapse.testing.alipay import AlipaySimulator, Buyer, KeyPair
+from lapse.testing.alipay import AlipaySimulator, Authority, Buyer, KeyPair
 from lapse.testing.clock import ManualClock
 from lapse.testing.gateway_conformance import Fault, Provider
 
 LASTS = timedelta(minutes=10)
 CALLS = ["alipay.trade.close", "alipay.trade.query"]
 RECOVERED = {"system_error": [], "hanging": [], "forge": False, "answers": "right"}
+SUBJECT = "茶杯"
 REFERENCES = (f"c{number}" for number in itertools.count())
 
 
@@ -28,7 +29,12 @@ class AlipayProvider(Provider):
     bound = timedelta(seconds=20)
 
     def __init__(
-        self, simulator: AlipaySimulator, clock: ManualClock, settings: AlipaySettings, kind: type[AlipayGateway]
+        self,
+        simulator: AlipaySimulator,
+        clock: ManualClock,
+        settings: AlipaySettings,
+        kind: type[AlipayGateway],
+        charset: str = "utf-8",
     ) -> None:
         self._simulator = simulator
         self._clock = clock
@@ -38,7 +44,7 @@ class AlipayProvider(Provider):
         self._real = kind(settings)
         self._without_server = kind(replace(settings, gateway_url=f"http://127.0.0.1:{unused_port()}/"))
         self.gateway = self._real
-        simulator.faults(**RECOVERED, notify="drop")
+        simulator.faults(**RECOVERED, notify="drop", charset=charset)
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +62,7 @@ class AlipayProvider(Provider):
 
     def open(self, attempt: Attempt) -> None:
         """Follow the link and scan its code."""
-        link = self._real.page_pay_url(attempt.reference, self.amount, "tea", self._ends[attempt.reference])
+        link = self._real.page_pay_url(attempt.reference, self.amount, SUBJECT, self._ends[attempt.reference])
         self._opened[attempt.reference] = buyer = Buyer(link)
         buyer.scan()
 
@@ -95,15 +101,21 @@ class AlipayProvider(Provider):
 
 
 @contextmanager
-def alipay_simulator(app: KeyPair, alipay: KeyPair) -> Iterator[tuple[AlipaySimulator, ManualClock, AlipaySettings]]:
-    """Start a simulator whose clock the test sets; yield it with its clock and the settings of a gateway to it."""
+def alipay_simulator(
+    app: KeyPair, alipay: KeyPair, *, authority: Authority | None = None
+) -> Iterator[tuple[AlipaySimulator, ManualClock, AlipaySettings]]:
+    """Start a simulator whose clock the test sets; yield it with its clock and the settings of a gateway to it.
+
+    With an authority, both sides use certificates.
+    """
     clock = ManualClock(datetime.now(UTC))
-    with AlipaySimulator(app.public, private_key=alipay.private, clock=clock) as simulator:
+    with AlipaySimulator(app.public, private_key=alipay.private, clock=clock, authority=authority) as simulator:
         settings = AlipaySettings(
             app_id=simulator.app_id,
             seller_id=simulator.seller_id,
             private_key=app.private,
-            alipay_public_key=simulator.public_key,
+            alipay_public_key="" if authority else simulator.public_key,
+            **(simulator.certificates if authority else {}),
             gateway_url=simulator.gateway_url,
             notify_url="http://127.0.0.1:9/",
             return_url="http://shop.example/back/",

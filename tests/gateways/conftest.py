@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from lapse.gateways.alipay import AlipayGateway, AlipaySettings
-from lapse.testing.alipay import AlipaySimulator, KeyPair, new_key_pair
+from lapse.testing.alipay import AlipaySimulator, Authority, KeyPair, new_key_pair
 from tests.gateways.listening import Listener
 
 
@@ -19,6 +19,12 @@ def app_keys() -> KeyPair:
 def alipays_keys() -> KeyPair:
     """Return the simulator's key pair."""
     return new_key_pair()
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """Return the authority that issues certificates for both sides."""
+    return Authority()
 
 
 @pytest.fixture

@@ -9,17 +9,22 @@ from urllib.parse import parse_qsl
 
 
 class Listener:
-    """Keeps every form that is posted to `url`, and answers with the next of `answers`, or `success`."""
+    """Keeps every form that is posted to `url`, and answers with the next of `answers`, or `success`.
+
+    `bodies` are the forms as they came, with their Content-Type.
+    """
 
     def __init__(self) -> None:
         self.received: list[dict[str, str]] = []
+        self.bodies: list[tuple[bytes, str]] = []
         self.answers: list[str] = []
         listener = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                listener.received.append(dict(parse_qsl(body)))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                listener.bodies.append((body, self.headers["Content-Type"]))
+                listener.received.append(dict(parse_qsl(body.decode())))
                 answer = listener.answers.pop(0) if listener.answers else "success"
                 self.send_response(200)
                 self.end_headers()

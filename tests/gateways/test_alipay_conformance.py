@@ -10,7 +10,7 @@ import pytest
 
 from lapse.gateways.alipay import AlipayError, AlipayGateway, AlipaySettings
 from lapse.orders import Attempt, Ruling, Verdict
-from lapse.testing.alipay import AlipaySimulator, KeyPair
+from lapse.testing.alipay import AlipaySimulator, Authority, KeyPair
 from lapse.testing.clock import ManualClock
 from lapse.testing.gateway_conformance import Fault, GatewayConformance, Provider
 from tests.gateways.alipay_provider import AlipayProvider, alipay_simulator
@@ -25,14 +25,32 @@ def simulator(app_keys: KeyPair, alipays_keys: KeyPair) -> Iterator[Opened]:
         yield opened
 
 
+@pytest.fixture(scope="module", params=["keys", "certificates"])
+def each_simulator(
+    request: pytest.FixtureRequest, app_keys: KeyPair, alipays_keys: KeyPair, authority: Authority
+) -> Iterator[Opened]:
+    """Start a simulator in each of the two modes."""
+    chosen = authority if request.param == "certificates" else None
+    with alipay_simulator(app_keys, alipays_keys, authority=chosen) as opened:
+        yield opened
+
+
 class TestAlipay(GatewayConformance):
-    """The gateway against the simulator, over HTTP."""
+    """The gateway against the simulator, over HTTP, in both modes."""
+
+    charset = "utf-8"
 
     @pytest.fixture
-    def provider(self, simulator: Opened) -> Iterator[Provider]:
+    def provider(self, each_simulator: Opened) -> Iterator[Provider]:
         """Return the simulator with the gateway."""
-        with AlipayProvider(*simulator, AlipayGateway) as provider:
+        with AlipayProvider(*each_simulator, AlipayGateway, self.charset) as provider:
             yield provider
+
+
+class TestAlipayInGbk(TestAlipay):
+    """The same where Alipay answers in GBK."""
+
+    charset = "gbk"
 
 
 # --- gateways that are wrong on purpose ---
@@ -112,7 +130,7 @@ class Impatient(AlipayGateway):
 
     def __init__(self, settings: AlipaySettings) -> None:
         super().__init__(settings)
-        self._http.timeout = 0.05
+        self._client.http.timeout = 0.05
 
 
 WRONG: list[tuple[type[AlipayGateway], set[Fault], set[str]]] = [
@@ -149,7 +167,7 @@ def test_the_suite_fails_for_a_gateway_that_believes_a_forged_answer(
     simulator: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the check of the signature, the forged answer decides."""
-    monkeypatch.setattr("lapse.gateways.alipay.messages.is_signed", lambda *_: True)
+    monkeypatch.setattr("lapse.gateways.alipay.signers.is_signed", lambda *_: True)
     assert failing(simulator, AlipayGateway, {Fault.FORGED}) == {
         "test_no_answer_hides_no_money",
         "test_no_answer_closes_nothing",

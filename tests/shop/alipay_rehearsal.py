@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.db.models import F
 from django.test import Client
@@ -46,7 +46,9 @@ class PayingShop:
 
 def post(form: dict[str, str]) -> tuple[int, str]:
     """Send a notify to the shop; return the status and the body of the answer."""
-    answer = Client(enforce_csrf_checks=True).post(NOTIFY, form)
+    charset = form.get("charset", "utf-8")
+    body = urlencode(form, encoding=charset, errors="replace")
+    answer = Client(enforce_csrf_checks=True).post(NOTIFY, body, content_type="application/x-www-form-urlencoded")
     return answer.status_code, answer.content.decode()
 
 

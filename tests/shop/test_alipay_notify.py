@@ -267,3 +267,23 @@ def test_money_wins_over_a_buyer_who_cancels(paying: PayingShop, buyer: User, cu
     assert post(paying.form(number)) == SUCCESS
     assert status_of(order) == "paid"
     assert_no_drift()
+
+
+@pytest.mark.parametrize("charset", ["GBK", "gb2312", "gb18030", "utf-8"])
+def test_d2_a_notify_in_gbk_pays(paying: PayingShop, buyer: User, cup: Product, charset: str) -> None:
+    """Alipay notified in GBK, Django read the form as UTF-8, and the signed money was refused. Now it pays."""
+    order = order_of(buyer, cup)
+    _, number = link_of(order)
+    assert post(paying.form(number, charset=charset, subject="茶杯，一个", buyer_logon_id="张三")) == SUCCESS
+    assert (status_of(order), state_of(number)) == ("paid", State.SUCCEEDED)
+    assert_no_drift()
+
+
+def test_d2_a_notify_in_an_unknown_charset_is_kept(paying: PayingShop, buyer: User, cup: Product) -> None:
+    """A charset that the shop does not know is refused and kept, with the numbers that the message names."""
+    order = order_of(buyer, cup)
+    _, number = link_of(order)
+    assert post(paying.form(number, charset="big5", subject="茶杯")) == (400, "failure")
+    kept = GatewayMessage.objects.get()
+    assert (kept.judged, kept.out_trade_no) == (Judged.MALFORMED, number)
+    assert status_of(order) == "awaiting_payment"

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from lapse.engine.errors import LapseError
-from lapse.gateways.alipay.signing import read_private_key, sign, signed_text
+from lapse.gateways.alipay.keys import read_private_key
+from lapse.gateways.alipay.signing import sign, signed_text
 from lapse.testing.alipay import AlipaySimulator, Buyer, new_key_pair
 from lapse.testing.ports import free_port
 from tests.gateways.listening import Listener, eventually
@@ -91,7 +92,7 @@ def link(alipay: AlipaySimulator, number: str, *, ends_in: float = 600, notify_u
         ({"timestamp": ""}, "40001", "isv.missing-timestamp"),
         ({"timestamp": "now"}, "40002", "isv.invalid-timestamp"),
         ({"version": ""}, "40001", "isv.missing-version"),
-        ({"charset": "gbk"}, "40002", "isv.invalid-charset"),
+        ({"charset": "big5"}, "40002", "isv.invalid-charset"),
         ({"biz_content": "{"}, "40002", "isv.invalid-parameter"),
         ({"biz_content": "[]"}, "40002", "isv.invalid-parameter"),
         ({"biz_content": "{}"}, "40004", "ACQ.INVALID_PARAMETER"),
@@ -306,5 +307,5 @@ def test_the_program_with_a_key_that_is_none(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "app_public_key is not a public key" in ended.stderr
+    assert "app_public_key must be an RSA public key, but is a text that is not base64" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -4,6 +4,7 @@ A shop imports from here; the modules of this package are internal.
 """
 
 from lapse.gateways.alipay.gateway import AlipayGateway
+from lapse.gateways.alipay.keys import read_key_file
 from lapse.gateways.alipay.messages import (
     AlipayError,
     AlipayRefused,
@@ -29,4 +30,5 @@ __all__ = [
     "Returned",
     "Trade",
     "TradeStatus",
+    "read_key_file",
 ]

@@ -9,16 +9,15 @@ Without the margin, or rounded up, a lapsed order could be paid for a moment. If
 unscanned link expires, the order stays closing until the link expires.
 """
 
-import json
 import logging
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlencode, urlsplit
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
-from lapse.engine.errors import MissingLibrary
 from lapse.gateways.alipay import messages
+from lapse.gateways.alipay.client import AlipayClient
 from lapse.gateways.alipay.messages import (
     AlipayError,
     AlipayRefused,
@@ -28,24 +27,13 @@ from lapse.gateways.alipay.messages import (
     Trade,
 )
 from lapse.gateways.alipay.settings import AlipaySettings
-from lapse.gateways.alipay.signing import SIGN_TYPE, read_private_key, read_public_key, sign, signed_text
 from lapse.orders.gateway import Attempt, Ruling, Verdict
-
-try:
-    import httpx
-except ModuleNotFoundError as error:
-    raise MissingLibrary("lapse.gateways.alipay", "alipay") from error
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 log = logging.getLogger("lapse")
 
-CHARSET = "utf-8"
 NOT_EXIST = "ACQ.TRADE_NOT_EXIST"
 NOT_CLOSABLE = {"ACQ.TRADE_STATUS_ERROR", "ACQ.REASON_TRADE_STATUS_INVALID", "ACQ.REASON_ILLEGAL_STATUS"}
 """The codes with which close refuses a trade that is paid or was closed before."""
-LONGEST_ANSWER = 1 << 20
 LONGEST_SUBJECT = 256
 LONGEST_NUMBER = 64
 
@@ -58,18 +46,14 @@ class AlipayGateway:
 
     def __init__(self, settings: AlipaySettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = settings
-        self._clock = clock
-        self._private_key = read_private_key(settings.private_key, "private_key")
-        self._public_key = read_public_key(settings.alipay_public_key, "alipay_public_key")
-        # The environment's proxy serves remote hosts, not a simulator on this machine.
-        self._http = httpx.Client(timeout=settings.timeout.total_seconds(), trust_env=not settings.is_local)
+        self._client = AlipayClient(settings, clock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the connections. A process that keeps one gateway until it ends need not call this."""
-        self._http.close()
+        self._client.http.close()
 
     # The link.
 
@@ -104,20 +88,32 @@ class AlipayGateway:
             "time_expire": messages.china_time(expire_at),
         }
         addresses = {"notify_url": self.settings.notify_url, "return_url": self.settings.return_url}
-        return self._address(self._signed("alipay.trade.page.pay", content, addresses))
+        return self._client.link("alipay.trade.page.pay", content, addresses)
 
     # Messages that Alipay sends.
 
-    def read_notify(self, form: "Mapping[str, str]") -> Notification:
-        """Verify signature, app and seller, and return the notify. For any form, raises only MessageRefused."""
+    def read_notify(self, body: bytes, content_type: str = "") -> Notification:
+        """Verify signature, app and seller, and return the notify. For any body, raises only MessageRefused.
+
+        `body` is the request's body as it came. A form that a framework has decoded will not do, because Alipay may
+        write in GBK. `content_type` is the request's header; it counts where the form does not name its charset.
+        """
         return messages.read_notify(
-            form, self._public_key, app_id=self.settings.app_id, seller_id=self.settings.seller_id
+            body,
+            self._client.signers,
+            app_id=self.settings.app_id,
+            seller_id=self.settings.seller_id,
+            content_type=content_type,
         )
 
-    def read_return(self, query: "Mapping[str, str]") -> Returned:
-        """Verify and return the parameters with which the buyer's browser came back. Raises MessageRefused."""
+    def read_return(self, query: bytes) -> Returned:
+        """Verify and return the parameters with which the buyer's browser came back. Raises MessageRefused.
+
+        `query` is the address's query as it came, still quoted.
+        """
+        own = dict(parse_qsl(urlsplit(self.settings.return_url).query, keep_blank_values=True))
         return messages.read_return(
-            query, self._public_key, app_id=self.settings.app_id, seller_id=self.settings.seller_id
+            query, self._client.signers, app_id=self.settings.app_id, seller_id=self.settings.seller_id, own=own
         )
 
     # Calls to Alipay.
@@ -128,7 +124,7 @@ class AlipayGateway:
         Raises AlipayUnavailable or AlipayRefused.
         """
         try:
-            answer = self._call("alipay.trade.query", {"out_trade_no": out_trade_no})
+            answer = self._client.call("alipay.trade.query", {"out_trade_no": out_trade_no})
         except AlipayRefused as refusal:
             if refusal.sub_code == NOT_EXIST:
                 return None
@@ -160,11 +156,11 @@ class AlipayGateway:
         Raises AlipayUnavailable: repeat the call with the same request number. Raises AlipayRefused.
         """
         content = {"out_trade_no": out_trade_no, "refund_amount": f"{amount:.2f}", "out_request_no": out_request_no}
-        return Decimal(str(self._call("alipay.trade.refund", content).get("refund_fee", "0")))
+        return Decimal(str(self._client.call("alipay.trade.refund", content).get("refund_fee", "0")))
 
     def _close(self, attempt: Attempt) -> Ruling:
         try:
-            self._call("alipay.trade.close", {"out_trade_no": attempt.reference})
+            self._client.call("alipay.trade.close", {"out_trade_no": attempt.reference})
         except AlipayRefused as refusal:
             if refusal.sub_code == NOT_EXIST:
                 return self._without_trade(attempt)
@@ -186,41 +182,3 @@ class AlipayGateway:
             return Ruling(attempt, Verdict.CLOSED)
         log.info("attempt %s stays open: its link is not scanned and has not expired", attempt.reference)
         return Ruling(attempt, Verdict.UNKNOWN)
-
-    def _call(self, method: str, content: dict[str, str]) -> dict[str, Any]:
-        """Return Alipay's answer to one call. Raises AlipayUnavailable or AlipayRefused."""
-        parameters = self._signed(method, content, {})
-        # The signed parameters are the body, because libraries and proxies log addresses. Only the charset is in the
-        # address as well: Alipay must know it before it decodes the body.
-        address = self._address({"charset": CHARSET})
-        give_up_at = self._clock.monotonic() + self.settings.timeout.total_seconds()
-        answer = bytearray()
-        try:
-            with self._http.stream("POST", address, data=parameters) as response:
-                for chunk in response.iter_bytes():
-                    answer += chunk
-                    if self._clock.monotonic() > give_up_at or len(answer) > LONGEST_ANSWER:
-                        raise AlipayUnavailable(f"{method}: the answer is too slow or too long")
-                if response.status_code != httpx.codes.OK:
-                    raise AlipayUnavailable(f"{method}: HTTP status {response.status_code}")
-                return messages.read_answer(answer.decode(), method, self._public_key)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeDecodeError) as error:
-            raise AlipayUnavailable(f"{method}: {type(error).__name__} {error}".rstrip()) from error
-
-    def _signed(self, method: str, content: dict[str, str], addresses: dict[str, str]) -> dict[str, str]:
-        parameters = {
-            "app_id": self.settings.app_id,
-            "method": method,
-            "format": "JSON",
-            "charset": CHARSET,
-            "sign_type": SIGN_TYPE,
-            "timestamp": messages.china_time(self._clock.now()),
-            "version": "1.0",
-            "biz_content": json.dumps(content, ensure_ascii=False, separators=(",", ":")),
-            **addresses,
-        }
-        return parameters | {"sign": sign(self._private_key, signed_text(parameters))}
-
-    def _address(self, parameters: dict[str, str]) -> str:
-        separator = "&" if urlsplit(self.settings.gateway_url).query else "?"
-        return f"{self.settings.gateway_url}{separator}{urlencode(parameters)}"

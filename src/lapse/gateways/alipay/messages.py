@@ -1,4 +1,4 @@
-"""Verifies and reads Alipay's messages: answers to calls, notifies, and the return page's parameters.
+"""Verifies and reads the messages that Alipay sends by itself: notifies, and the return page's parameters.
 
 ```
 AlipayError
@@ -8,9 +8,8 @@ AlipayError
 ```
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -18,16 +17,15 @@ from enum import StrEnum
 from typing import Any
 
 from lapse.engine.errors import LapseError
-from lapse.gateways.alipay.signing import SIGN_TYPE, PublicKey, is_signed, signed_text
+from lapse.gateways.alipay.charsets import KNOWN, UTF_8, codec_of, declared_charset, decoded_fields, raw_fields
+from lapse.gateways.alipay.signers import Signers, UnknownSigner
+from lapse.gateways.alipay.signing import SIGN_TYPE, signed_text
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 
 CHINA = timezone(timedelta(hours=8))
-OK = "10000"
-UNAVAILABLE = "20000"
-_SYSTEM_ERROR = re.compile(r"SYSTEM_ERROR$|^isp\.|^aop\.unknow")
+CERTIFICATE = "alipay_cert_sn"
+"""The field with the serial number of the certificate that Alipay signed with."""
 _AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
-_GAP = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
 
 
 class AlipayError(LapseError):
@@ -57,11 +55,12 @@ class Flaw(StrEnum):
 
 
 class MessageRefused(AlipayError):
-    """A message that must not be trusted; `flaw` is the reason."""
+    """A message that must not be trusted; `flaw` is the reason, `fields` is what the message says."""
 
-    def __init__(self, flaw: Flaw, message: str) -> None:
+    def __init__(self, flaw: Flaw, message: str, fields: Mapping[str, str]) -> None:
         super().__init__(message)
         self.flaw = flaw
+        self.fields = fields
 
 
 class TradeStatus(StrEnum):
@@ -125,29 +124,6 @@ def china_time(moment: datetime) -> str:
     return moment.astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def read_answer(text: str, method: str, key: PublicKey) -> dict[str, Any]:
-    """Return the answer to a call of `method`, verified. Alipay signs the answer's exact text.
-
-    Raises AlipayUnavailable or AlipayRefused.
-    """
-    try:
-        members = _members(text)
-    except (ValueError, RecursionError) as error:
-        raise AlipayUnavailable("Alipay's answer is not JSON") from error
-    answer, exact = members.get(method.replace(".", "_") + "_response") or members.get("error_response") or (None, "")
-    signature, _ = members.get("sign", ("", ""))
-    if not isinstance(answer, dict):
-        raise AlipayUnavailable(f"Alipay's answer has no response to {method}")
-    code, sub_code, message = (str(answer.get(name, "")) for name in ("code", "sub_code", "sub_msg"))
-    if not isinstance(signature, str) or not is_signed(key, exact, signature):
-        raise AlipayUnavailable(f"Alipay's answer is not signed by its key: {code} {sub_code} {message}".rstrip())
-    if code == UNAVAILABLE or _SYSTEM_ERROR.search(sub_code):
-        raise AlipayUnavailable(f"Alipay is unavailable: {code} {sub_code}")
-    if code != OK:
-        raise AlipayRefused(code, sub_code, message or str(answer.get("msg", "")))
-    return answer
-
-
 def read_trade(message: Mapping[str, Any], status: str) -> Trade:
     """Return the trade of a message; `status` names the field that has the trade's status. Raises ValueError."""
     return Trade(
@@ -158,57 +134,72 @@ def read_trade(message: Mapping[str, Any], status: str) -> Trade:
     )
 
 
-def read_notify(form: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> Notification:
-    """Return the notify, verified. Raises MessageRefused."""
-    _verify(form, key, app_id=app_id, seller_id=seller_id)
+def read_notify(body: bytes, signers: Signers, *, app_id: str, seller_id: str, content_type: str = "") -> Notification:
+    """Return the notify, verified over its bytes. Raises MessageRefused."""
+    form = _verified(body, signers, content_type, app_id=app_id, seller_id=seller_id)
     try:
-        return Notification(read_trade(form, "trade_status"), form.get("notify_id", ""), dict(form))
+        return Notification(read_trade(form, "trade_status"), form.get("notify_id", ""), form)
     except ValueError as error:
-        raise MessageRefused(Flaw.MALFORMED, f"a signed notify cannot be read: {error}") from error
+        raise MessageRefused(Flaw.MALFORMED, f"a signed notify cannot be read: {error}", form) from error
 
 
-def read_return(query: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> Returned:
-    """Return the parameters that the buyer's browser brings back, verified. Raises MessageRefused."""
-    _verify(query, key, app_id=app_id, seller_id=seller_id)
+def read_return(query: bytes, signers: Signers, *, app_id: str, seller_id: str, own: Collection[str] = ()) -> Returned:
+    """Return the parameters that the buyer's browser brings back, verified over their bytes. Raises MessageRefused.
+
+    `own` names the parameters that the shop's own address has, which Alipay does not sign.
+    """
+    form = _verified(query, signers, "", app_id=app_id, seller_id=seller_id, own=own)
     try:
-        return Returned(_text(query, "out_trade_no"), _text(query, "trade_no"), _amount(_text(query, "total_amount")))
+        return Returned(_text(form, "out_trade_no"), _text(form, "trade_no"), _amount(_text(form, "total_amount")))
     except ValueError as error:
-        raise MessageRefused(Flaw.MALFORMED, f"a signed return cannot be read: {error}") from error
+        raise MessageRefused(Flaw.MALFORMED, f"a signed return cannot be read: {error}", form) from error
 
 
-def _verify(message: Mapping[str, str], key: PublicKey, *, app_id: str, seller_id: str) -> None:
-    text = signed_text(message, leave_out=("sign", "sign_type"))
-    if message.get("sign_type", SIGN_TYPE) != SIGN_TYPE or not is_signed(key, text, message.get("sign", "")):
-        raise MessageRefused(Flaw.SIGNATURE, "the message is not signed by Alipay's key")
-    if message.get("app_id") != app_id:
-        raise MessageRefused(Flaw.APP, f"the message is for app {message.get('app_id')!r}, not {app_id}")
-    if message.get("seller_id") != seller_id:
-        raise MessageRefused(Flaw.SELLER, f"the message is for seller {message.get('seller_id')!r}, not {seller_id}")
+def _verified(
+    message: bytes, signers: Signers, content_type: str, *, app_id: str, seller_id: str, own: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the fields of a message that Alipay has signed for this app and seller. Raises MessageRefused."""
+    try:
+        raw = {name: value for name, value in raw_fields(message).items() if name not in own}
+    except ValueError as error:
+        raise MessageRefused(Flaw.MALFORMED, "the message has far too many fields", {}) from error
+    # The charset in the message is signed, the one in the header is not.
+    charset = raw.get("charset") or declared_charset(content_type) or UTF_8
+    form = decoded_fields(raw, codec_of(charset) or UTF_8)
+    if raw.get("sign_type", SIGN_TYPE) != SIGN_TYPE:
+        raise MessageRefused(
+            Flaw.SIGNATURE,
+            f"the message is signed by {form['sign_type'][:20]!r}: set RSA2 for this app in Alipay's console",
+            form,
+        )
+    try:
+        signed = signers.have_signed(_signed_texts(raw), raw.get("sign", ""), raw.get(CERTIFICATE, ""))
+    except UnknownSigner as error:
+        raise MessageRefused(Flaw.SIGNATURE, str(error), form) from error
+    unknown = "" if codec_of(charset) else f"the message is in the charset {charset[:20]!r}, which is none of {KNOWN}"
+    if not signed:
+        text = "the message is not signed by Alipay's key"
+        raise MessageRefused(Flaw.SIGNATURE, f"{text}; {unknown}" if unknown else text, form)
+    if unknown:
+        raise MessageRefused(Flaw.MALFORMED, unknown, form)
+    if form.get("app_id") != app_id:
+        raise MessageRefused(Flaw.APP, f"the message is for app {form.get('app_id')!r}, not {app_id}", form)
+    if form.get("seller_id") != seller_id:
+        raise MessageRefused(Flaw.SELLER, f"the message is for seller {form.get('seller_id')!r}, not {seller_id}", form)
+    return form
 
 
-def _members(text: str) -> dict[str, tuple[Any, str]]:
-    """Return each member of a JSON object: its value, and its exact text. Raises ValueError."""
-    found: dict[str, tuple[Any, str]] = {}
-    at = _skip(text, 0)
-    separator = "{"
-    while text[at : at + 1] == separator:
-        name, at = _DECODER.raw_decode(text, _skip(text, at + 1))
-        at = _skip(text, at)
-        if not isinstance(name, str) or name in found or text[at : at + 1] != ":":
-            raise ValueError(f"a JSON object with distinct names is expected, at character {at}")
-        start = _skip(text, at + 1)
-        value, end = _DECODER.raw_decode(text, start)
-        found[name] = (value, text[start:end])
-        at = _skip(text, end)
-        separator = ","
-    if text[at : at + 1] != "}" or _skip(text, at + 1) != len(text):
-        raise ValueError(f"the JSON object does not end at character {at}")
-    return found
+def _signed_texts(raw: Mapping[str, str]) -> Iterable[bytes]:
+    """Return the texts that Alipay may have signed: its own libraries differ in two rules.
 
-
-def _skip(text: str, at: int) -> int:
-    gap = _GAP.match(text, at)
-    return gap.end() if gap else at
+    Some sign the certificate's serial number and empty values, some do not. Neither has a meaning for the shop.
+    """
+    texts = (
+        signed_text(raw, leave_out=("sign", "sign_type", *more), keep_empty=keep_empty)
+        for keep_empty in (False, True)
+        for more in ((), (CERTIFICATE,))
+    )
+    return dict.fromkeys(text.encode("latin-1") for text in texts)
 
 
 def _text(message: Mapping[str, Any], name: str) -> str:

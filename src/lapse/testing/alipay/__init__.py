@@ -10,6 +10,7 @@ As a program: `python -m lapse.testing.alipay --public-key app_public.pem --port
         buyer.pay()
 
 The simulator checks the signature of every request, answers with Alipay's own codes, and signs answers and notifies.
+With an `Authority` it issues certificates, for Alipay's mode of certificates.
 It sends a notify again until the shop answers exactly `success`, and refuses payments after `time_expire`. A payment
 happens only by the buttons of the cashier page. `alipay.faults(...)` lets it lose notifies, answer SYSTEM_ERROR, hang
 and so on; see `Faults`. Everything is in memory: a new simulator has no trades.
@@ -26,6 +27,7 @@ except ModuleNotFoundError as error:
     raise MissingLibrary("lapse.testing.alipay", "simulator", distribution="lapse-testing") from error
 
 from lapse.testing.alipay.app import SimulatorSettings, create_app
+from lapse.testing.alipay.authority import Authority
 from lapse.testing.alipay.faults import Answers, Faults, Notifying
 from lapse.testing.alipay.harness import AlipaySimulator, Buyer
 from lapse.testing.alipay.keys import KeyPair, new_key_pair, sign_notify
@@ -33,6 +35,7 @@ from lapse.testing.alipay.keys import KeyPair, new_key_pair, sign_notify
 __all__ = [
     "AlipaySimulator",
     "Answers",
+    "Authority",
     "Buyer",
     "Faults",
     "KeyPair",

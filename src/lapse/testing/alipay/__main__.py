@@ -1,6 +1,7 @@
 """`python -m lapse.testing.alipay`: the simulator as a program.
 
 Without `--private-key` it makes a key pair of its own. A shop needs the public half, which `--write-public-key` stores.
+With `--certificates` it issues certificates, which a shop in the mode of certificates needs.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import uvicorn
 from lapse.engine.errors import ConfigError
 from lapse.testing.alipay import SimulatorSettings, create_app, new_key_pair
 from lapse.testing.alipay.app import APP_ID, SELLER_ID
+from lapse.testing.alipay.authority import Authority
+from lapse.testing.alipay.certified import Certified
 from lapse.testing.alipay.keys import pair_of
 
 DEFAULT_PACE = 0.01
@@ -24,6 +27,9 @@ def main() -> None:
     parser.add_argument("--public-key", type=Path, required=True, help="PEM file: the shop's public key")
     parser.add_argument("--private-key", type=Path, help="PEM file: the simulator's own key (default: a new key)")
     parser.add_argument("--write-public-key", type=Path, help="where to store the simulator's public key as PEM")
+    parser.add_argument(
+        "--certificates", type=Path, help="folder: issue certificates and store them here, named as Alipay names them"
+    )
     parser.add_argument("--app-id", default=APP_ID)
     parser.add_argument("--seller-id", default=SELLER_ID)
     parser.add_argument(
@@ -42,8 +48,11 @@ def main() -> None:
                 app_id=options.app_id,
                 seller_id=options.seller_id,
                 pace=options.pace,
+                authority=Authority() if options.certificates else None,
             )
         )
+        if options.certificates:
+            _store(app.state.alipay.certified, options.certificates, options.app_id)
         if options.write_public_key:
             options.write_public_key.write_text(own.public)
     except (ConfigError, OSError) as error:
@@ -51,6 +60,17 @@ def main() -> None:
     uvicorn.run(
         app, host=options.host, port=options.port, log_level="warning", access_log=False, timeout_graceful_shutdown=2
     )
+
+
+def _store(certified: Certified, folder: Path, app_id: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        f"appCertPublicKey_{app_id}.crt": certified.settings["app_certificate"],
+        "alipayCertPublicKey_RSA2.crt": certified.settings["alipay_certificate"],
+        "alipayRootCert.crt": certified.settings["root_certificates"],
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
 
 
 if __name__ == "__main__":

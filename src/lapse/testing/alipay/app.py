@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,18 +15,20 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
-from lapse.gateways.alipay.signing import PrivateKey, read_private_key, read_public_key
+from lapse.gateways.alipay.charsets import raw_fields
+from lapse.gateways.alipay.client import DOWNLOAD
+from lapse.gateways.alipay.keys import PrivateKey, read_private_key, read_public_key
 from lapse.testing.alipay import requests
+from lapse.testing.alipay.authority import Authority
+from lapse.testing.alipay.certified import Certified
 from lapse.testing.alipay.faults import Answers, Faults
-from lapse.testing.alipay.keys import new_key_pair
+from lapse.testing.alipay.keys import Signer, new_key_pair
 from lapse.testing.alipay.notifying import Notifier
 from lapse.testing.alipay.requests import CLOSE, PAGE_PAY, QUERY, REFUND, Call
 from lapse.testing.alipay.service import CashierService
-from lapse.testing.alipay.trades import Book, Refused, SimulatedTrade
+from lapse.testing.alipay.trades import Book, Cashier, Refused, SimulatedTrade
 
 LONGEST_BODY = 1 << 20
-MEDIA_TYPE = "text/html;charset=utf-8"
-"""Alipay's own, though the answers are JSON."""
 APP_ID = "9021000100000001"
 SELLER_ID = "2088100000000001"
 
@@ -38,6 +39,8 @@ class SimulatorSettings:
 
     `app_public_key` is the shop's, `private_key` Alipay's own, both PEM or bare base64. `pace` is a factor on the
     pauses between the eight sendings of a notify: 1 is 25 hours in all, 0.001 is a minute and a half.
+
+    With an `authority`, both sides have certificates from it, as in Alipay's mode of certificates.
     """
 
     app_public_key: str
@@ -45,6 +48,7 @@ class SimulatorSettings:
     app_id: str = APP_ID
     seller_id: str = SELLER_ID
     pace: float = 1.0
+    authority: Authority | None = None
 
 
 class Alipay:
@@ -54,14 +58,23 @@ class Alipay:
         self.settings = settings
         self.faults = Faults()
         self.book = Book(clock)
-        self.key = read_private_key(settings.private_key, "private_key")
         self._shops_key = read_public_key(settings.app_public_key, "app_public_key")
-        self.notifier = Notifier(
-            self.key, self.book, app_id=settings.app_id, seller_id=settings.seller_id, pace=settings.pace
+        identity = {"app_id": settings.app_id, "seller_id": settings.seller_id}
+        self.certified = (
+            Certified(settings.authority, app=settings.app_public_key, private_key=settings.private_key, **identity)
+            if settings.authority
+            else None
         )
-        self.cashier = CashierService(
-            self.book, self._notify, self.key, app_id=settings.app_id, seller_id=settings.seller_id
-        )
+        self._plain = Signer(read_private_key(settings.private_key, "private_key"))
+        self.notifier = Notifier(self.signer, self.book, **identity, pace=settings.pace)
+        self.cashier = CashierService(self.book, self._notify, self.signer, self._charset, **identity)
+
+    def signer(self) -> Signer:
+        """Return what Alipay signs with at present."""
+        return self.certified.signer if self.certified else self._plain
+
+    def _charset(self, cashier: Cashier) -> str:
+        return self.faults.charset or cashier.charset
 
     @cached_property
     def _forger(self) -> PrivateKey:
@@ -69,10 +82,13 @@ class Alipay:
 
     async def gateway(self, request: Request) -> Response:
         """Return the answer to one call, or a redirect to the cashier for a page-pay link."""
-        parameters = await _parameters(request)
+        parameters = await _raw_parameters(request)
         method = parameters.get("method", "")
         try:
-            call = requests.read_call(parameters, app_id=self.settings.app_id, key=self._shops_key)
+            certificates = self.certified.requests_fields if self.certified else {}
+            call = requests.read_call(
+                parameters, app_id=self.settings.app_id, key=self._shops_key, certificates=certificates
+            )
             if call.method == PAGE_PAY:
                 cashier = self.book.open(requests.read_cashier(call))
                 return RedirectResponse(f"/cashier/{cashier.token}", 303)
@@ -82,10 +98,13 @@ class Alipay:
                 return self.cashier.refusal(request, refused)
             body = requests.refusal(refused)
         # Signed before the delay: the answer reports the state at the time of the call's effect.
-        text = requests.answer(method, body, self._forger if self.faults.forge else self.key)
+        charset = self.faults.charset or requests.charset_of(parameters)
+        signer = self.signer()
+        key = self._forger if self.faults.forge else signer.key
+        content = requests.answer(method, body, key, signer.fields, charset)
         if method in self.faults.hanging:
             await asyncio.sleep(self.faults.hang)
-        return _response(text, self.faults.answers)
+        return _response(content, self.faults.answers, charset)
 
     def _broken(self, call: Call) -> dict[str, str] | None:
         if call.method in self.faults.system_error:
@@ -95,6 +114,8 @@ class Alipay:
         return None
 
     def _do(self, call: Call) -> dict[str, str]:
+        if call.method == DOWNLOAD and self.certified:
+            return self.certified.download(call.content.get("alipay_cert_sn"))
         number = requests.read_number(call)
         if call.method == CLOSE:
             trade = self.book.close(number)
@@ -132,6 +153,14 @@ class Alipay:
             raise HTTPException(400, str(error)) from error
         return JSONResponse(asdict(self.faults) | {"notify_amount": str(self.faults.notify_amount)})
 
+    async def rotate(self, request: Request) -> Response:
+        """Sign with another key and certificate from now on; return 202. With `trusted` false, of another authority."""
+        body = await _json(request)
+        if self.certified is None:
+            raise HTTPException(404, "the simulator has no certificates")
+        self.certified.rotate(trusted=bool(body.get("trusted", True)))
+        return JSONResponse({}, 202)
+
     async def notify(self, request: Request) -> Response:
         """Send a notify of `out_trade_no` now, with the fields of `changes` replaced; return 202."""
         body = await _json(request)
@@ -144,7 +173,7 @@ class Alipay:
 
 
 def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> Starlette:
-    """Return the application. Raises ConfigError for a text that is no key."""
+    """Return the application; `state.alipay` is its `Alipay`. Raises ConfigError for a text that is no key."""
     alipay = Alipay(settings, clock)
 
     @asynccontextmanager
@@ -152,7 +181,7 @@ def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> S
         yield
         await alipay.notifier.close()
 
-    return Starlette(
+    app = Starlette(
         lifespan=life,
         routes=[
             Route("/gateway.do", alipay.gateway, methods=["GET", "POST"]),
@@ -161,17 +190,22 @@ def create_app(settings: SimulatorSettings, *, clock: Clock = SYSTEM_CLOCK) -> S
             Route("/cashier/{token}/{action}", alipay.cashier.press, methods=["POST"]),
             Route("/control/trades", alipay.trades),
             Route("/control/faults", alipay.change_faults, methods=["PUT"]),
+            Route("/control/rotate", alipay.rotate, methods=["POST"]),
             Route("/control/notify", alipay.notify, methods=["POST"]),
             Mount("/static", StaticFiles(packages=[("lapse.testing.alipay", "static")])),
         ],
     )
+    app.state.alipay = alipay
+    return app
 
 
-def _response(text: str, form: Answers) -> Response:
+def _response(content: bytes, form: Answers, charset: str) -> Response:
+    media_type = f"text/html;charset={charset}"  # Alipay's own, though the answers are JSON
     if form is Answers.ENDLESS:
-        return StreamingResponse(_blanks(), media_type=MEDIA_TYPE)
-    texts = {Answers.EMPTY: "", Answers.GARBAGE: "<html><h1>502</h1></html>", Answers.HALF: text[: len(text) // 2]}
-    return Response(texts.get(form, text), media_type=MEDIA_TYPE)
+        return StreamingResponse(_blanks(), media_type=media_type)
+    half = content[: len(content) // 2]
+    contents = {Answers.EMPTY: b"", Answers.GARBAGE: b"<html><h1>502</h1></html>", Answers.HALF: half}
+    return Response(contents.get(form, content), headers={"Content-Type": media_type})
 
 
 async def _blanks() -> AsyncIterator[bytes]:
@@ -180,13 +214,13 @@ async def _blanks() -> AsyncIterator[bytes]:
         await asyncio.sleep(0.05)
 
 
-async def _parameters(request: Request) -> dict[str, str]:
-    """Return the fields of the query and of the form; the form's replace the query's."""
+async def _raw_parameters(request: Request) -> dict[str, str]:
+    """Return the fields of the query and of the form, each byte as one character; the form's replace the query's."""
     body = await request.body()
     if len(body) > LONGEST_BODY:
         raise HTTPException(413)
-    form = parse_qsl(body.decode(errors="replace"), keep_blank_values=True) if request.method == "POST" else []
-    return dict(request.query_params) | dict(form)
+    form = raw_fields(body) if request.method == "POST" else {}
+    return raw_fields(request.scope["query_string"]) | form
 
 
 async def _json(request: Request) -> Mapping[str, Any]:

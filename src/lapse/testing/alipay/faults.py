@@ -1,5 +1,6 @@
 """The faults that the simulator can be set to have."""
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal, InvalidOperation
@@ -41,6 +42,7 @@ class Faults:
     * `notify_amount`: the amount, in yuan, that notifies and queries report instead of the true one.
     * `system_error`, `unavailable`: methods that answer ACQ.SYSTEM_ERROR, or code 20000; such as "alipay.trade.close".
     * `hang`: the seconds after which the methods in `hanging` answer. Their effect comes at once.
+    * `charset`: the charset of answers, notifies and the return; "" is that of the shop's call.
     * `forge`: another key than Alipay's signs the answers.
     * `answers`: the form of each answer to a call.
     """
@@ -52,6 +54,7 @@ class Faults:
     unavailable: tuple[str, ...] = ()
     hanging: tuple[str, ...] = ()
     hang: float = 0.0
+    charset: str = ""
     forge: bool = False
     answers: Answers = Answers.RIGHT
 
@@ -63,7 +66,7 @@ class Faults:
         return replace(self, **{name: _read(name, value) for name, value in changes.items()})
 
 
-def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value, and any field's
+def _read(name: str, value: Any) -> Any:  # noqa: ANN401, PLR0911 - any JSON value, any field's, and a case for each
     try:
         match name:
             case "notify":
@@ -74,9 +77,11 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value, and a
                 return None if value is None else Decimal(str(value))
             case "notify_delay" | "hang":
                 return float(value)
+            case "charset":
+                return value and codecs.lookup(value).name
             case "forge":
                 return bool(value)
             case _:
                 return (value,) if isinstance(value, str) else tuple(str(one) for one in value)
-    except (TypeError, InvalidOperation) as error:
+    except (TypeError, LookupError, InvalidOperation) as error:
         raise ValueError(f"{name} cannot be {value!r}") from error

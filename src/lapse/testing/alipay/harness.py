@@ -13,7 +13,9 @@ import uvicorn
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
 from lapse.engine.errors import LapseError
-from lapse.testing.alipay.app import SimulatorSettings, create_app
+from lapse.testing.alipay.app import Alipay, SimulatorSettings, create_app
+from lapse.testing.alipay.authority import Authority
+from lapse.testing.alipay.certified import CertificateSettings
 from lapse.testing.alipay.keys import new_key_pair, pair_of
 
 STARTS_WITHIN = 30.0
@@ -26,20 +28,31 @@ class AlipaySimulator:
 
     The shop's settings need `app_id`, `seller_id`, `gateway_url` and `public_key`. `private_key` is Alipay's, PEM; by
     default a new one. `pace` is a factor on the pauses between the sendings of a notify; 1 is Alipay's own pace.
+
+    With an `authority`, the shop's settings need `certificates` in place of `public_key`.
     """
 
     def __init__(
-        self, app_public_key: str, *, private_key: str = "", pace: float = 0.0001, clock: Clock = SYSTEM_CLOCK
+        self,
+        app_public_key: str,
+        *,
+        private_key: str = "",
+        pace: float = 0.0001,
+        clock: Clock = SYSTEM_CLOCK,
+        authority: Authority | None = None,
     ) -> None:
         own = pair_of(private_key) if private_key else new_key_pair()
-        settings = SimulatorSettings(app_public_key=app_public_key, private_key=own.private, pace=pace)
+        settings = SimulatorSettings(
+            app_public_key=app_public_key, private_key=own.private, pace=pace, authority=authority
+        )
+        app = create_app(settings, clock=clock)
+        alipay: Alipay = app.state.alipay
+        self._certified = alipay.certified
         self.app_id, self.seller_id, self.public_key = settings.app_id, settings.seller_id, own.public
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.gateway_url = f"{self.url}/gateway.do"
-        config = uvicorn.Config(
-            create_app(settings, clock=clock), log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none"
-        )
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, ws="none")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="alipay-simulator", daemon=True)
         self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=30, verify=NO_TLS)
@@ -58,6 +71,17 @@ class AlipaySimulator:
         self._thread.join(STARTS_WITHIN)
         self._http.close()
         self._socket.close()
+
+    @property
+    def certificates(self) -> CertificateSettings:
+        """The fields of `AlipaySettings` in the mode of certificates. Raises LapseError without an authority."""
+        if self._certified is None:
+            raise LapseError("the simulator has certificates only with an authority")
+        return self._certified.settings
+
+    def rotate(self, *, trusted: bool = True) -> None:
+        """Let Alipay sign with another key and certificate; with `trusted` false, with one of another authority."""
+        self._request("POST", "/control/rotate", {"trusted": trusted})
 
     def faults(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Faults
         """Change some faults; see `Faults`. Raises LapseError for an unknown fault or value."""

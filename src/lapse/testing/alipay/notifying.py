@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 import httpx
 
-from lapse.gateways.alipay.signing import PrivateKey
 from lapse.testing.alipay.faults import Faults, Notifying
-from lapse.testing.alipay.keys import sign_notify
+from lapse.testing.alipay.keys import Signer, sign_notify
 from lapse.testing.alipay.requests import write_time
 from lapse.testing.alipay.trades import Book, SimulatedTrade
 
@@ -36,8 +36,8 @@ class Sent:
 class Notifier:
     """Sends notifies in the background of one event loop. `pace` is a factor on the pauses."""
 
-    def __init__(self, key: PrivateKey, book: Book, *, app_id: str, seller_id: str, pace: float) -> None:
-        self._key = key
+    def __init__(self, signer: Callable[[], Signer], book: Book, *, app_id: str, seller_id: str, pace: float) -> None:
+        self._signer = signer
         self._book = book
         self._identity = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
         self._pace = pace
@@ -54,7 +54,7 @@ class Notifier:
             return
         form = self.form(trade, faults) | dict(changes or {})
         if not form.get("sign"):
-            form = sign_notify(form, self._key)
+            form = sign_notify(form, self._signer().key)
         sent = Sent(form["out_trade_no"], form["trade_status"])
         self.sent.append(sent)
         delay = faults.notify_delay if faults.notify is Notifying.DELAY else 0.0
@@ -71,10 +71,11 @@ class Notifier:
             "notify_time": write_time(now),
             "notify_type": "trade_status_sync",
             "notify_id": secrets.token_hex(17),
-            "charset": "utf-8",
+            "charset": faults.charset or trade.cashier.charset,
             "version": "1.0",
             "sign_type": "RSA2",
             **self._identity,
+            **self._signer().fields,
             "out_trade_no": trade.cashier.out_trade_no,
             "trade_no": trade.trade_no,
             "trade_status": trade.status.value,
@@ -107,6 +108,9 @@ class Notifier:
 
     async def _post(self, url: str, form: dict[str, str]) -> str:
         try:
-            return (await self._http.post(url, data=form)).text[:100]
+            charset = form["charset"]
+            headers = {"Content-Type": f"application/x-www-form-urlencoded; charset={charset}"}
+            body = urlencode(form, encoding=charset).encode()
+            return (await self._http.post(url, content=body, headers=headers)).text[:100]
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return type(error).__name__

@@ -8,13 +8,16 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from lapse.gateways.alipay.signing import PrivateKey, PublicKey, is_signed, sign, signed_text
+from lapse.gateways.alipay.charsets import KNOWN, UTF_8, codec_of, decoded_fields
+from lapse.gateways.alipay.client import DOWNLOAD
+from lapse.gateways.alipay.keys import PrivateKey, PublicKey
+from lapse.gateways.alipay.signing import is_signed, sign, signed_text
 from lapse.testing.alipay.trades import Cashier, Refused
 
 CHINA = timezone(timedelta(hours=8))
 TIME = "%Y-%m-%d %H:%M:%S"
 PAGE_PAY, QUERY, CLOSE, REFUND = (f"alipay.trade.{name}" for name in ("page.pay", "query", "close", "refund"))
-METHODS = (PAGE_PAY, QUERY, CLOSE, REFUND)
+METHODS = (PAGE_PAY, QUERY, CLOSE, REFUND, DOWNLOAD)
 MISSING, INVALID = "40001", "40002"
 _NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
 _AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
@@ -29,8 +32,13 @@ class Call:
     content: Mapping[str, Any]
 
 
-def read_call(parameters: Mapping[str, str], *, app_id: str, key: PublicKey) -> Call:
-    """Return a call, its parameters and signature checked in Alipay's order. Raises Refused with Alipay's codes."""
+def read_call(raw: dict[str, str], *, app_id: str, key: PublicKey, certificates: Mapping[str, str]) -> Call:
+    """Return a call, its parameters and signature checked in Alipay's order. Raises Refused with Alipay's codes.
+
+    `raw` has each byte as one character, because the signature covers bytes. `certificates` are the serial numbers that
+    each call must name, by their fields; none in the mode of plain keys.
+    """
+    parameters = decoded_fields(raw, charset_of(raw))
     method = parameters.get("method", "")
     _need(parameters, "method", "isv.missing-method")
     if method not in METHODS:
@@ -42,12 +50,19 @@ def read_call(parameters: Mapping[str, str], *, app_id: str, key: PublicKey) -> 
     if parameters["sign_type"] != "RSA2":
         raise Refused("isv.invalid-signature-type", "无效的签名类型", INVALID)
     _need(parameters, "sign", "isv.missing-signature")
-    if not is_signed(key, signed_text(parameters), parameters["sign"]):
+    for name, serial in certificates.items():
+        code = name.replace("_", "-")  # for wrong serial numbers, these codes are the simulator's own
+        _need(parameters, name, f"isv.missing-{code}")
+        if parameters[name] != serial:
+            raise Refused(f"isv.invalid-{code}", f"{name} names another certificate", INVALID)
+    if not is_signed(key, signed_text(raw).encode("latin-1"), parameters["sign"]):
         raise Refused("isv.invalid-signature", "验签出错", INVALID)
     _need(parameters, "timestamp", "isv.missing-timestamp")
     read_time(parameters["timestamp"], "isv.invalid-timestamp")
     _need(parameters, "version", "isv.missing-version")
-    for name, only in (("charset", "utf-8"), ("format", "json"), ("version", "1.0")):
+    if codec_of(parameters.get("charset", UTF_8)) is None:
+        raise Refused("isv.invalid-charset", f"the simulator knows only {KNOWN}", INVALID)
+    for name, only in (("format", "json"), ("version", "1.0")):
         if parameters.get(name, only).lower() != only:
             raise Refused(f"isv.invalid-{name}", f"the simulator knows only {only}", INVALID)
     try:
@@ -74,6 +89,7 @@ def read_cashier(call: Call) -> Cashier:
         time_expire=read_time(_text(call, "time_expire"), "ACQ.INVALID_PARAMETER"),
         notify_url=call.parameters.get("notify_url", ""),
         return_url=call.parameters.get("return_url", ""),
+        charset=call.parameters.get("charset", UTF_8),
     )
 
 
@@ -106,11 +122,18 @@ def write_time(moment: datetime | None) -> str:
     return moment.astimezone(CHINA).strftime(TIME) if moment else ""
 
 
-def answer(method: str, body: Mapping[str, Any], key: PrivateKey) -> str:
-    """Return an answer: the body under its name, and the signature over its exact text."""
-    exact = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+def charset_of(parameters: Mapping[str, str]) -> str:
+    """Return the charset in which a call is read and answered: its own if that is known, else UTF-8."""
+    charset = parameters.get("charset", UTF_8)
+    return charset if codec_of(charset) else UTF_8
+
+
+def answer(method: str, body: Mapping[str, Any], key: PrivateKey, fields: Mapping[str, str], charset: str) -> bytes:
+    """Return an answer in a charset: the body under its name, the `fields`, and the signature over the body's bytes."""
+    exact = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(charset)
     name = f"{method.replace('.', '_')}_response" if method in METHODS else "error_response"
-    return f'{{"{name}":{exact},"sign":"{sign(key, exact)}"}}'
+    more = "".join(f',"{field}":"{value}"' for field, value in fields.items())
+    return b'{"%b":%b%b,"sign":"%b"}' % (name.encode(), exact, more.encode(), sign(key, exact).encode())
 
 
 def refusal(refused: Refused) -> dict[str, str]:

@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lapse.gateways.alipay.messages import TradeStatus
-from lapse.gateways.alipay.signing import PrivateKey
-from lapse.testing.alipay.keys import sign_notify
+from lapse.testing.alipay.keys import Signer, sign_notify
 from lapse.testing.alipay.messages import MESSAGES, language
 from lapse.testing.alipay.requests import write_time
 from lapse.testing.alipay.trades import Book, Cashier, Refused, SimulatedTrade
@@ -27,15 +26,23 @@ EYE = 7
 class CashierService:
     """Shows the page of each opened link, and carries out the button that the buyer presses.
 
-    `on_paid` is called with each trade that was paid.
+    `on_paid` is called with each trade that was paid. `charset` returns the charset in which a buyer comes back.
     """
 
     def __init__(
-        self, book: Book, on_paid: Callable[[SimulatedTrade], None], key: PrivateKey, *, app_id: str, seller_id: str
+        self,
+        book: Book,
+        on_paid: Callable[[SimulatedTrade], None],
+        signer: Callable[[], Signer],
+        charset: Callable[[Cashier], str],
+        *,
+        app_id: str,
+        seller_id: str,
     ) -> None:
         self._book = book
         self._on_paid = on_paid
-        self._key = key
+        self._signer = signer
+        self._charset = charset
         self._identity = {"app_id": app_id, "auth_app_id": app_id, "seller_id": seller_id}
 
     async def home(self, request: Request) -> Response:
@@ -134,19 +141,23 @@ class CashierService:
         cashier = trade.cashier
         if not cashier.return_url:
             return ""
+        charset = self._charset(cashier)
         parameters = {
-            "charset": "utf-8",
+            "charset": charset,
             "method": "alipay.trade.page.pay.return",
             "out_trade_no": cashier.out_trade_no,
             "trade_no": trade.trade_no,
             "total_amount": f"{cashier.total_amount:.2f}",
             **self._identity,
+            **self._signer().fields,
             "sign_type": "RSA2",
             "timestamp": write_time(self._book.clock.now()),
             "version": "1.0",
         }
         separator = "&" if urlsplit(cashier.return_url).query else "?"
-        return f"{cashier.return_url}{separator}{urlencode(sign_notify(parameters, self._key))}"
+        return (
+            f"{cashier.return_url}{separator}{urlencode(sign_notify(parameters, self._signer().key), encoding=charset)}"
+        )
 
 
 def _page(request: Request, title: str, body: str, *, state: str, status: int = 200, form_to: str = "") -> Response:

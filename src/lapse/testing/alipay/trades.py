@@ -31,6 +31,7 @@ class Cashier:
     time_expire: datetime
     notify_url: str
     return_url: str
+    charset: str
 
 
 @dataclass(slots=True, kw_only=True)
