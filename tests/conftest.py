@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 from lapse.testing.ports import free_port
 from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer
 from tests.certificate import Certificate, sign_for_localhost
+from tests.each_redis import each_redis
 from tests.rabbit_here import skip_without_rabbit
 
 MOST_PROCESSES = 8
@@ -103,6 +105,20 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses a Redis's program on each of them, by name: in `make test` on one, or on all where it is marked."""
+    if "redis_binary" in metafunc.fixturenames:
+        short = metafunc.definition.get_closest_marker("each_redis") is not None
+        metafunc.parametrize("redis_binary", each_redis(short=short), indirect=True)
+
+
+@pytest.fixture(scope="session")
+def redis_binary(request: pytest.FixtureRequest) -> Path:
+    """Return the program of each Redis and Valkey in turn, by name."""
+    binary: Path = request.param
+    return binary
 
 
 @pytest.fixture(scope="session")

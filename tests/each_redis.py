@@ -50,6 +50,11 @@ def each_redis(*, short: bool = False) -> list[ParameterSet]:
     return parameters
 
 
+def with_each_redis(kind: str) -> list[ParameterSet]:
+    """Return a parameter (kind, program) for each server, with both names: "redis+expiry-valkey-9.1"."""
+    return [pytest.param((kind, *one.values), id=f"{kind}-{one.id}", marks=one.marks) for one in each_redis()]
+
+
 def redis_named(name: str) -> Path:
     """Return the server of this name. Where it is missing the test is skipped, and test_services.py says so."""
     if name not in redis_here():

@@ -13,7 +13,6 @@ from lapse.testing.faults import Proxy
 from lapse.testing.servers import RedisServer
 from lapse.timers.redis.permissions import queue_commands
 from tests.cli.running import run_here
-from tests.each_redis import each_redis
 from tests.engine.running import wait_until
 
 SOURCES = Path(__file__).parents[2] / "src" / "lapse"
@@ -21,10 +20,10 @@ SETTING = "notify-keyspace-events"
 WATCH = ("--prefix", "nick_")
 
 
-@pytest.fixture(scope="module", params=each_redis())
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """Start each Redis that this machine has."""
-    with RedisServer(binary=request.param) as server:
+@pytest.fixture(scope="module")
+def server(redis_binary: Path) -> Iterator[RedisServer]:
+    """Start each Redis and Valkey in turn."""
+    with RedisServer(binary=redis_binary) as server:
         yield server
 
 
@@ -197,22 +196,22 @@ def test_clocks_that_differ(server: RedisServer, client: redis.Redis) -> None:
         assert "time to live" in said(found, "clock is")
 
 
-def test_a_provider_that_has_no_config() -> None:
+def test_a_provider_that_has_no_config(redis_binary: Path) -> None:
     """Where no user may read the setting, the events are tried out."""
     settings = {"rename-command": 'CONFIG ""'}
-    with RedisServer(config={**settings, SETTING: "AK"}) as server:
+    with RedisServer(binary=redis_binary, config={**settings, SETTING: "AK"}) as server:
         code, found = check(server.url, *WATCH)
         assert (code, bad(found)) == (0, [])
         assert "tried out" in said(found, SETTING)
-    with RedisServer(config={**settings, SETTING: "Ex"}) as server:
+    with RedisServer(binary=redis_binary, config={**settings, SETTING: "Ex"}) as server:
         code, found = check(server.url, *WATCH)
         assert code == 1
         assert f"Needed: {SETTING} Kg$x" in bad(found)[0]
 
 
-def test_a_node_of_a_cluster_is_unfit_for_watched_keys() -> None:
+def test_a_node_of_a_cluster_is_unfit_for_watched_keys(redis_binary: Path) -> None:
     """What `lapse watch` refuses is not found fit, and for the queue it is as fit as before."""
-    with RedisServer(config={"cluster-enabled": "yes", SETTING: "KA"}) as server:
+    with RedisServer(binary=redis_binary, config={"cluster-enabled": "yes", SETTING: "KA"}) as server:
         server.ask("CLUSTER", "ADDSLOTS", *range(16_384))
         wait_until(lambda: "cluster_state:ok" in str(server.ask("CLUSTER", "INFO")))
         code, found = check(server.url, *WATCH)
@@ -221,9 +220,9 @@ def test_a_node_of_a_cluster_is_unfit_for_watched_keys() -> None:
         assert check(server.url)[0] == 0
 
 
-def test_what_a_crash_loses() -> None:
+def test_what_a_crash_loses(redis_binary: Path) -> None:
     """With an append-only file it is a second, with snapshots what came after the last."""
-    with RedisServer(appendonly=True) as server:
+    with RedisServer(binary=redis_binary, appendonly=True) as server:
         assert "last second" in said(check(server.url)[1], "appendonly yes")
-    with RedisServer(config={"save": "60 1000"}) as server:
+    with RedisServer(binary=redis_binary, config={"save": "60 1000"}) as server:
         assert "last snapshot" in said(check(server.url)[1], "appendonly no")

@@ -1,5 +1,6 @@
 """Which Valkey or Redis a machine has, by name, and what a server that cannot start is called."""
 
+import ast
 import os
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,20 @@ def test_valkey_reads_the_data_of_older_servers_and_not_the_reverse(tmp_path: Pa
             assert wait_until(partial(_has_rewritten, server), 30.0)
     with pytest.raises(ServerFailed, match=r"cannot be read: a newer server .* workers arm again from the orders"):
         RedisServer(tmp_path, binary=redis_named("redis-7.0"), appendonly=True).start()
+
+
+def test_the_suites_of_timers_watch_and_check_name_their_servers() -> None:
+    """A server without a name is the default one: half of these suites ran on one version, and no list said so."""
+    tests = Path(__file__).parents[1]
+    nameless = [
+        f"{file.relative_to(tests)}:{call.lineno}: add binary=redis_binary, the fixture"
+        for file in [*tests.glob("timers/**/*.py"), *tests.glob("watch/**/*.py"), *tests.glob("cli/test_check*.py")]
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") in {"RedisServer", "RedisCluster", "RedisSentinel"}
+        and "binary" not in [keyword.arg for keyword in call.keywords]
+    ]
+    assert not nameless, "\n".join(nameless)
 
 
 def _has_rewritten(server: RedisServer) -> bool:

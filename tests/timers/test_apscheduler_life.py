@@ -31,6 +31,7 @@ from lapse.timers.apscheduler.job import now, read
 from lapse.timers.apscheduler.sql import SqlStores
 from lapse.timers.apscheduler.stores import Store, Transfer
 from lapse.timers.apscheduler.timer import ApschedulerTimer
+from tests.each_redis import each_redis
 
 CLAIMANT = """
 import sys
@@ -44,17 +45,11 @@ with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
 """
 
 
-@pytest.fixture(scope="module")
-def one_redis() -> Iterator[RedisServer]:
-    """Start one Redis, of any version."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["redis", pytest.param("postgresql", marks=pytest.mark.long), "sqlite"])
-def url(request: pytest.FixtureRequest, one_redis: RedisServer, sql_url: Callable[[str], str]) -> str:
+@pytest.fixture(params=[*each_redis(), pytest.param("postgresql", marks=pytest.mark.long), "sqlite"])
+def url(request: pytest.FixtureRequest, redis_of: Callable[[Path], RedisServer], sql_url: Callable[[str], str]) -> str:
     """Return a URL of each kind of store."""
-    return "apscheduler+" + (one_redis.url if request.param == "redis" else sql_url(request.param))
+    store: str | Path = request.param
+    return "apscheduler+" + (sql_url(store) if isinstance(store, str) else redis_of(store).url)
 
 
 @pytest.fixture

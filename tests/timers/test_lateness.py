@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,17 +10,21 @@ from lapse import Claim, Deadline, Timer, open_timer
 from lapse.testing.conformance import LONG, ahead
 from lapse.testing.servers import RedisServer
 from lapse.timers.memory import MemoryTimer
+from tests.each_redis import with_each_redis
 
 COUNT = 50
 
 
-@pytest.fixture(params=["memory", "redis", "redis, three shards"])
-def open_any(request: pytest.FixtureRequest, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
+@pytest.fixture(params=["memory", *with_each_redis("redis"), *with_each_redis("redis, three shards")])
+def open_any(
+    request: pytest.FixtureRequest, redis_of: Callable[[Path], RedisServer], timer_name: str
+) -> Callable[[], Timer]:
     """Open the timer in memory, or one on a server."""
-    shards = 3 if "three" in request.param else 1
-    return {
-        "memory": lambda: MemoryTimer(timer_name),
-    }.get(request.param, lambda: open_timer(f"{redis_server.url}?shards={shards}", name=timer_name))
+    if request.param == "memory":
+        return lambda: MemoryTimer(timer_name)
+    kind, binary = request.param
+    shards = 3 if "three" in kind else 1
+    return lambda: open_timer(f"{redis_of(binary).url}?shards={shards}", name=timer_name)
 
 
 def test_never_early(open_any: Callable[[], Timer]) -> None:

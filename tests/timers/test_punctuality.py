@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from lapse import Claim, Deadline, Timer, open_timer
 from lapse.engine import waiting
 from lapse.testing.conformance import wait_until
 from lapse.testing.servers import RabbitServer, RedisServer
+from tests.each_redis import with_each_redis
 from tests.timers.databases import DATABASES
 
 SAFETY_LOOK = 3600.0
@@ -19,12 +21,20 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(
-    params=["memory", "redis", "redis+expiry", *DATABASES, "apscheduler+redis", "apscheduler+sqlite", "amqp"]
+    params=[
+        "memory",
+        *with_each_redis("redis"),
+        *with_each_redis("redis+expiry"),
+        *DATABASES,
+        *with_each_redis("apscheduler+redis"),
+        "apscheduler+sqlite",
+        "amqp",
+    ]
 )
 def handles(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-    redis_server: RedisServer,
+    redis_of: Callable[[Path], RedisServer],
     sql_url: Callable[[str], str],
     timer_name: str,
 ) -> Iterator[Callable[[], Timer]]:
@@ -38,8 +48,9 @@ def handles(
         broker: RabbitServer = request.getfixturevalue("rabbit")
         yield lambda: open_timer(broker.url, name=timer_name)
         return
-    _, through, kind = request.param.rpartition("apscheduler+")
-    url = through + (redis_server.url.replace("redis", kind, 1) if kind.startswith("redis") else sql_url(kind))
+    kind, binary = request.param if isinstance(request.param, tuple) else (request.param, None)
+    _, through, store = kind.rpartition("apscheduler+")
+    url = through + (redis_of(binary).url.replace("redis", store, 1) if binary else sql_url(store))
     yield lambda: open_timer(url, name=timer_name)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -10,17 +11,16 @@ from lapse import Deadline, Timer, open_timer
 from lapse.testing.conformance import LONG, ago, ahead
 from lapse.testing.servers import RedisServer
 from lapse.timers.redis.shards import SCRIPT_MEMBERS
-from tests.each_redis import each_redis
 
 MANY = 50_000
 FEW = 5000
 
 
-@pytest.fixture(params=each_redis())
-def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+@pytest.fixture
+def own(redis_binary: Path) -> Iterator[RedisServer]:
     """Start a server whose statistics come from this test only."""
     with RedisServer(
-        binary=request.param, config={"slowlog-log-slower-than": "0", "slowlog-max-len": "100000"}
+        binary=redis_binary, config={"slowlog-log-slower-than": "0", "slowlog-max-len": "100000"}
     ) as server:
         yield server
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from lapse import Claim, Deadline, Timer, TimerRefused, Worker, open_timer
 from lapse.testing.conformance import TimerConformance, wait_until
 from lapse.testing.model import timer_machine
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
 from lapse.timers.redis.expiry import TOUCHES, RedisExpiry
 
 FAR = 100_000
@@ -26,6 +27,7 @@ def expiry_url(server: RedisServer) -> str:
     return server.url.replace("redis://", "redis+expiry://")
 
 
+@pytest.mark.each_redis
 class TestRedisExpiry(TimerConformance):
     @pytest.fixture
     def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
@@ -41,9 +43,9 @@ def test_model(redis_server: RedisServer, timer_name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def crowded() -> Iterator[RedisServer]:
+def crowded(redis_binary: Path) -> Iterator[RedisServer]:
     """Start a server with as many keys that expire late as a large shop has pending orders."""
-    with RedisServer(binary=redis_binaries()[0]) as server, redis.Redis.from_url(server.url) as client:
+    with RedisServer(binary=redis_binary) as server, redis.Redis.from_url(server.url) as client:
         pipeline = client.pipeline(transaction=False)
         for number in range(FAR):
             pipeline.set(f"far_{number}", "", ex=7200 + number % 600)
@@ -170,10 +172,10 @@ def test_one_of_many_listeners_gets_each(redis_server: RedisServer, timer_name: 
     assert sorted(int(claim.key) for claim in fired) == list(range(300))
 
 
-def test_events_are_switched_on_and_other_flags_kept() -> None:
+def test_events_are_switched_on_and_other_flags_kept(redis_binary: Path) -> None:
     """Events that another program needs are still sent."""
     with (
-        RedisServer(binary=redis_binaries()[0], config={"notify-keyspace-events": "Kg"}) as server,
+        RedisServer(binary=redis_binary, config={"notify-keyspace-events": "Kg"}) as server,
         redis.Redis.from_url(server.url) as client,
         open_timer(expiry_url(server), name="orders") as timer,
     ):
@@ -182,10 +184,10 @@ def test_events_are_switched_on_and_other_flags_kept() -> None:
         assert {"K", "g", "E", "x"} <= set(flags)
 
 
-def test_refused_with_the_line_to_add_where_it_may_not_be_set() -> None:
+def test_refused_with_the_line_to_add_where_it_may_not_be_set(redis_binary: Path) -> None:
     """For a user without CONFIG SET the message has the line for redis.conf."""
     with (
-        RedisServer(binary=redis_binaries()[0]) as server,
+        RedisServer(binary=redis_binary) as server,
         redis.Redis.from_url(server.url) as client,
     ):
         client.execute_command("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config|set")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +25,9 @@ def timer(redis_server: RedisServer, timer_name: str) -> Iterator[Timer]:
 
 
 @pytest.fixture
-def own() -> Iterator[RedisServer]:
+def own(redis_binary: Path) -> Iterator[RedisServer]:
     """Start a server that the test may kill. It writes each change to disk at once."""
-    with RedisServer(appendonly=True, config={"appendfsync": "always"}) as server:
+    with RedisServer(binary=redis_binary, appendonly=True, config={"appendfsync": "always"}) as server:
         yield server
 
 

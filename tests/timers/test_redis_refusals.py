@@ -11,16 +11,17 @@ from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.faults import Proxy
 from lapse.testing.redis_wire import info
 from lapse.testing.servers import RedisServer
-from tests.each_redis import each_redis
+
+pytestmark = pytest.mark.each_redis
 
 PASSWORD = "open sesame"
 
 
-@pytest.fixture(params=each_redis())
-def own(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+@pytest.fixture
+def own(redis_binary: Path) -> Iterator[RedisServer]:
     """Start a server that the test may break. It writes each change to disk at once."""
     config = {"appendfsync": "always"}
-    with RedisServer(binary=request.param, appendonly=True, config=config) as server:
+    with RedisServer(binary=redis_binary, appendonly=True, config=config) as server:
         yield server
 
 
@@ -31,9 +32,9 @@ def ours(own: RedisServer) -> Iterator[Timer]:
         yield timer
 
 
-def test_a_wrong_password_is_refused() -> None:
+def test_a_wrong_password_is_refused(redis_binary: Path) -> None:
     """The message says what to check, and does not contain the password."""
-    with RedisServer(password=PASSWORD) as server:
+    with RedisServer(binary=redis_binary, password=PASSWORD) as server:
         with (
             open_timer(f"redis://:wrong@127.0.0.1:{server.port}", name="orders") as timer,
             pytest.raises(TimerRefused, match="password") as refused,
@@ -96,13 +97,16 @@ def test_too_few_replicas_is_unavailable(own: RedisServer, ours: Timer) -> None:
     assert keys_of(ours.claim()) == ["1"]
 
 
-def test_a_server_that_is_loading_is_unavailable(tmp_path: Path) -> None:
+def test_a_server_that_is_loading_is_unavailable(redis_binary: Path, tmp_path: Path) -> None:
     """A server that loads its data is unavailable. Afterwards every deadline is there."""
-    slow = {"key-load-delay": "20000", "loading-process-events-interval-bytes": "1024", "rdbcompression": "no"}
-    with RedisServer(tmp_path, config=slow) as server, open_timer(server.url, name="orders") as timer:
+    slow = {"key-load-delay": "20000", "rdbcompression": "no"}
+    with (
+        RedisServer(tmp_path, binary=redis_binary, config=slow) as server,
+        open_timer(server.url, name="orders") as timer,
+    ):
         timer.arm([Deadline("1", ago(5))])
-        for number in range(100):
-            server.ask("SET", f"ballast{number}", "x" * 2000)
+        for number in range(50):  # while it loads, a server looks at its connections once every 2 MiB
+            server.ask("SET", f"ballast{number}", "x" * 400_000)
         server.ask("SAVE")
         server.kill()
         said: set[str] = set()
@@ -113,7 +117,7 @@ def test_a_server_that_is_loading_is_unavailable(tmp_path: Path) -> None:
                 timer.stats()
             except TimerUnavailable as error:
                 said.add(str(error))
-        starting.join()
+            starting.join(0.01)
         assert any("loading" in text for text in said), said
         assert keys_of(timer.claim()) == ["1"]
 

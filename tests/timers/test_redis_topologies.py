@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,9 @@ REPLICA = {
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
+def cluster(redis_binary: Path) -> Iterator[RedisCluster]:
     """Start three masters, none of which counts as failed while the machine is busy."""
-    with RedisCluster(node_timeout_ms=15_000) as cluster:
+    with RedisCluster(binary=redis_binary, node_timeout_ms=15_000) as cluster:
         yield cluster
 
 
@@ -102,11 +103,11 @@ def claimed(timer: Timer) -> list[Claim]:
 
 
 @pytest.mark.parametrize("shards", [1, SHARDS])
-def test_a_node_that_fails_over(timer_name: str, shards: int) -> None:
+def test_a_node_that_fails_over(redis_binary: Path, timer_name: str, shards: int) -> None:
     """After a replica has replaced its master, the client finds the new one. The worker arms again and goes on."""
     with (
-        RedisCluster(node_timeout_ms=NODE_TIMEOUT_MS) as cluster,
-        RedisServer(config=REPLICA) as replica,
+        RedisCluster(binary=redis_binary, node_timeout_ms=NODE_TIMEOUT_MS) as cluster,
+        RedisServer(binary=redis_binary, config=REPLICA) as replica,
     ):
         slot = cluster.nodes[0].ask("CLUSTER", "KEYSLOT", f"{{{timer_name}:0}}")
         assert isinstance(slot, int)
@@ -149,9 +150,9 @@ def _knows(node: RedisServer, replica: RedisServer) -> bool:
     return any(f":{replica.port}@" in line and "slave" in line for line in lines)
 
 
-def test_a_failover_by_sentinel() -> None:
+def test_a_failover_by_sentinel(redis_binary: Path) -> None:
     """The master dies with data that its replica lacks. The worker reports it once, arms again, and all fire."""
-    with RedisSentinel() as watched, open_timer(watched.url, name="orders") as timer:
+    with RedisSentinel(binary=redis_binary) as watched, open_timer(watched.url, name="orders") as timer:
         unpaid = {f"old {number}" for number in range(50)}
         calls: list[int] = []
 
@@ -175,9 +176,9 @@ def test_a_failover_by_sentinel() -> None:
         assert said == [Kind.TIMER_LOST, Kind.TIMER_BACK]
 
 
-def test_a_cluster_that_is_not_there() -> None:
+def test_a_cluster_that_is_not_there(redis_binary: Path) -> None:
     """The client reads the slots when it is created. Its failure is raised as the timer's own error."""
-    with RedisServer() as server:
+    with RedisServer(binary=redis_binary) as server:
         port = server.port
     with pytest.raises(TimerUnavailable):
         open_timer(f"redis+cluster://127.0.0.1:{port}", name="orders")

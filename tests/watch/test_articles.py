@@ -14,9 +14,9 @@ from tests.watch.programs import HERE, shop, watching
 
 
 @pytest.fixture
-def redis() -> Iterator[RedisServer]:
+def redis(redis_binary: Path) -> Iterator[RedisServer]:
     """Start the shop's Redis, set up as the first article says."""
-    with RedisServer(config={"notify-keyspace-events": "Ex"}) as server:
+    with RedisServer(binary=redis_binary, config={"notify-keyspace-events": "Ex"}) as server:
         yield server
 
 

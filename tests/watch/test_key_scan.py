@@ -1,6 +1,7 @@
 """A scan of all keys: the deadlines that are about to fire come first."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import redis
@@ -8,17 +9,16 @@ import redis
 from lapse.testing.servers import RedisServer
 from lapse.watch.key_changes import CHANGED, UNWATCHED
 from lapse.watch.key_scan import KeyScan
-from tests.each_redis import each_redis
 
 LEDGER = "ledger"
 LATER = 4_000_000_000_000
 """A time in ms that is not over for a while."""
 
 
-@pytest.fixture(params=each_redis())
-def shop(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """Start each Redis that this machine has, and connect as the shop does."""
-    with RedisServer(binary=request.param) as server, redis.Redis.from_url(server.url) as client:
+@pytest.fixture
+def shop(redis_binary: Path) -> Iterator[redis.Redis]:
+    """Start each Redis and Valkey in turn, and connect as the shop does."""
+    with RedisServer(binary=redis_binary) as server, redis.Redis.from_url(server.url) as client:
         yield client
 
 

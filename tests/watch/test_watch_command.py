@@ -26,9 +26,9 @@ PASSWORD = "s3cret-pass"
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
+def server(redis_binary: Path) -> Iterator[RedisServer]:
     """Start a Redis with a password."""
-    with RedisServer(password=PASSWORD) as server:
+    with RedisServer(binary=redis_binary, password=PASSWORD) as server:
         yield server
 
 
@@ -141,9 +141,9 @@ def test_what_fails_is_buried_listed_and_revived(
     assert "attempt 1 of 2" in failed["reason"]
 
 
-def test_it_waits_for_a_redis_that_is_not_there_yet(receiver: Receiver, tmp_path: Path) -> None:
+def test_it_waits_for_a_redis_that_is_not_there_yet(redis_binary: Path, receiver: Receiver, tmp_path: Path) -> None:
     """The order in which things are started does not matter."""
-    with RedisServer() as server:
+    with RedisServer(binary=redis_binary) as server:
         server.stop()
         watcher = Watcher(tmp_path, server.url, "--prefix", "nick_", "--post", receiver.url + f"?key={PASSWORD}")
         wait_until(lambda: watcher.said("timer away"))
@@ -193,9 +193,9 @@ def test_settings_that_are_refused(words: tuple[str, ...], secret: str, code: in
     assert PASSWORD not in done.stderr
 
 
-def test_refused_where_redis_must_be_told_first(receiver: Receiver) -> None:
+def test_refused_where_redis_must_be_told_first(redis_binary: Path, receiver: Receiver) -> None:
     """Where events are off and may not be switched on, it is exit code 1, with the line to add."""
-    with RedisServer(config={"rename-command": "CONFIG ''"}) as server:
+    with RedisServer(binary=redis_binary, config={"rename-command": "CONFIG ''"}) as server:
         done = lapse("watch", server.url, "--prefix", "nick_", "--post", receiver.url, LAPSE_WEBHOOK_SECRET=SECRET)
     assert done.returncode == 1, done.stderr
     assert "notify-keyspace-events" in done.stderr or "CONFIG" in done.stderr

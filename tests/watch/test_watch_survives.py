@@ -1,6 +1,7 @@
 """Failures of the tracker: the keys go on being tracked, or the failure is reported."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import redis
@@ -17,9 +18,9 @@ PREFIX = "nick_"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
+def server(redis_binary: Path) -> Iterator[RedisServer]:
     """Start a Redis that announces what is needed."""
-    with RedisServer(config={"notify-keyspace-events": "Kg$x"}) as server:
+    with RedisServer(binary=redis_binary, config={"notify-keyspace-events": "Kg$x"}) as server:
         yield server
 
 

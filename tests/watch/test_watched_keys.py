@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,23 +13,22 @@ import redis
 from lapse import Claim, ConfigError, Kind, TimerRefused, open_timer
 from lapse.config import NAME
 from lapse.testing.faults import Proxy
-from lapse.testing.servers import RedisServer, redis_binaries
+from lapse.testing.servers import RedisServer
 from lapse.timers.redis.notifications import announced_flags
 from lapse.watch.key_changes import EXPIRED
 from lapse.watch.key_scan import glob
 from lapse.watch.ledger_name import ledger_name
 from lapse.watch.watched_keys import WatchedKeys, open_watch
-from tests.each_redis import each_redis
 from tests.engine.running import Recorder, wait_until
 
 _numbers = count()
 LONG = timedelta(seconds=30)
 
 
-@pytest.fixture(scope="module", params=each_redis())
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """Start each Redis that this machine has."""
-    with RedisServer(binary=request.param) as server:
+@pytest.fixture(scope="module")
+def server(redis_binary: Path) -> Iterator[RedisServer]:
+    """Start each Redis and Valkey in turn."""
+    with RedisServer(binary=redis_binary) as server:
         yield server
 
 
@@ -317,9 +317,9 @@ def test_events_switched_off_are_switched_on_and_what_was_missed_is_found(
     assert "redis.conf" in told[0]
 
 
-def test_refused_where_nothing_is_announced_and_it_may_not_be_set() -> None:
+def test_refused_where_nothing_is_announced_and_it_may_not_be_set(redis_binary: Path) -> None:
     """The message has the line to add, with the flags that others need."""
-    with RedisServer(binary=redis_binaries()[0], config={"notify-keyspace-events": "Ex"}) as server:
+    with RedisServer(binary=redis_binary, config={"notify-keyspace-events": "Ex"}) as server:
         server.ask("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config|set")
         url = server.url.replace("://", "://shop:pw@")
         with (
