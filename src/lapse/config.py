@@ -2,11 +2,12 @@
 
 import re
 from importlib import import_module
+from types import ModuleType
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError, MissingLibrary
 from lapse.engine.timer import Timer, Traits
+from lapse.engine.url import MOST_SHOWN, Form, check_characters, nearest
 
 MECHANISMS = {
     "amqp": ("lapse.timers.rabbitmq.timer", "rabbitmq"),
@@ -22,17 +23,55 @@ MECHANISMS = {
     "postgres": ("lapse.timers.sql.postgresql", "postgresql"),
     "postgresql": ("lapse.timers.sql.postgresql", "postgresql"),
     "redis": ("lapse.timers.redis.queue", "redis"),
-    "rediss": ("lapse.timers.redis.queue", "redis"),
-    "redis+sentinel": ("lapse.timers.redis.queue", "redis"),
     "redis+cluster": ("lapse.timers.redis.queue", "redis"),
     "redis+expiry": ("lapse.timers.redis.expiry", "redis"),
-    "rediss+expiry": ("lapse.timers.redis.expiry", "redis"),
-    "redis+expiry+sentinel": ("lapse.timers.redis.expiry", "redis"),
     "redis+expiry+cluster": ("lapse.timers.redis.expiry", "redis"),
+    "redis+expiry+sentinel": ("lapse.timers.redis.expiry", "redis"),
+    "redis+expiry+unix": ("lapse.timers.redis.expiry", "redis"),
+    "redis+sentinel": ("lapse.timers.redis.queue", "redis"),
+    "redis+unix": ("lapse.timers.redis.queue", "redis"),
+    "rediss": ("lapse.timers.redis.queue", "redis"),
+    "rediss+cluster": ("lapse.timers.redis.queue", "redis"),
+    "rediss+expiry": ("lapse.timers.redis.expiry", "redis"),
+    "rediss+expiry+cluster": ("lapse.timers.redis.expiry", "redis"),
+    "rediss+expiry+sentinel": ("lapse.timers.redis.expiry", "redis"),
+    "rediss+sentinel": ("lapse.timers.redis.queue", "redis"),
     "sqlite": ("lapse.timers.sql.sqlite", ""),
+    "unix": ("lapse.timers.redis.queue", "redis"),
 }
 """URL scheme → the mechanism's module, and the extras that install its libraries, "" for none."""
 
+FORMS = {
+    "amqp": "lapse.timers.rabbitmq.address",
+    "amqps": "lapse.timers.rabbitmq.address",
+    "mariadb": "lapse.timers.sql.mysql_address",
+    "memory": "lapse.timers.memory",
+    "mysql": "lapse.timers.sql.mysql_address",
+    "postgres": "lapse.timers.sql.postgresql_address",
+    "postgresql": "lapse.timers.sql.postgresql_address",
+    "redis": "lapse.timers.redis.address",
+    "rediss": "lapse.timers.redis.address",
+    "sqlite": "lapse.timers.sql.sqlite_address",
+    "unix": "lapse.timers.redis.address",
+}
+"""First word of a scheme, without `apscheduler+` → the module whose FORMS declare what URLs understand."""
+
+ELSEWHERE = {
+    "kombu": "amqp",
+    "mysql2": "mysql",
+    "pg": "postgresql",
+    "pgsql": "postgresql",
+    "psql": "postgresql",
+    "pyamqp": "amqp",
+    "rabbitmq": "amqp",
+    "redis+socket": "redis+unix",
+    "redis-cluster": "redis+cluster",
+    "redis-sentinel": "redis+sentinel",
+    "sentinel": "redis+sentinel",
+    "valkey": "redis",
+    "valkeys": "rediss",
+}
+"""Schemes of other software → the scheme to write here."""
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
@@ -64,18 +103,33 @@ def open_timer(url: str, *, name: str) -> Timer:
 def scheme_of(url: str) -> str:
     """Return the scheme of a timer's URL, which is a key of MECHANISMS. No server is contacted.
 
-    Raises ConfigError for any other URL. The message never repeats the URL, which may hold a password.
+    Raises ConfigError for any other URL. The message repeats nothing but the scheme: a URL may hold a password.
     """
-    try:
-        scheme = urlsplit(url).scheme
-    except ValueError:
-        raise ConfigError(
-            "the timer's URL cannot be read: write [ and ] as %5B and %5D, unless they are around an IPv6 address"
-        ) from None
-    if scheme not in MECHANISMS:
-        what = repr(scheme) if scheme else "a URL without a scheme"
-        raise ConfigError(f"no timer understands {what}: use one of {', '.join(sorted(MECHANISMS))}")
-    return scheme
+    check_characters(url)
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?", url)
+    scheme = found[1].lower() if found else ""
+    if found and found[2]:
+        if scheme in MECHANISMS:
+            return scheme
+        plain = scheme.partition("+")[0]  # SQLAlchemy's postgresql+psycopg:// names a driver too
+        near = ELSEWHERE.get(scheme) or (plain if plain in MECHANISMS and not plain.startswith("redis") else None)
+        near = near or nearest(scheme, MECHANISMS)
+        hint = f"did you mean {near}://?" if near else f"use one of {_known()}"
+        raise ConfigError(f"no timer understands {scheme[:MOST_SHOWN]}://: {hint}")
+    if scheme in MECHANISMS:
+        raise ConfigError(f"two slashes are missing after {scheme}: write {scheme}://")
+    raise ConfigError(f"a timer's URL begins as redis://localhost:6379/0 does, with one of {_known()}")
+
+
+def form_of(scheme: str) -> Form:
+    """Return what the URLs of a scheme understand. No server is contacted. Raises as `traits_of` does."""
+    module = _imported(FORMS[scheme.removeprefix("apscheduler+").partition("+")[0]], scheme)
+    return cast("Form", module.FORMS[scheme])
+
+
+def check_url(url: str) -> None:
+    """Raise ConfigError for a timer's URL with a part that is not understood. No server is contacted."""
+    form_of(scheme_of(url)).read(url)
 
 
 def traits_of(scheme: str) -> Traits:
@@ -87,10 +141,18 @@ def traits_of(scheme: str) -> Traits:
 
 
 def _mechanism(scheme: str) -> Mechanism:
-    module, extra = MECHANISMS[scheme]
+    return cast("Mechanism", _imported(MECHANISMS[scheme][0], scheme))
+
+
+def _imported(module: str, scheme: str) -> ModuleType:
+    extra = MECHANISMS[scheme][1]
     try:
-        return cast(Mechanism, import_module(module))
+        return import_module(module)
     except ModuleNotFoundError as error:
         if not extra or (error.name or "").startswith("lapse"):
             raise
         raise MissingLibrary(f"{scheme}://", extra) from error
+
+
+def _known() -> str:
+    return ", ".join(f"{scheme}://" for scheme in sorted(MECHANISMS))

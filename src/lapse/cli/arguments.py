@@ -47,7 +47,7 @@ def open_timer(url: str, *, name: str) -> Timer:
 def warn_of_password(url: str) -> None:
     """Log a warning if the command line has a password: every user of this machine can list it. Variables are safe."""
     try:
-        shown = urlsplit(url).password and url in sys.argv
+        shown = (urlsplit(url).password or "password=" in url) and url in sys.argv
     except ValueError:  # opening the timer reports what is wrong
         return
     if shown:

@@ -10,10 +10,12 @@ from uuid import uuid4
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
 from lapse.engine.deadline import EPOCH, MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
-from lapse.engine.errors import ConfigError
 from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, Traits
+from lapse.engine.url import Form
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
+
+FORMS = {"memory": Form(example="memory://", account=False, hosts=(0, 0))}
 
 TRAITS = Traits(
     mechanism="memory",
@@ -244,6 +246,5 @@ class MemoryTimer:
 
 def open_from_url(url: str, *, name: str) -> MemoryTimer:
     """Return a new, empty timer. The URL must have only a scheme."""
-    if url != "memory://":
-        raise ConfigError(f"a timer in memory has no address: write memory://, not {url!r}")
+    FORMS["memory"].read(url)
     return MemoryTimer(name)

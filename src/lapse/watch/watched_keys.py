@@ -20,11 +20,12 @@ from typing import cast
 
 import redis
 
+from lapse.config import scheme_of
 from lapse.engine.deadline import Claim
 from lapse.engine.errors import ConfigError, TimerError, TimerRefused
 from lapse.engine.events import Event, Hook, Kind, emit, log_event
 from lapse.engine.timer import Finding
-from lapse.timers.redis.address import Address, split_url
+from lapse.timers.redis.address import Address
 from lapse.timers.redis.check import Needs
 from lapse.timers.redis.errors import translated
 from lapse.timers.redis.listener import Listening
@@ -47,8 +48,11 @@ ANNOUNCED = "Kg$x"
 REMEMBERED = 300_000
 """Milliseconds for which a firing is remembered. A key's event that comes this late after it fired has no effect."""
 
-SCHEMES = ("redis", "rediss", "redis+sentinel")
+SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+unix", "unix")
 """The URL schemes of a Redis whose keys can be watched."""
+
+INSTEAD = {"shards": "`lapse watch` keeps one ledger, so leave it out", "prefix": "give the prefix by --prefix"}
+"""Options of timers' URLs that have no meaning here → what to do instead."""
 
 NO_CLUSTER = "a Redis cluster cannot be watched: its keys and the ledger are in different slots"
 
@@ -228,12 +232,10 @@ def open_watch(url: str, *, prefix: str, ids: str = "", hooks: Iterable[Hook] = 
 
     Raises ConfigError for any other URL.
     """
-    scheme = split_url(url).scheme
+    scheme = scheme_of(url)
     if scheme.endswith("+cluster"):
         raise ConfigError(NO_CLUSTER)
     if scheme not in SCHEMES:
-        raise ConfigError(
-            f"keys are watched on {', '.join(f'{known}://' for known in SCHEMES)}; got {scheme or 'no scheme'}"
-        )
-    client = Address.parse(url, own=()).connect()
+        raise ConfigError(f"keys are watched on {', '.join(f'{known}://' for known in SCHEMES)}; got {scheme}://")
+    client = Address.parse(url, instead=INSTEAD).connect()
     return WatchedKeys(cast("redis.Redis", client), prefix, ids=ids, hooks=hooks)

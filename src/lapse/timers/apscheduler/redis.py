@@ -128,7 +128,7 @@ def _milliseconds(found: list[tuple[bytes, float]]) -> int | None:
 
 
 def open_stores(url: str, *, name: str) -> RedisStores:
-    """Return the job stores of a timer, at a URL such as redis://localhost:6379/0."""
-    client = Address.parse(url, own=()).connect()
+    """Return the job stores of a timer, at a URL such as apscheduler+redis://localhost:6379/0."""
+    client = Address.parse(url).connect()
     assert isinstance(client, redis.Redis)  # noqa: S101 - the schemes know no cluster, which the library cannot use
     return RedisStores(client, name)

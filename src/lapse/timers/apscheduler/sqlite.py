@@ -17,7 +17,7 @@ from lapse.timers.sql.sqlite_errors import translated
 
 
 def open_stores(url: str, *, name: str) -> SqlStores:
-    """Return the job stores of a timer, at a URL such as sqlite:///orders.db."""
+    """Return the job stores of a timer, at a URL such as apscheduler+sqlite:///orders.db."""
     path = file_of(url)
     # A new connection for each use: opening the file takes 0.1 ms. So there is never an old connection, which would be
     # unusable after a fork or after the file was replaced.

@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from typing import Self, cast
-from urllib.parse import urlsplit
 
 from lapse.engine.deadline import Buried, Claim, Deadline, from_milliseconds, to_milliseconds
 from lapse.engine.errors import MissingLibrary
@@ -218,8 +217,7 @@ class ApschedulerTimer:
 
 def open_from_url(url: str, *, name: str) -> ApschedulerTimer:
     """Return the timer at a URL: `apscheduler+` and the URL of the Redis, PostgreSQL or SQLite that has the jobs."""
-    address = url.partition("+")[2]
-    scheme = urlsplit(address).scheme
+    scheme = url.partition("://")[0].partition("+")[2].lower()
     kind = {"rediss": "redis", "postgres": "postgresql"}.get(scheme, scheme)
     try:
         open_stores = cast("Callable[..., JobStores]", import_module(f"lapse.timers.apscheduler.{kind}").open_stores)
@@ -228,4 +226,4 @@ def open_from_url(url: str, *, name: str) -> ApschedulerTimer:
             raise
         extra = "apscheduler" if kind == "sqlite" else f"apscheduler,{kind}"
         raise MissingLibrary(f"apscheduler+{scheme}://", extra) from error
-    return ApschedulerTimer(open_stores(address, name=name), name)
+    return ApschedulerTimer(open_stores(url, name=name), name)

@@ -2,11 +2,13 @@
 
 import ssl
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pika
 
 from lapse.engine.errors import ConfigError
+from lapse.engine.url import Form
+from lapse.engine.url_values import FILE, TEXT, Kind, Option, whole
 
 HEARTBEAT = 10
 """Seconds; as long as a lease. A broker that receives nothing for two heartbeats closes the connection.
@@ -17,7 +19,46 @@ It then gives the connection's unacknowledged messages to other consumers.
 ANSWER_WITHIN = 5.0
 """Seconds without an answer after which the broker counts as unavailable."""
 
-EXAMPLE = "amqp://user:password@localhost:5672/vhost"
+
+def _api_address(text: str) -> str | None:
+    """Return the address of the management API, or None if it cannot be one. The account is the broker's own."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port  # reading the port checks it
+    except ValueError:
+        return None
+    unfit = parts.username or parts.query or parts.fragment or parts.scheme not in {"http", "https"}
+    return None if unfit or not host else text.rstrip("/")
+
+
+_OPTIONS = {
+    "heartbeat": Option(
+        whole(1, 60),
+        "seconds without traffic after which broker and client close the connection; closing takes up to twice as long",
+        HEARTBEAT,
+    ),
+    "management": Option(
+        Kind("the management API's address without an account, as http://localhost:15672", _api_address),
+        "the address of the management plugin's API, where `lapse check` reads the policies that apply to the timer's "
+        "queues, with the URL's account",
+        unless_set="`http://<host>:15672`, or by TLS `https://<host>:15671`",
+    ),
+}
+_CAFILE = {"cafile": Option(FILE, "a file with the certificates that are trusted, in PEM", unless_set="the system's")}
+
+FORMS = {
+    scheme: Form(
+        example=f"{scheme}://user:password@localhost:{port}/vhost",
+        path={"vhost": Option(TEXT, "the virtual host; a '/' in its name is written %2F", "/")},
+        options=_OPTIONS | own,
+        instead=instead,
+    )
+    for scheme, port, own, instead in (
+        ("amqp", 5672, {}, {"cafile": "TLS has its own scheme, amqps://"}),
+        ("amqps", 5671, _CAFILE, {}),
+    )
+}
+"""Scheme → what its URLs understand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,46 +78,25 @@ class Address:
 
         Raises ConfigError.
         """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError(f"not an AMQP URL: {error}; write it as {EXAMPLE}") from error
-        if not parts.hostname:
-            raise ConfigError(f"{parts.scheme}:// needs an address, such as {EXAMPLE}")
-        if parts.fragment:
-            raise ConfigError("an AMQP URL has no '#': write %23 if '#' is part of a password")
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        heartbeat, cafile = options.pop("heartbeat", str(HEARTBEAT)), options.pop("cafile", None)
-        management = options.pop("management", "")
-        if options:
-            raise ConfigError(
-                f"an AMQP URL takes heartbeat=, cafile= and management=, not {', '.join(sorted(options))}"
-            )
-        if not heartbeat.isdecimal() or not 1 <= int(heartbeat) <= 60:  # noqa: PLR2004 - seconds, see the message
-            raise ConfigError(f"heartbeat= in an AMQP URL is a whole number of seconds from 1 to 60; got {heartbeat!r}")
-        path = parts.path.removeprefix("/")
-        if "/" in path:
-            raise ConfigError(
-                f"the path of an AMQP URL is one virtual host, a '/' in its name written %2F; got {path!r}"
-            )
-        secure = parts.scheme == "amqps"
-        tls = _tls_context(cafile)
+        read = FORMS[url.partition(":")[0].lower()].read(url)
+        ((host, port),) = read.hosts
+        secure = read.scheme == "amqps"
+        tls = _tls_context(read.options.get("cafile"))
+        in_url = f"[{host}]" if ":" in host else host
         return cls(
-            management=_management_url(management, parts.hostname, secure=secure),
+            management=read.options.get("management")
+            or (f"https://{in_url}:15671" if secure else f"http://{in_url}:15672"),
             tls=tls,
             parameters=pika.ConnectionParameters(
-                host=parts.hostname,
+                host=host,
                 port=port or (5671 if secure else 5672),
-                virtual_host=unquote(path) or "/",
-                credentials=pika.PlainCredentials(
-                    unquote(parts.username or "guest"), unquote(parts.password or "guest")
-                ),
-                heartbeat=int(heartbeat),
+                virtual_host=read.options["vhost"],
+                credentials=pika.PlainCredentials(read.user or "guest", read.password or "guest"),
+                heartbeat=read.options["heartbeat"],
                 socket_timeout=ANSWER_WITHIN,
                 stack_timeout=ANSWER_WITHIN + 1,
                 connection_attempts=1,
-                ssl_options=pika.SSLOptions(tls, parts.hostname) if secure else None,
+                ssl_options=pika.SSLOptions(tls, host) if secure else None,
                 client_properties={"connection_name": "lapse"},
             ),
         )
@@ -87,27 +107,11 @@ class Address:
         return f"{self.parameters.host}:{self.parameters.port}"
 
 
-def _management_url(given: str, host: str, *, secure: bool) -> str:
-    """Return the URL of the management API: the given one, or the plugin's default port on the broker's host."""
-    if not given:
-        host = f"[{host}]" if ":" in host else host
-        return f"https://{host}:15671" if secure else f"http://{host}:15672"
-    try:
-        parts = urlsplit(given)
-        understood = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
-    except ValueError:
-        understood = False
-    # The account is the broker's own, so the message can repeat the option only if it contains no account.
-    if not understood or "@" in given or parts.query or parts.fragment:
-        raise ConfigError(
-            "management= in an AMQP URL is the address of the management API, without an account, "
-            "such as management=http://localhost:15672"
-        )
-    return given.rstrip("/")
-
-
 def _tls_context(cafile: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=cafile)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cafile= in an AMQP URL names a file with PEM certificates; {cafile!r}: {error}") from error
+    except OSError as error:
+        why = "it has no PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(
+            f"cafile= in the amqps:// URL names no file with PEM certificates, {cafile!r}: {why}"
+        ) from None

@@ -28,6 +28,7 @@ _PASSING_REPLY = re.compile(
 # A server without TLS takes the first bytes for the beginning of a command, and waits for the rest until time is over.
 # The other words are those of OpenSSL for an answer in another protocol.
 _NO_TLS = re.compile(r"(?i)handshake operation timed out|wrong.version.number|record.layer.failure")
+_NO_HELLO = re.compile(r"(?i)unknown command\W+hello|'hello' command|NOPROTO")
 
 
 class Demoted(TimerUnavailable):
@@ -46,10 +47,23 @@ def translated() -> Iterator[None]:
     except _PASSING as error:
         raise TimerUnavailable(f"Redis gave no answer: {str(error).rstrip('.')}{_tls_hint(error)}") from error
     except exceptions.ResponseError as error:
+        if hint := hello_hint(error):
+            raise TimerRefused(hint) from None  # the server repeats the command's arguments, which have the password
         if found := _PASSING_REPLY.search(str(error)):
             passing = Demoted if found[2] == "READONLY" else TimerUnavailable
             raise passing(f"Redis cannot do it now: {error}") from error
-        raise TimerRefused(f"Redis refused: {error}") from error
+        words, repeats_arguments, _ = str(error).partition(", with args beginning with")
+        raise TimerRefused(f"Redis refused: {words}") from (None if repeats_arguments else error)
+
+
+def hello_hint(error: Exception) -> str | None:
+    """Return what to do about a server that refuses HELLO, a connection's first command; None for another error."""
+    if not _NO_HELLO.search(str(error)):
+        return None
+    return (
+        "this Redis, or a proxy before it, does not understand HELLO, with which protocol 3 begins: add ?protocol=2 to "
+        "the URL, or &protocol=2 after another option"
+    )
 
 
 def _tls_hint(error: BaseException) -> str:

@@ -26,7 +26,6 @@ from lapse.timers.redis.notifications import require_notifications
 from lapse.timers.redis.permissions import Command
 from lapse.timers.redis.queue import TRAITS as QUEUE_TRAITS
 from lapse.timers.redis.queue import RedisQueue
-from lapse.timers.redis.shards import MOST_SHARDS
 
 TRAITS = replace(QUEUE_TRAITS, mechanism="redis_expiry")
 
@@ -140,6 +139,6 @@ class RedisExpiry(RedisQueue):
 
 def open_from_url(url: str, *, name: str) -> RedisExpiry:
     """Return a timer by URL, for example redis+expiry://localhost:6379/0?prefix=nick_."""
-    address = Address.parse(url, own=("shards", "prefix"))
-    shards = address.option("shards", 1, least=1, most=MOST_SHARDS)
-    return RedisExpiry(address.connect(), name, shards=shards, prefix=address.options.get("prefix", ""))
+    address = Address.parse(url)
+    options = address.options
+    return RedisExpiry(address.connect(), name, shards=options["shards"], prefix=options.get("prefix", ""))

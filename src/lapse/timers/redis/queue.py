@@ -22,7 +22,7 @@ from lapse.timers.redis.generation import ShardGenerations, server_generation
 from lapse.timers.redis.listener import Listening, RedisListener
 from lapse.timers.redis.permissions import queue_commands
 from lapse.timers.redis.scripts import PRELUDE_PACKAGE, Arguments, script
-from lapse.timers.redis.shards import MOST_SHARDS, Shards
+from lapse.timers.redis.shards import Shards
 
 TRAITS = Traits(
     mechanism="redis_queue",
@@ -235,6 +235,5 @@ class RedisQueue:
 
 def open_from_url(url: str, *, name: str) -> RedisQueue:
     """Return a timer by URL, for example redis://localhost:6379/0?shards=4."""
-    address = Address.parse(url, own=("shards",))
-    shards = address.option("shards", 1, least=1, most=MOST_SHARDS)
-    return RedisQueue(address.connect(), name, shards=shards)
+    address = Address.parse(url)
+    return RedisQueue(address.connect(), name, shards=address.options["shards"])

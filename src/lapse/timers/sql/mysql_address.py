@@ -4,20 +4,18 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CLIENT
 
-from lapse.engine.errors import ConfigError, TimerRefused
+from lapse.engine.errors import TimerRefused
+from lapse.engine.url import Form
+from lapse.engine.url_values import FILE, SECONDS, SECRET, SWITCH, TEXT, Option
 from lapse.timers.sql.statements import statements
 
 Settings = Mapping[str, Any]
 """The arguments of `pymysql.connect`."""
-
-DEFAULTS = {"connect_timeout": 5.0, "read_timeout": 10.0, "write_timeout": 10.0}
-"""Seconds without an answer after which the server counts as unavailable, unless the URL sets them."""
 
 LOCK_WAIT = 5.0
 """The longest time, in seconds, that a statement waits for locks on rows or on the table.
@@ -28,31 +26,53 @@ An order's transaction may hold such locks and stay idle.
 OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
 """The oldest versions that have the statements used here (SKIP LOCKED, JSON_TABLE)."""
 
-_EXAMPLE = "write mysql://user:password@localhost:3306/database"
-_TEXTS = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password")
-_SWITCHES = ("ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
-_OPTIONS = (*DEFAULTS, *_TEXTS, *_SWITCHES)
+_OPTIONS = {
+    "connect_timeout": Option(
+        SECONDS, "seconds after which a server that takes no connection counts as unavailable", 5.0
+    ),
+    "read_timeout": Option(SECONDS, "seconds after which a server that does not answer counts as unavailable", 10.0),
+    "ssl_ca": Option(FILE, "the authorities that are trusted, in PEM; with this or the next two, TLS is required"),
+    "ssl_cert": Option(FILE, "the client's certificate, in PEM"),
+    "ssl_disabled": Option(SWITCH, "`true`: no TLS, also where the server offers TLS", unless_set="false"),
+    "ssl_key": Option(FILE, "the key of the client's certificate, in PEM"),
+    "ssl_key_password": Option(SECRET, "the password of that key"),
+    "ssl_verify_cert": Option(
+        SWITCH, "whether an authority must have signed the server's certificate", unless_set="false"
+    ),
+    "ssl_verify_identity": Option(SWITCH, "whether the certificate must be for this host", unless_set="false"),
+    "unix_socket": Option(FILE, "the path of a socket, instead of host and port"),
+    "write_timeout": Option(SECONDS, "seconds after which a server that reads no data counts as unavailable", 10.0),
+}
+
+FORMS = {
+    scheme: Form(
+        example=f"{scheme}://user:password@localhost:3306/database",
+        hosts=(0, 1),
+        path={"database": Option(TEXT, "the database")},
+        needed=1,
+        options=_OPTIONS,
+        instead={
+            **dict.fromkeys(("ssl", "ssl_mode", "sslmode"), "name the authority's file in ssl_ca= to require TLS"),
+            "charset": "the timer always uses utf8mb4, so leave it out",
+        },
+    )
+    for scheme in ("mysql", "mariadb")
+}
+"""Scheme → what its URLs understand."""
 
 
 def settings_of(url: str) -> dict[str, Any]:
     """Return PyMySQL's arguments for mysql://user:password@host:3306/database?options. Raises ConfigError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:  # the error's text can contain the password
-        raise ConfigError(f"not a MySQL URL: {_EXAMPLE}") from None
-    database = unquote(parts.path.removeprefix("/"))
-    if not database or "/" in database or parts.fragment:
-        raise ConfigError(f"a MySQL URL names one database: {_EXAMPLE}")
-    settings: dict[str, Any] = {**DEFAULTS, "host": parts.hostname or "localhost", "database": database}
+    read = FORMS[url.partition(":")[0].lower()].read(url)
+    host, port = read.hosts[0] if read.hosts else ("localhost", None)
+    settings = {"host": host, **read.options}
     if port:
         settings["port"] = port
-    if parts.username:
-        settings["user"] = unquote(parts.username)
-    if parts.password:
-        settings["password"] = unquote(parts.password).encode()
-    return settings | {name: _value(name, text) for name, text in given}
+    if read.user:
+        settings["user"] = read.user
+    if read.password:
+        settings["password"] = read.password.encode()
+    return settings
 
 
 def connect(settings: Settings) -> "Connection[Any]":
@@ -84,17 +104,3 @@ def _check(version: str) -> None:
     if found and (int(found[1]), int(found[2])) < OLDEST[server]:
         needed = ", ".join(f"{name} {first}.{second}" for name, (first, second) in OLDEST.items())
         raise TimerRefused(f"{server} {version} is too old: the timer needs one of {needed}, or later")
-
-
-def _value(name: str, text: str) -> Any:  # noqa: ANN401 - a number, a switch or a text, as PyMySQL takes it
-    """Return the value of one option. Raises ConfigError."""
-    if name in _TEXTS and text:
-        return text
-    if name in _SWITCHES and text in ("true", "false"):
-        return text == "true"
-    if name in DEFAULTS and re.fullmatch(r"\d+(\.\d+)?", text) and float(text) > 0:
-        return float(text)
-    if name in _OPTIONS:
-        kind = "true or false" if name in _SWITCHES else "a number of seconds" if name in DEFAULTS else "a text"
-        raise ConfigError(f"{name} in a MySQL URL is {kind}; got {text!r}")
-    raise ConfigError(f"a MySQL URL has no option {name!r}: it takes {', '.join(sorted(_OPTIONS))}")

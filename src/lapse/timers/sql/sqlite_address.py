@@ -2,10 +2,11 @@
 
 import sqlite3
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError, TimerRefused
+from lapse.engine.url import Form
+from lapse.engine.url_values import FILE, Option
 
 OLDEST = (3, 35)
 """The oldest SQLite version that has the statements used here (RETURNING)."""
@@ -13,18 +14,27 @@ OLDEST = (3, 35)
 BUSY = 5.0
 """Seconds to wait for another process that writes. After that the file counts as unavailable."""
 
+FORMS = {
+    scheme: Form(
+        example=f"{scheme}:///orders.db, or {scheme}:////var/lib/orders.db for an absolute path",
+        account=False,
+        hosts=(0, 0),
+        path={"file": Option(FILE, "relative after three slashes, absolute after four")},
+        needed=1,
+        rest_of_path=True,
+    )
+    for scheme in ("sqlite", "apscheduler+sqlite")
+}
+"""Scheme → what its URLs understand."""
+
 
 def file_of(url: str) -> Path:
     """Return the file that a URL names.
 
     Raises ConfigError for a URL without a file, TimerRefused if the SQLite library is too old.
     """
-    parts = urlsplit(url)
-    path = unquote(parts.path.removeprefix("/"))
-    if parts.netloc or parts.query or parts.fragment or "\0" in path:
-        raise ConfigError(
-            "an SQLite URL is sqlite:/// and a path: sqlite:///orders.db, or sqlite:////var/lib/orders.db"
-        )
+    scheme = url.partition(":")[0].lower()
+    path = FORMS[scheme].read(url).options["file"].removeprefix("/")
     if not path or path == ":memory:" or path.endswith("/"):
         raise ConfigError("sqlite:/// needs a file, such as sqlite:///orders.db; for one process there is memory://")
     if sqlite3.sqlite_version_info < OLDEST:

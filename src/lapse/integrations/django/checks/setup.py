@@ -10,7 +10,7 @@ from django.db import router
 from django.db.models import DateTimeField, Field, Model, Q
 from django.utils import timezone
 
-from lapse.config import scheme_of
+from lapse.config import check_url
 from lapse.engine.errors import ConfigError
 from lapse.integrations.django.checks.condition import check_condition, check_still_unpaid
 from lapse.integrations.django.checks.connection import check_autocommit, check_time_zone
@@ -65,7 +65,7 @@ def _check_settings() -> Iterator[checks.CheckMessage]:
     url = timer_url()
     try:
         if url is not None:
-            scheme_of(url)
+            check_url(url)
     except ConfigError as error:
         yield checks.Error(f"LAPSE_TIMER: {error}", hint="Use None for the sweep alone.", id="lapse.E006")
     try:
