@@ -9,12 +9,14 @@ from pathlib import Path
 from benchmarks import pages
 from tests.docs.pages import CHECKOUT, name_of
 from tests.docs.traits_table import traits_table
+from tests.docs.url_tables import url_tables
 
 END = "<!-- made: end -->"
 PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     CHECKOUT / "README.md": {"comparison": pages.readme},
     CHECKOUT / "docs" / "explanation" / "choosing.md": {"figures": pages.figures, "crashes": pages.crashes},
     CHECKOUT / "docs" / "reference" / "timer.md": {"traits": traits_table},
+    CHECKOUT / "docs" / "reference" / "urls.md": {"options": url_tables},
 }
 """By page, by name: what makes the part."""
 

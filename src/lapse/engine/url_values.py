@@ -38,7 +38,7 @@ def _seconds(text: str) -> float | None:
 SECONDS = Kind("a number of seconds above 0", _seconds)
 SWITCH = Kind("true or false", lambda text: {"true": True, "false": False}.get(text.lower()))
 TEXT = Kind("a text", lambda text: text)
-FILE = Kind("the path of a file", lambda text: text)
+FILE = Kind("a path", lambda text: text)
 SECRET = Kind("a text", lambda text: text, secret=True)
 
 

@@ -53,7 +53,9 @@ _CHECKED = {
 _TLS = {
     "ssl_ca_certs": Option(FILE, "the file of the authorities that are trusted, in PEM", unless_set="the system's"),
     "ssl_ca_path": Option(FILE, "a folder of such files, with OpenSSL's names"),
-    "ssl_cert_reqs": Option(choice("none", "optional", "required"), "whether the server's certificate is verified"),
+    "ssl_cert_reqs": Option(
+        choice("none", "optional", "required"), "whether the server's certificate is verified", unless_set="required"
+    ),
     "ssl_certfile": Option(FILE, "the client's certificate, in PEM"),
     "ssl_check_hostname": Option(SWITCH, "whether the certificate must be for this host", unless_set="true"),
     "ssl_keyfile": Option(FILE, "the key of the client's certificate, in PEM"),
