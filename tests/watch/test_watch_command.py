@@ -169,7 +169,7 @@ SAID = [
     (("redis+cluster://127.0.0.1:1", "--prefix", "nick_", *POST), SECRET, 2, "cluster"),
     (("postgresql://127.0.0.1/shop", "--prefix", "nick_", *POST), SECRET, 2, "redis://"),
     (("redis://127.0.0.1:1/0", *POST), SECRET, 2, "--prefix"),
-    (("redis://[::1", "--prefix", "nick_", *POST), SECRET, 2, "[::1]"),
+    (("redis://[::1", "--prefix", "nick_", *POST), SECRET, 2, "%5B"),
     ((f"redis://:{PASSWORD}]@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%5D"),
     ((f"redis://:[{PASSWORD}]@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%5D"),
     ((f"redis://:{PASSWORD}/more@127.0.0.1:1/0", "--prefix", "nick_", *POST), SECRET, 2, "%2F"),

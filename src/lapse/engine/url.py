@@ -26,7 +26,7 @@ MOST_SHOWN = 40
 _PARTS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _HOST = re.compile(r"(\[(?P<v6>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(:(?P<port>.*))?")
-_ESCAPES = "write these characters of a password as escapes: / as %2F, ? as %3F, # as %23, @ as %40"
+_ESCAPES = "write these characters of a password as escapes: / as %2F, ? as %3F, # as %23, @ as %40, [ as %5B, ] as %5D"
 
 
 class Host(NamedTuple):
@@ -87,6 +87,8 @@ class Form:
         account, at, hosts = parts["authority"].rpartition("@")
         if at and not self.account:
             raise ConfigError(f"the {scheme}:// URL takes no user and no password: write it like {self.example}")
+        if set("[]") & set(account):
+            raise ConfigError(f"the {scheme}:// URL has a bracket in its user or password: {_ESCAPES}")
         user, colon, password = account.partition(":")
         set_before = {
             **dict.fromkeys(("user", "username"), user),
