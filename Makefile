@@ -20,7 +20,7 @@ help: ## Show this list
 	@echo '  Settings of `make run`: PORT, LAPSE_PAYMENT_WINDOW (seconds), LAPSE_TIMER (a URL, or a bare'
 	@echo '  scheme such as redis+expiry://), DATABASE_URL, REDIS_URL.'
 
-run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and Redis, and its worker
+run: $(VENV)/run.stamp ## Start the reference shop with a private PostgreSQL and Valkey, and its worker
 	@exec $(BIN)/python -m shop.run
 
 # Several processes at once: tests mostly wait. Tests of one group share a process, and with it what is slow to start.
