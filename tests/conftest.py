@@ -170,14 +170,14 @@ def rabbit_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture(scope="session")
 def rabbit(rabbit_certificate: Certificate) -> Iterator[RabbitServer]:
-    """Start a private RabbitMQ, which takes TLS at another port as well; it is gone when this process is."""
+    """Start a private RabbitMQ with its management API and a second port for TLS; it is gone when this process is."""
     skip_without_rabbit()
     config = {
         "listeners.ssl.1": f"127.0.0.1:{free_port()}",
         "ssl_options.certfile": str(rabbit_certificate.file),
         "ssl_options.keyfile": str(rabbit_certificate.key),
     }
-    with RabbitServer(config=config) as server:
+    with RabbitServer(config=config, management=True) as server:
         yield server
 
 

@@ -12,7 +12,7 @@ from lapse import ConfigError, Deadline, Timer, TimerRefused, TimerUnavailable, 
 from lapse.testing.conformance import LONG, ago, ahead, keys_of
 from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.queues import RESTORES
+from lapse.timers.rabbitmq.queues import RESTORES, Names
 from tests.certificate import Certificate
 
 
@@ -95,7 +95,7 @@ def test_deleted_queues_are_declared_again_as_a_new_generation(timer: Timer, cha
     """Arming raises once where the queue is missing, then works. The generation changes, so workers arm all again."""
     timer.arm([Deadline("1", ago(5))])
     before = timer.generation()
-    channel.queue_delete(f"lapse.{timer.name}.due")
+    channel.queue_delete(Names(timer.name).due)
     with pytest.raises(TimerUnavailable, match="NO_ROUTE"):
         timer.arm([Deadline("2", ago(5))])
     with pytest.raises(TimerUnavailable):
@@ -110,9 +110,9 @@ def test_a_deleted_level_is_declared_again(timer: Timer, channel: pika.channel.C
     """No deadline counts as armed that no queue holds."""
     timer.arm([Deadline("1", ahead(LONG))])
     if what == "queue":
-        channel.queue_delete(f"lapse.{timer.name}.level-12")
+        channel.queue_delete(Names(timer.name).level(12))
     else:
-        channel.exchange_delete(f"lapse.{timer.name}.level-12")
+        channel.exchange_delete(Names(timer.name).level(12))
     with pytest.raises(TimerUnavailable):
         timer.arm([Deadline("2", ahead(LONG))])
     timer.arm([Deadline("2", ahead(LONG))])
@@ -123,7 +123,7 @@ def test_a_queue_of_another_kind_is_refused(
     timer_name: str, rabbit: RabbitServer, channel: pika.channel.Channel
 ) -> None:
     """The message names the queue."""
-    channel.queue_declare(f"lapse.{timer_name}.buried", durable=True)
+    channel.queue_declare(Names(timer_name).buried, durable=True)
     with open_timer(rabbit.url, name=timer_name) as timer, pytest.raises(TimerRefused, match=r"buried.*delete"):
         timer.arm([Deadline("1", ago(5))])
 
@@ -134,7 +134,7 @@ def test_a_foreign_message_is_dropped_and_logged(
     """It is not claimed, and blocks no other message."""
     timer.arm([Deadline("1", ago(5))])
     for body in (b"hello", b"{}", b'{"key":"","due":1,"at":1,"armed":1,"token":1}', b"[]", b'{"key":"x","due":"y"}'):
-        channel.basic_publish("", f"lapse.{timer.name}.due", body)
+        channel.basic_publish("", Names(timer.name).due, body)
     timer.arm([Deadline("2", ago(4))])
     assert keys_of(timer.claim(lease=LONG)) == ["1", "2"]
     assert timer.claim() == []

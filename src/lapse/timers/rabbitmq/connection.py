@@ -5,21 +5,25 @@ time, the connection is dropped. Then the broker gives its unacknowledged messag
 """
 
 import logging
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import pika
 from pika.exceptions import AMQPError
 
-from lapse.engine.errors import TimerUnavailable
+from lapse.engine.errors import TimerRefused, TimerUnavailable
 from lapse.timers.rabbitmq.address import ANSWER_WITHIN, Address
 from lapse.timers.rabbitmq.errors import translated
 
 T = TypeVar("T")
 
 THREAD = "lapse-rabbitmq"
+
+OLDEST = (3, 10)
+"""The first version with dead-lettering that loses no message between two quorum queues."""
 
 CLOSE_WITHIN = 2.0
 """Seconds in which the broker must confirm that the connection is closed."""
@@ -48,6 +52,9 @@ class Connection:
         except Exception as error:
             self.drop("it did not answer")
             raise translated(error, self.where) from error
+        if unfit := _unfit(self.pika.server_properties):
+            self.drop(unfit)
+            raise TimerRefused(f"{self.where} is {unfit}: Lapse needs RabbitMQ 3.10 or later")
 
     @property
     def lost(self) -> bool:
@@ -162,6 +169,17 @@ class Connection:
         for future in waiting:
             fail(future, translated(error, self.where))
         self._on_lost()
+
+
+def _unfit(properties: Mapping[str, object]) -> str:
+    """Return the broker's product and version if Lapse cannot use it, or "".
+
+    Other brokers and older versions ignore some arguments of queues, and then lose messages without an error.
+    """
+    product, version = str(properties.get("product", "")), str(properties.get("version", ""))
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    fit = numbers is None or tuple(map(int, numbers.groups())) >= OLDEST
+    return "" if fit and "rabbit" in product.lower() else f"{product or 'an unknown broker'} {version}".rstrip()
 
 
 def _silence_pika() -> None:

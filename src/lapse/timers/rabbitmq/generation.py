@@ -6,7 +6,8 @@ The generation is the only message of a separate queue. Missing queues are decla
 from queue import Empty, SimpleQueue
 from uuid import uuid4
 
-from lapse.timers.rabbitmq.channel import Channel, Delivery, Publishing
+from lapse.timers.rabbitmq.channel import Channel, Delivery
+from lapse.timers.rabbitmq.confirms import Publishing
 from lapse.timers.rabbitmq.connection import Connection
 from lapse.timers.rabbitmq.errors import NotFound
 from lapse.timers.rabbitmq.lock import locked

@@ -8,7 +8,7 @@ from lapse.engine.errors import TimerUnavailable
 from lapse.timers.rabbitmq.channel import Channel
 from lapse.timers.rabbitmq.connection import Connection
 from lapse.timers.rabbitmq.errors import Locked
-from lapse.timers.rabbitmq.queues import Names
+from lapse.timers.rabbitmq.queues import CLASSIC, Names
 
 LOCK_WITHIN = 10.0
 """Seconds to wait for a lock that another process holds, before TimerUnavailable is raised."""
@@ -28,7 +28,7 @@ def locked(connection: Connection, names: Names) -> Iterator[None]:
         while True:
             with Channel(connection) as channel:
                 try:
-                    channel.declare_queue(names.lock, {}, exclusive=True)
+                    channel.declare_queue(names.lock, CLASSIC, exclusive=True)
                 except Locked as error:
                     if SYSTEM_CLOCK.monotonic() >= end:
                         raise TimerUnavailable(f"another process keeps {names.lock} locked: {error}") from error

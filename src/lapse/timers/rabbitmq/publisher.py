@@ -12,8 +12,10 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, MILLISECOND
 from lapse.engine.errors import TimerError
 from lapse.timers.rabbitmq.address import Address
-from lapse.timers.rabbitmq.channel import Channel, Publishing
+from lapse.timers.rabbitmq.channel import Channel
+from lapse.timers.rabbitmq.confirms import Publishing
 from lapse.timers.rabbitmq.connection import Connection
+from lapse.timers.rabbitmq.errors import QueueFull
 from lapse.timers.rabbitmq.generation import read_or_create
 from lapse.timers.rabbitmq.messages import Message
 from lapse.timers.rabbitmq.queues import Names, declare_level, flush_queue_names, levels_for, routing_key, ticks
@@ -62,9 +64,14 @@ class Publisher:
 
     @contextmanager
     def _dropped_on_error(self) -> Iterator[None]:
-        """Drop the connection if the block fails. The next call opens another and declares missing queues."""
+        """Drop the connection if the block fails. The next call opens another and declares missing queues.
+
+        A full queue is no reason to do so: another connection would be refused as well.
+        """
         try:
             yield
+        except QueueFull:
+            raise
         except TimerError:
             self.connection.drop("a call over it failed")
             raise

@@ -6,6 +6,7 @@ another. When its time in a level is over, the broker dead-letters the message t
 set. The routing key spells the bits, lowest first. After the last level the message reaches the queue of due messages.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -26,51 +27,79 @@ RESTORES = 3
 FLUSH_QUEUE_EXPIRES = 60_000
 """Milliseconds after which the broker deletes a flush queue if the process that declared it died."""
 
+LAYOUT = 2
+"""The number of these names and arguments. A queue's arguments cannot change, so other arguments need another number.
+
+Layout 1 had no number in its names. Its queues of due and of buried messages dropped messages under a `max-length`.
+"""
+
 QUORUM: dict[str, Any] = {
     "x-queue-type": "quorum",
     # The worker decides how many deliveries without an acknowledgement are too many. Some brokers drop a message at 20.
     "x-delivery-limit": 2**31 - 1,
+    # A policy may limit any queue. By default, a full queue accepts a message and drops the one at its head.
+    "x-overflow": "reject-publish",
+    # More than fits on a disk. A full queue lets its publishers continue once it is well below its limit. Without any
+    # limit it never does: if a policy is deleted while a queue is full, messages stay in the level before it for ever.
+    "x-max-length": 2**31 - 1,
 }
 """The arguments of every durable queue."""
+
+CLASSIC: dict[str, Any] = {"x-queue-type": "classic"}
+"""The arguments of an exclusive queue. A virtual host's default may be quorum queues, which cannot be exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of the timer's queues and exchanges. Two timers have no name in common."""
+    """The names of the timer's queues and exchanges in one layout. Two timers have no name in common."""
 
     timer: str
+    layout: int = LAYOUT
 
     @property
     def due(self) -> str:
         """The queue of due messages."""
-        return f"lapse.{self.timer}.due"
+        return self._name("due")
 
     @property
     def buried(self) -> str:
         """The queue of buried messages."""
-        return f"lapse.{self.timer}.buried"
+        return self._name("buried")
 
     @property
     def generation(self) -> str:
         """The queue whose only message is the generation."""
-        return f"lapse.{self.timer}.memory"
+        return self._name("memory")
 
     @property
     def lock(self) -> str:
         """The exclusive queue that serves as a lock."""
-        return f"lapse.{self.timer}.lock"
+        return self._name("lock")
 
     def level(self, number: int) -> str:
         """Return the name of the queue in which messages wait for 2**number ticks, and of the exchange before it."""
-        return f"lapse.{self.timer}.level-{number}"
+        return self._name(f"level-{number}")
 
     def flush(self, suffix: str) -> str:
         """Return the name of a short-lived queue, see `flush_queue_names`."""
-        return f"lapse.{self.timer}.seal-{suffix}"
+        return self._name(f"seal-{suffix}")
 
     def restored(self, number: int) -> str:
         """Return the name of the exchange that marks the restoring with this number, see RESTORES."""
-        return f"lapse.{self.timer}.restored-{number}"
+        return self._name(f"restored-{number}")
+
+    @property
+    def nowhere(self) -> str:
+        """The name of an exchange that never exists, see `declare_level`."""
+        return self._name("nowhere")
+
+    @property
+    def queues(self) -> list[str]:
+        """All durable queues that this layout may have. A level exists once a message had to wait as long."""
+        return [self.generation, self.due, self.buried, *map(self.level, range(LEVELS))]
+
+    def _name(self, part: str) -> str:
+        return f"lapse.{self.timer}.{part}" + (f".v{self.layout}" if self.layout > 1 else "")
 
     def level_arguments(self, number: int) -> dict[str, Any]:
         """Return the arguments of a level's queue. A message leaves it only once the next queue has stored it."""
@@ -79,15 +108,7 @@ class Names:
             if number
             else {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.due}
         )
-        return (
-            QUORUM
-            | next_hop
-            | {
-                "x-message-ttl": TICK << number,
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",  # which that strategy requires
-            }
-        )
+        return QUORUM | next_hop | {"x-message-ttl": TICK << number, "x-dead-letter-strategy": "at-least-once"}
 
 
 def levels_for(delay: int) -> int:
@@ -114,10 +135,14 @@ def binding_pattern(level: int, bit: int) -> str:
 
 
 def declare_level(channel: Channel, names: Names, number: int) -> None:
-    """Create the queue and the exchange of a level. The level below must exist."""
+    """Create the queue and the exchange of a level. The level below must exist.
+
+    The exchange has an alternate exchange that does not exist. Otherwise a policy could name one, which would accept a
+    message for a level whose queue is missing.
+    """
     level = names.level(number)
     channel.declare_queue(level, names.level_arguments(number))
-    channel.declare_exchange(level)
+    channel.declare_exchange(level, {"alternate-exchange": names.nowhere})
     channel.bind_queue(level, level, binding_pattern(number, 1))
     if number:
         channel.bind_exchange(names.level(number - 1), level, binding_pattern(number, 0))
@@ -157,20 +182,37 @@ def exists(connection: Connection, queue: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Numbers of messages that no consumer holds: waiting, due and buried messages."""
+    """Each queue's number of messages that no consumer holds, in one layout: due, buried, then the levels."""
 
-    waiting: int
-    due: int
-    buried: int
+    names: Names
+    by_queue: Mapping[str, int]
+
+    @property
+    def due(self) -> int:
+        """The number of due messages."""
+        return self.by_queue[self.names.due]
+
+    @property
+    def buried(self) -> int:
+        """The number of buried messages."""
+        return self.by_queue[self.names.buried]
+
+    @property
+    def total(self) -> int:
+        """The number of all messages: due, buried and waiting."""
+        return sum(self.by_queue.values())
 
 
 def counts(connection: Connection, names: Names) -> Counts:
-    """Return the counts, by one short call per queue, 28 at most. Levels exist from the lowest up to the first gap."""
+    """Return the counts, by one short call per queue, 28 at most. Levels exist from the lowest up to the first gap.
+
+    Raises NotFound if the broker does not have this layout.
+    """
     with Channel(connection) as channel:
-        due, buried, waiting = channel.count(names.due), channel.count(names.buried), 0
+        found = {queue: channel.count(queue) for queue in (names.due, names.buried)}
         try:
             for number in range(LEVELS):
-                waiting += channel.count(names.level(number))
+                found[names.level(number)] = channel.count(names.level(number))
         except NotFound:
             pass  # the broker has closed the channel
-        return Counts(waiting, due, buried)
+        return Counts(names, found)

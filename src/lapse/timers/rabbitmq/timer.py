@@ -19,6 +19,7 @@ from lapse.timers.rabbitmq.claiming import Claiming, Wakeups
 from lapse.timers.rabbitmq.consumer import Consumer
 from lapse.timers.rabbitmq.leases import Held
 from lapse.timers.rabbitmq.messages import Message, Received
+from lapse.timers.rabbitmq.older import Moving, older_layouts
 from lapse.timers.rabbitmq.publisher import Publisher, milliseconds_now
 from lapse.timers.rabbitmq.queues import Names, counts
 from lapse.timers.rabbitmq.reconnecting import Reconnecting
@@ -48,12 +49,14 @@ class RabbitTimer:
 
     def __init__(self, address: Address, name: str) -> None:
         self.name = name
+        self._address = address
         self._names = names = Names(name)
         self._wakeups = Wakeups()
         self._publisher = Reconnecting(lambda: Publisher(address, names))
         self._consumer = Reconnecting(lambda: Consumer(address, names, self._wakeups.wake_all))
         self._claiming = Claiming(names, self._wakeups, self._publisher.get)
         self._restoring = Restoring(names)
+        self._moving = Moving(names, self._publisher.get)
         self._lock = threading.Lock()
         self._last_armed = 0
 
@@ -81,6 +84,8 @@ class RabbitTimer:
         if limit < 1:
             return []
         consumer = self._consumer.get()
+        if self._moving.step(consumer):
+            wait = timedelta(0)  # the next call moves more
         copies: dict[str, list[Received]] = defaultdict(list)
         for received in self._claiming.due(consumer, limit, wait.total_seconds()):
             copies[received.message.key].append(received)
@@ -146,14 +151,18 @@ class RabbitTimer:
         return buried.revive(self._consumer.get(), self._names, wanted, publish)
 
     def stats(self) -> Stats:
-        """Return the broker's counts of messages that no consumer holds, and this timer object's number of claims."""
+        """Return the broker's counts of messages that no consumer holds, and this timer object's number of claims.
+
+        Messages in queues of an older layout are counted too.
+        """
         consumer = self._consumer.get()
-        counted = counts(consumer.connection, self._names)
+        connection = consumer.connection
+        counted = [counts(connection, self._names), *older_layouts(connection, self._names)]
         return Stats(
-            pending=counted.waiting + counted.due,
-            due=counted.due,
+            pending=sum(each.total - each.buried for each in counted),
+            due=sum(each.due for each in counted),
             claimed=len(consumer.leases),
-            buried=counted.buried,
+            buried=sum(each.buried for each in counted),
             oldest_due=None,
             next_due=None,
             now=SYSTEM_CLOCK.now(),
@@ -164,8 +173,8 @@ class RabbitTimer:
         return self._consumer.get().generation
 
     def check(self) -> list[Finding]:
-        """Return findings about the broker's version, its alarms and its clock."""
-        return findings(self._publisher.get().connection)
+        """Return findings about the broker's version, its policies and alarms, and its clock."""
+        return findings(self._publisher.get().connection, self._address, self._names)
 
     def wake(self) -> None:
         """Make a claim that waits return."""
