@@ -76,8 +76,7 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
         paying = cashier.prepare(chosen)
         environment, servers = _prepare(chosen, paying, running)
         kept = []
-        for step in ("migrate", "seed"):
-            _finish(_program("setup", step, environment, lock, SETUP_GRACE), running, signals)
+        _finish(_program("setup", ["seed", "--migrate"], environment, lock, SETUP_GRACE), running, signals)
         if paying is not None:
             at_the_cashier = partial(paying.start, CHECKOUT, environment, lock)
             lost = "Its payments are lost."
@@ -97,7 +96,7 @@ def _run(chosen: Choices, lock: int, signals: Signals) -> int:
             grace=WEB_GRACE,
         )
         running.callback(end, web, signals)
-        working = partial(_program, "worker", "lapse_worker", environment, lock, WORKER_GRACE)
+        working = partial(_program, "worker", ["lapse_worker"], environment, lock, WORKER_GRACE)
         kept.append(KeptProgram("worker", working))
         running.callback(kept[-1].end, signals)
         running.callback(_say_when_stopping, signals, STOPPING)
@@ -170,11 +169,10 @@ def _prepare(
     return environment, servers
 
 
-def _program(name: str, command: str, environment: dict[str, str], lock: int, grace: float) -> Program:
-    quiet = ["--no-input", "--verbosity=0"] if command == "migrate" else []
+def _program(name: str, command: list[str], environment: dict[str, str], lock: int, grace: float) -> Program:
     return Program(
         name,
-        [sys.executable, "-m", "shop.manage", command, *quiet],
+        [sys.executable, "-m", "shop.manage", *command],
         directory=CHECKOUT,
         environment=environment,
         keep=lock,

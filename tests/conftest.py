@@ -4,10 +4,12 @@ import gc
 import os
 import re
 import signal
+import ssl
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from django.core.management.commands import flush
 from django.db import connections
@@ -29,16 +31,18 @@ SLOW_TO_START = {"rabbitmq": "rabbit", "amqp": "rabbit", "mysql": "mariadb", "ma
 SERVERS_OF_THEIR_OWN = {"tests/timers/test_rabbitmq_faults.py", "tests/timers/test_mysql_refusals.py"}
 """Files whose tests kill or configure their servers, so that they share none."""
 
+ONE_SHOP = {"tests/shop/test_accessibility.py": "open shop", "tests/shop/test_run.py": "open shop"}
+"""Files whose tests share one run of the shop → their group: a start takes 12 seconds of computing."""
+
 LONGEST_FIRST = (
     "tests/shop/test_every_timer.py",
     "tests/examples/test_oscar_shop.py",
+    "open shop",
     "tests/shop/test_browser.py",
     "rabbit",
     "mariadb of Django",
     "mariadb",
     "tests/timers/test_apscheduler_life.py",
-    "tests/shop/test_accessibility.py",
-    "tests/shop/test_run.py",
     "tests/timers/test_redis_topologies.py",
     "tests/shop/test_crash.py",
     "tests/timers/test_rabbitmq_faults.py",
@@ -90,8 +94,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def group_of(nodeid: str) -> str:
-    """Return the group of a test: its file, or the server that it uses where that takes long to start."""
+    """Return the group of a test: its file, or what it uses where that takes long to start."""
     file = nodeid.partition("::")[0]
+    if file in ONE_SHOP:
+        return ONE_SHOP[file]
     words = [] if file in SERVERS_OF_THEIR_OWN else re.findall("[a-z]+", nodeid.lower())
     group = next((SLOW_TO_START[word] for word in words if word in SLOW_TO_START), file)
     return "mariadb of Django" if group == "mariadb" and file.startswith("tests/django/") else group
@@ -159,6 +165,20 @@ def quick_flush() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flush, "sql_flush", statements)
         patch.setattr(flush, "emit_post_migrate_signal", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_trust_store() -> Iterator[None]:
+    """Let the HTTP clients of this process share the certificates that they trust: reading these takes 60 ms."""
+    create, trusted = ssl.create_default_context, certifi.where()
+    shared = create(cafile=trusted)
+
+    def quick(*given: Any, **options: Any) -> ssl.SSLContext:
+        return shared if not given and options == {"cafile": trusted} else create(*given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", quick)
         yield
 
 

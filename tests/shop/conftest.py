@@ -1,5 +1,6 @@
 """What the shop's tests share: its settings, products and people."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
@@ -7,10 +8,12 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
+from lapse.testing.ports import free_port
 from shop.buyers.accounts import sign_up
 from shop.catalogue.models import Product
 from shop.console.permissions import make_merchant
 from tests.shop.rehearsal import PASSWORD
+from tests.shop.running import PATIENCE, Run
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,19 @@ def shop(settings: Settings) -> Settings:
     settings.LAPSE_WEBHOOK_SECRET = "whsec_" + "c2hvcC10ZXN0LXNlY3JldC1zaG9wLXRlc3Qtc2VjcmV0"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return settings
+
+
+@pytest.fixture(scope="session")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Open a shop with time enough to look at everything, for all tests of its group; SIGTERM leaves nothing of it."""
+    folder = tmp_path_factory.mktemp("standing") / "run"
+    run = Run(folder, free_port(), LAPSE_PAYMENT_WINDOW="600", RATE_LIMITS="off")
+    try:
+        yield run.opened()
+    finally:
+        run.process.terminate()
+        assert run.process.wait(PATIENCE) == 0, run.output
+        assert run.processes() == {}
 
 
 @pytest.fixture

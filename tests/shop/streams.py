@@ -84,8 +84,13 @@ class Web:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+        self.leave()
+
+    def leave(self) -> None:
+        """Close all streams."""
         for stream in self.streams:
             stream.leave()
+        self.streams.clear()
 
 
 class Stream:

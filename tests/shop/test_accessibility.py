@@ -7,11 +7,9 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from lapse.testing.ports import free_port
 from tests.shop.browsing import (
     AXE,
     LANGUAGES,
-    PATIENCE_MS,
     SIZES,
     Windows,
     assert_accessible,
@@ -27,17 +25,12 @@ from tests.shop.running import Run
 __all__ = ["browser"]  # pytest finds the fixture here
 
 
-@pytest.fixture(scope="module")
-def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Open a shop with time enough to look at everything."""
+@pytest.fixture
+def open_shop(standing: Run) -> Run:
+    """Return the shop that stands open, if axe-core is there to look at it."""
     if not AXE.exists():
         missing("no axe-core: with npm on the path, rm .venv/dev.stamp and make test install it")
-    run = Run(tmp_path_factory.mktemp("accessible") / "run", free_port(), LAPSE_PAYMENT_WINDOW="600", RATE_LIMITS="off")
-    try:
-        yield run.opened()
-    finally:
-        run.process.terminate()
-        assert run.process.wait(PATIENCE_MS / 1000) == 0
+    return standing
 
 
 def looks(short: str) -> pytest.MarkDecorator:

@@ -59,11 +59,20 @@ def test_servers_of_others_keep_their_password_and_their_kind(timer: str, redis:
     assert chosen.timer_url(chosen.given) == url
 
 
-@pytest.mark.parametrize("timer", ["memory://", "memory://1", "redis", "cron://", "cron://there"])
-def test_what_cannot_be_is_refused(timer: str) -> None:
-    """A wrong LAPSE_TIMER is an error that lists the possible schemes."""
-    with pytest.raises(WrongChoice, match="LAPSE_TIMER"):
-        choices.read({"LAPSE_TIMER": timer}, Path("/"))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("LAPSE_TIMER", timer) for timer in ("memory://", "memory://1", "redis", "cron://", "cron://there")),
+        *(("LAPSE_PAYMENT_WINDOW", window) for window in ("soon", "nan", "0")),
+        ("ALIPAY_SIMULATOR_PORT", "x"),
+        ("SHOP_GATEWAY", "cash"),
+        ("REDIS_URL", "localhost:6379"),
+    ],
+)
+def test_what_cannot_be_is_refused(name: str, value: str) -> None:
+    """A wrong setting is an error that begins with its name."""
+    with pytest.raises(WrongChoice, match=f"^{name}"):
+        choices.read({name: value}, Path("/"))
 
 
 @pytest.mark.parametrize("timer", ["rediss://", "rediss+expiry://", "apscheduler+rediss://"])

@@ -86,8 +86,7 @@ def live(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[L
     with RedisServer() as redis:
         is_on_redis = request.param.startswith("redis")
         shop = LiveShop(postgres, redis.url.replace("redis", request.param, 1) if is_on_redis else request.param)
-        shop.manage("migrate", "--verbosity", "0")
-        shop.manage("seed")
+        shop.manage("seed", "--migrate")
         yield shop
 
 

@@ -23,9 +23,30 @@ from tests.shop.rehearsal import make_overdue, order_of
 from tests.shop.streams import PATIENCE, Web
 
 
+@pytest.fixture(scope="module")
+def server(django_db_setup: None) -> Iterator[Web]:
+    """Start a web server for several tests."""
+    del django_db_setup
+    server = Web()
+    try:
+        yield server
+        output = server.stop()
+        assert "Traceback" not in output, output
+    finally:
+        server.close()
+
+
 @pytest.fixture
-def web(transactional_db: None) -> Iterator[Web]:
-    """Open a web server, and check that it ends without an error after each test."""
+def web(transactional_db: None, server: Web) -> Iterator[Web]:
+    """Return the web server, and leave its streams after the test."""
+    del transactional_db
+    yield server
+    server.leave()
+
+
+@pytest.fixture
+def own_web(transactional_db: None) -> Iterator[Web]:
+    """Open a web server for one test, which ends it."""
     del transactional_db
     server = Web()
     try:
@@ -129,25 +150,25 @@ def test_the_database_hangs_up(web: Web, buyer: User, cup: Product) -> None:
     assert again.status == "awaiting_payment"
 
 
-def test_open_streams_hold_no_thread_and_do_not_delay_the_end(web: Web, buyer: User, cup: Product) -> None:
+def test_open_streams_hold_no_thread_and_do_not_delay_the_end(own_web: Web, buyer: User, cup: Product) -> None:
     """Many streams share one connection and no threads; a stop ends them in good order, well within its bound."""
     order = order_of(buyer, cup)
     path = f"/orders/{order.public_id}/events/"
-    first = web.listen("/stock/events/")
+    first = own_web.listen("/stock/events/")
     first.until(lambda state: state == {"CUP": 9})
-    before = web.threads()
-    streams = [web.listen("/stock/events/") for _ in range(40)] + [web.listen(path, buyer) for _ in range(12)]
+    before = own_web.threads()
+    streams = [own_web.listen("/stock/events/") for _ in range(40)] + [own_web.listen(path, buyer) for _ in range(12)]
     for stream in streams:
         stream.until(bool)
-    assert web.threads() < before + 20, "to_thread keeps a few; there are 52 streams"
+    assert own_web.threads() < before + 20, "to_thread keeps a few; there are 52 streams"
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         assert cursor.fetchone()[0] < 15
-    refused = web.listen(path, buyer)
+    refused = own_web.listen(path, buyer)
     assert refused.status == 429
     assert refused.headers["Retry-After"]
     streams[-1].leave()
-    output = web.stop()
+    output = own_web.stop()
     assert "Cancel" not in output, output
     assert "Traceback" not in output, output
     for stream in streams[:-1]:

@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth.models import Group, User
+from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from shop.buyers.accounts import normal
@@ -19,6 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
+        parser.add_argument("--migrate", action="store_true", help="migrate the database first, in the same process")
         parser.add_argument("--merchant-email", default=os.environ.get("MERCHANT_EMAIL", "merchant@example.com"))
         parser.add_argument(
             "--merchant-password",
@@ -28,6 +30,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:  # noqa: ANN401  # Django's signature
         """Seed the shop and print what was done."""
+        if options["migrate"]:
+            call_command("migrate", interactive=False, verbosity=0)
         self.stdout.write(f"{seed_products()} products added")
         merchants = ensure_merchants()
         if options["merchant_password"]:
