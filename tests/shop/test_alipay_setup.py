@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.checks import CheckMessage
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
@@ -20,6 +22,7 @@ from shop.payments import alipay
 from tests.gateways.listening import eventually
 from tests.shop.alipay_rehearsal import PayingShop, lapse, let_time_pass, scanned, status_of
 from tests.shop.alipay_shop import ALIPAY, APP, settings_for
+from tests.shop.alipay_shop import paying as paying  # noqa: PLC0414  # pytest finds a fixture by its name here
 from tests.shop.rehearsal import assert_no_drift, order_of, stock_of
 
 HALF_AN_HOUR = 1800.0
@@ -137,3 +140,32 @@ def test_d3_a_key_that_cannot_be_read_is_not_shown(shop: Settings) -> None:
     assert "/run/secrets" not in f"{message.msg}{message.hint}"
     cut = new_key_pair().private[:600]
     assert "cut off" in found(shop, private_key=cut).msg
+
+
+def test_d1_a_key_of_another_app_is_found_by_asking(paying: PayingShop, shop: Settings) -> None:
+    """Two keys that could be a pair and are not: one call to Alipay shows it, and says which setting is wrong."""
+    output = StringIO()
+    call_command("check_alipay", stdout=output)
+    assert "believe each other's signatures" in output.getvalue()
+    right = shop.ALIPAY
+    stranger = new_key_pair()
+    for changes, said in (
+        (
+            {"alipay_public_key": stranger.public},
+            "is alipay_public_key, or alipay_certificate, Alipay's own for this app",
+        ),
+        ({"private_key": stranger.private}, "has another key or certificate than that of private_key"),
+        ({"app_id": "9021000100000002"}, "Alipay does not know app_id at gateway_url"),
+        ({"private_key": "x"}, "private_key must be an RSA private key"),
+        ({"private_key": ""}, "settings are not complete"),
+    ):
+        shop.ALIPAY = {**right, **changes}
+        with pytest.raises(CommandError, match=said) as refused:
+            call_command("check_alipay", stdout=output)
+        assert "\n" not in str(refused.value)
+        if "must be" not in said and (opened := alipay.open_alipay()):
+            opened.__exit__()
+    shop.ALIPAY = right
+    paying.alipay.faults(system_error=["alipay.trade.query"])
+    with pytest.raises(CommandError, match="Alipay is unavailable"):
+        call_command("check_alipay", stdout=output)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lapse.gateways.alipay.charsets import readings
-from lapse.gateways.alipay.messages import CERTIFICATE, AlipayRefused, AlipayUnavailable
+from lapse.gateways.alipay.messages import CERTIFICATE, WHAT_TO_DO, AlipayRefused, AlipayUnavailable
 from lapse.gateways.alipay.signers import Signers, UnknownSigner
 
 OK = "10000"
@@ -45,7 +45,11 @@ def read_answer(raw: bytes, content_type: str, *, method: str, signers: Signers)
         unsigned = unsigned or answer
     if unsigned is None:
         raise AlipayUnavailable(f"Alipay's answer is not JSON with a response to {method}")
-    raise AlipayUnavailable(f"Alipay's answer is not signed by its key: {unsigned.text}".rstrip(": "))
+    hint = WHAT_TO_DO.get(str(unsigned.body.get("sub_code")))
+    if hint is None:
+        hint = "is alipay_public_key, or alipay_certificate, Alipay's own for this app?" if unsigned.signature else ""
+    text = f"Alipay's answer is not signed by Alipay's key: {unsigned.text}".rstrip(": ")
+    raise AlipayUnavailable(f"{text}; {hint}" if hint else text)
 
 
 def checked(answer: Answer) -> dict[str, Any]:

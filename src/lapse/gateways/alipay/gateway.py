@@ -10,6 +10,7 @@ unscanned link expires, the order stays closing until the link expires.
 """
 
 import logging
+import secrets
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Self
@@ -149,6 +150,13 @@ class AlipayGateway:
         except AlipayError as error:
             log.warning("attempt %s could not be closed: %s", attempt.reference, error)
             return Ruling(attempt, Verdict.UNKNOWN)
+
+    def probe(self) -> None:
+        """Query a number that no trade has: afterwards, Alipay and this gateway have believed each other's signatures.
+
+        Raises AlipayUnavailable or AlipayRefused, which says which setting is wrong if only another setting can help.
+        """
+        self.query(f"probe_{secrets.token_hex(16)}")
 
     def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> Decimal:
         """Refund `amount` yuan; return the total refunded so far. Calls with the same request number refund once.

@@ -36,11 +36,20 @@ class AlipayUnavailable(AlipayError):
     """No answer, or an answer that cannot be trusted. The call may have taken effect. It may be repeated."""
 
 
+WHAT_TO_DO = {
+    "isv.invalid-signature": "Alipay's console has another key or certificate than that of private_key",
+    "isv.invalid-app-id": "Alipay does not know app_id at gateway_url; the sandbox has apps of its own",
+    "isv.missing-app-cert-sn": "the app has certificates at Alipay: set app_certificate and the other two",
+}
+"""For refusals that only other settings can end: what is wrong with the settings."""
+
+
 class AlipayRefused(AlipayError):
     """Alipay refused the call; `code` and `sub_code` are Alipay's, such as 40004 and ACQ.TRADE_NOT_EXIST."""
 
     def __init__(self, code: str, sub_code: str, message: str) -> None:
-        super().__init__(f"Alipay refused: {code} {sub_code} {message}".rstrip())
+        hint = f": {WHAT_TO_DO[sub_code]}" if sub_code in WHAT_TO_DO else ""
+        super().__init__(f"Alipay refused: {code} {sub_code} {message}".rstrip() + hint)
         self.code = code
         self.sub_code = sub_code
 
