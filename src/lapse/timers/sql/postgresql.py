@@ -29,6 +29,15 @@ TRAITS = Traits(
     precision=timedelta(milliseconds=1),
 )
 
+EARLIER_TABLE = (
+    "the table's keys are of an earlier version, so a claim may read all pending deadlines: ALTER TABLE lapse_deadline "
+    "DROP CONSTRAINT lapse_deadline_pkey, ADD PRIMARY KEY (key, timer); DROP INDEX lapse_deadline_visible, "
+    "lapse_deadline_leased, lapse_deadline_buried; then run the SQL that `lapse schema` shows"
+)
+
+MOST_DEAD = 100_000
+"""Deleted rows that the server still keeps. So many delay a claim by about 60 ms while an old transaction is open."""
+
 _STATEMENTS = {
     name: tuple(statement.encode() for statement in section) for name, section in statements("postgresql").items()
 }
@@ -85,8 +94,8 @@ class PostgresDatabase:
         self._listener.ensure(timer, waker)
 
     def findings(self) -> list[Finding]:
-        """Return findings on what a crash would lose."""
-        ((version, fsync, commit, encoding, persistence),) = self.read("settings", {})
+        """Return findings on what a crash would lose, and on what makes claims late."""
+        ((version, fsync, commit, encoding, persistence, is_new, dead_rows),) = self.read("settings", {})
         found = [Finding(fit=True, text=f"PostgreSQL {version}")]
         if fsync == "off":
             found.append(Finding(fit=False, text="fsync off: a crash of the machine can lose everything: set fsync on"))
@@ -99,6 +108,11 @@ class PostgresDatabase:
             found.append(Finding(fit=False, text=f"the database's encoding is {encoding}: keys need UTF8"))
         if all(finding.fit for finding in found):
             found.append(Finding(fit=True, text="an armed deadline survives a crash"))
+        if not is_new:
+            found.append(Finding(fit=False, text=EARLIER_TABLE))
+        if dead_rows > MOST_DEAD:
+            text = f"{dead_rows} dead rows make claims late: end transactions that are open for long, and run VACUUM"
+            found.append(Finding(fit=False, text=text))
         return found
 
     def close(self) -> None:

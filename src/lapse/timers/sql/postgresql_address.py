@@ -22,14 +22,11 @@ DEFAULTS = {
 """Connection parameters that the URL does not set."""
 
 SESSION = b"""
-SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET default_transaction_isolation = 'read committed';
-SET enable_bitmapscan = off
+SET lock_timeout = '5s'; SET statement_timeout = '30s'; SET default_transaction_isolation = 'read committed'
 """
 """Settings of each session.
 
 An order's transaction may arm and then stay idle. The timeouts keep it from blocking the workers' leases for long.
-Bitmap scans are off because the planner assumes a nearly empty table before its first ANALYZE. It would then collect
-and sort all pending rows, although an index has these rows in order.
 """
 
 _SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}

@@ -4,6 +4,9 @@
 -- the order of their keys, or locked rows are skipped, so that no two statements wait for each other. Keys are sent as
 -- hexadecimal digits and stored as bytes. So no connection's character set, collation or quoting has an effect.
 --
+-- A statement reads what is due or asked for and no more, whatever the optimizer expects of the table. Rows that are read
+-- in their order name the index. Given and chosen keys come first in a STRAIGHT_JOIN, and are looked up by primary key.
+--
 -- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
 -- empty key has the generation of its timer in the column reason and the latest token. If
 -- the table is emptied, this row is lost together with the deadlines.
@@ -93,12 +96,12 @@ STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = UNHEX(giv
 -- name: look
 SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000, MIN(at) FROM (
     (
-        SELECT visible AS at FROM lapse_deadline
+        SELECT visible AS at FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
         WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL ORDER BY visible LIMIT 1
     )
     UNION ALL
     (
-        SELECT leased_until FROM lapse_deadline
+        SELECT leased_until FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
         WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NOT NULL ORDER BY leased_until LIMIT 1
     )
 ) AS upcoming;
@@ -117,7 +120,7 @@ INTO @lapse_token, @lapse_now;
 
 -- Rows whose leases have ended are pending again, with their original due times.
 UPDATE (
-    SELECT `key` AS ended FROM lapse_deadline
+    SELECT `key` AS ended FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
     WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until <= @lapse_now
     ORDER BY leased_until LIMIT %(most)s FOR UPDATE SKIP LOCKED
 ) AS chosen
@@ -128,7 +131,7 @@ WHERE d.leased_until <= @lapse_now;
 -- The oldest rows first. The rest of the limit is filled from the newest; without a backlog these are the remaining rows.
 -- Rows that other claimants have locked at this moment are skipped.
 UPDATE (
-    SELECT `key` AS oldest FROM lapse_deadline
+    SELECT `key` AS oldest FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
     WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL AND visible <= @lapse_now
     ORDER BY visible, `key` LIMIT %(old)s FOR UPDATE SKIP LOCKED
 ) AS chosen
@@ -137,7 +140,7 @@ SET d.visible = d.due, d.attempt = d.attempt + 1, d.token = @lapse_token, d.leas
 WHERE d.buried_at IS NULL AND d.leased_until IS NULL AND d.visible <= @lapse_now AND d.token < @lapse_token;
 
 UPDATE (
-    SELECT `key` AS youngest FROM lapse_deadline
+    SELECT `key` AS youngest FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
     WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL AND visible <= @lapse_now
     ORDER BY visible DESC, `key` DESC LIMIT %(young)s FOR UPDATE SKIP LOCKED
 ) AS chosen
@@ -145,7 +148,8 @@ STRAIGHT_JOIN lapse_deadline AS d ON d.timer = %(timer)s AND d.`key` = chosen.yo
 SET d.visible = d.due, d.attempt = d.attempt + 1, d.token = @lapse_token, d.leased_until = @lapse_now + %(lease)s
 WHERE d.buried_at IS NULL AND d.leased_until IS NULL AND d.visible <= @lapse_now AND d.token < @lapse_token;
 
-SELECT CONVERT(`key` USING utf8mb4), due, attempt, token, @lapse_now, leased_until FROM lapse_deadline
+SELECT CONVERT(`key` USING utf8mb4), due, attempt, token, @lapse_now, leased_until
+FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
 WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until = @lapse_now + %(lease)s AND token = @lapse_token;
 
 -- name: renew
@@ -187,9 +191,11 @@ SET
 WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
 
 -- name: buried
-SELECT CONVERT(`key` USING utf8mb4), due, attempt, reason, buried_at FROM lapse_deadline
+-- In the order of the index, so that no more rows than the limit are read.
+SELECT CONVERT(`key` USING utf8mb4), due, attempt, reason, buried_at
+FROM lapse_deadline FORCE INDEX (lapse_deadline_state)
 WHERE timer = %(timer)s AND buried_at IS NOT NULL AND `key` <> ''
-ORDER BY buried_at, `key` LIMIT %(limit)s;
+ORDER BY buried_at, leased_until, visible, `key` LIMIT %(limit)s;
 
 -- name: revive
 UPDATE JSON_TABLE(%(items)s, '$[*]' COLUMNS (`key` VARCHAR(1024) PATH '$.key')) AS given

@@ -1,6 +1,17 @@
 -- The statements of the timer in PostgreSQL, by name. Times are milliseconds since 1970 by the server's own clock.
 -- Rows are locked in the order of their keys, or locked rows are skipped, so that no two statements wait for each other.
 --
+-- A statement reads what is due or asked for and no more, whatever the planner believes about the table. Its statistics
+-- may be missing, or older than all rows. So each form of access has one cheap plan, also by a wrong estimate:
+--
+-- * Given keys are looked up one by one: LATERAL with LIMIT 1 permits no join but a nested loop, by the primary key.
+-- * Chosen rows are changed by `key = ANY (ARRAY(...))`. The planner always expects ten elements of such an array.
+--   So it reads them by the primary key, however many rows it expects from the query inside.
+-- * The primary key begins with the key. If it began with the timer, the planner could take the timer's rows for few, and
+--   read all of them.
+-- * Due rows are a range with two ends, up to a limit. (SELECT ...) hides the upper end and the limit from the planner. It
+--   then expects one row of 200, and wants a tenth of these rows. To read an index in its order is cheapest for that.
+--
 -- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
 -- empty key has the generation of its timer, in the column reason. If the table is emptied, this row is lost together
 -- with the deadlines.
@@ -21,14 +32,16 @@ CREATE TABLE IF NOT EXISTS lapse_deadline (
     leased_until bigint,
     buried_at bigint,
     reason text,
-    PRIMARY KEY (timer, key)
+    PRIMARY KEY (key, timer)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
 
-CREATE INDEX IF NOT EXISTS lapse_deadline_visible ON lapse_deadline (timer, visible, key) WHERE buried_at IS NULL;
+CREATE INDEX IF NOT EXISTS lapse_deadline_pending ON lapse_deadline (timer, visible, key)
+WHERE buried_at IS NULL AND leased_until IS NULL;
 
-CREATE INDEX IF NOT EXISTS lapse_deadline_leased ON lapse_deadline (timer, leased_until) WHERE leased_until IS NOT NULL;
+CREATE INDEX IF NOT EXISTS lapse_deadline_leased ON lapse_deadline (timer, leased_until, visible, key)
+WHERE leased_until IS NOT NULL;
 
-CREATE INDEX IF NOT EXISTS lapse_deadline_buried ON lapse_deadline (timer, buried_at) WHERE buried_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS lapse_deadline_buried ON lapse_deadline (timer, buried_at, key) WHERE buried_at IS NOT NULL;
 
 CREATE SEQUENCE IF NOT EXISTS lapse_deadline_token;
 
@@ -62,18 +75,13 @@ SELECT
     END;
 
 -- name: bound
--- For the order's transaction: an ALTER TABLE in another session must not delay the sale for long. As in the timer's
--- own sessions, the planner must not collect all pending rows because it expects few.
+-- For the order's transaction: an ALTER TABLE in another session must not delay the sale for long.
 SELECT
     set_config('lapse.lock_timeout', current_setting('lock_timeout'), true),
-    set_config('lapse.enable_bitmapscan', current_setting('enable_bitmapscan'), true),
-    set_config('lock_timeout', '2s', true),
-    set_config('enable_bitmapscan', 'off', true);
+    set_config('lock_timeout', '2s', true);
 
 -- name: unbound
-SELECT
-    set_config('lock_timeout', current_setting('lapse.lock_timeout'), true),
-    set_config('enable_bitmapscan', current_setting('lapse.enable_bitmapscan'), true);
+SELECT set_config('lock_timeout', current_setting('lapse.lock_timeout'), true);
 
 -- name: arm
 -- Waiting claims are notified of a deadline that is earlier than all known ones. They are also notified of a deadline that
@@ -107,12 +115,13 @@ WITH armed AS (
 SELECT pg_notify('lapse_wake', %(timer)s) WHERE EXISTS (SELECT FROM armed);
 
 -- name: disarm
-WITH known AS (
-    SELECT key FROM lapse_deadline
-    WHERE timer = %(timer)s AND key IN (SELECT json_array_elements_text(%(items)s::json))
-    ORDER BY key FOR UPDATE
+WITH known AS MATERIALIZED (
+    SELECT d.key FROM json_array_elements_text(%(items)s::json) AS given (key)
+    CROSS JOIN LATERAL (
+        SELECT key FROM lapse_deadline WHERE timer = %(timer)s AND key = given.key LIMIT 1 FOR UPDATE
+    ) AS d
 )
-DELETE FROM lapse_deadline AS d USING known WHERE d.timer = %(timer)s AND d.key = known.key RETURNING d.key;
+DELETE FROM lapse_deadline WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM known)) RETURNING key;
 
 -- name: look
 SELECT
@@ -123,96 +132,120 @@ SELECT
             WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL
             ORDER BY visible LIMIT 1
         ),
-        (SELECT min(leased_until) FROM lapse_deadline WHERE timer = %(timer)s AND leased_until IS NOT NULL)
+        (
+            SELECT leased_until FROM lapse_deadline
+            WHERE timer = %(timer)s AND leased_until IS NOT NULL
+            ORDER BY leased_until LIMIT 1
+        )
     );
 
 -- name: claim
--- One row more than the limit shows whether there is a backlog. Rows that others have locked at this moment are skipped.
+-- Rows whose leases have ended are claimed like pending rows, by their original due times. One row more than the limit shows
+-- whether there is a backlog. Rows that others have locked at this moment are skipped.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
-old AS MATERIALIZED (
+ended AS MATERIALIZED (
     SELECT key, visible FROM lapse_deadline
-    WHERE timer = %(timer)s AND buried_at IS NULL AND visible <= (SELECT now FROM moment)
-        AND (leased_until IS NULL OR leased_until <= (SELECT now FROM moment))
-    ORDER BY visible, key LIMIT %(limit)s + 1
+    WHERE timer = %(timer)s AND leased_until >= 0 AND leased_until <= (SELECT now FROM moment)
+    ORDER BY leased_until, visible, key LIMIT (SELECT %(limit)s::bigint + 1)
     FOR UPDATE SKIP LOCKED
+),
+pending AS MATERIALIZED (
+    SELECT key, visible FROM lapse_deadline
+    WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL
+        AND visible >= -9223372036854775808 AND visible <= (SELECT now FROM moment)
+    ORDER BY visible, key LIMIT (SELECT %(limit)s::bigint + 1)
+    FOR UPDATE SKIP LOCKED
+),
+old AS MATERIALIZED (
+    SELECT key, visible FROM ended
+    UNION ALL
+    SELECT key, visible FROM pending
+    ORDER BY visible, key LIMIT (SELECT %(limit)s::bigint + 1)
 ),
 young AS MATERIALIZED (
     SELECT key, visible FROM lapse_deadline
-    WHERE timer = %(timer)s AND buried_at IS NULL AND visible <= (SELECT now FROM moment)
-        AND (leased_until IS NULL OR leased_until <= (SELECT now FROM moment))
+    WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL
+        AND visible >= -9223372036854775808 AND visible <= (SELECT now FROM moment)
     ORDER BY visible DESC, key DESC
     LIMIT CASE WHEN (SELECT count(*) FROM old) > %(limit)s THEN %(young)s ELSE 0 END
     FOR UPDATE SKIP LOCKED
 ),
-chosen AS (
-    SELECT key, visible FROM young
+chosen AS MATERIALIZED (
+    SELECT key FROM young
     UNION ALL
     (
-        SELECT key, visible FROM old WHERE key NOT IN (SELECT key FROM young)
+        SELECT key FROM old WHERE key NOT IN (SELECT key FROM young)
         ORDER BY visible, key LIMIT %(limit)s - (SELECT count(*) FROM young)
     )
 )
-UPDATE lapse_deadline AS d SET
-    visible = d.due,
-    attempt = d.attempt + 1,
+UPDATE lapse_deadline SET
+    visible = due,
+    attempt = attempt + 1,
     token = (SELECT nextval('lapse_deadline_token')),
     leased_until = (SELECT now FROM moment) + %(lease)s
-FROM chosen
-WHERE d.timer = %(timer)s AND d.key = chosen.key
-RETURNING d.key, d.due, d.attempt, d.token, (SELECT now FROM moment), d.leased_until;
+WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM chosen))
+RETURNING key, due, attempt, token, (SELECT now FROM moment), leased_until;
 
 -- name: renew
 -- If another transaction has locked a row, it is taking the row from this claimant. It must not delay the other leases.
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
-held AS (
-    SELECT d.key FROM lapse_deadline AS d
-    JOIN json_to_recordset(%(items)s::json) AS given (key text, token bigint) ON d.key = given.key AND d.token = given.token
-    WHERE d.timer = %(timer)s AND d.leased_until > (SELECT now FROM moment)
-    ORDER BY d.key FOR UPDATE OF d SKIP LOCKED
+held AS MATERIALIZED (
+    SELECT d.key FROM json_to_recordset(%(items)s::json) AS given (key text, token bigint)
+    CROSS JOIN LATERAL (
+        SELECT key, token, leased_until FROM lapse_deadline
+        WHERE timer = %(timer)s AND key = given.key LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS d
+    WHERE d.token = given.token AND d.leased_until > (SELECT now FROM moment)
 )
-UPDATE lapse_deadline AS d SET leased_until = (SELECT now FROM moment) + %(lease)s
-FROM held WHERE d.timer = %(timer)s AND d.key = held.key
-RETURNING d.key, d.leased_until;
+UPDATE lapse_deadline SET leased_until = (SELECT now FROM moment) + %(lease)s
+WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM held))
+RETURNING key, leased_until;
 
 -- name: settle
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
-held AS (
-    SELECT d.key FROM lapse_deadline AS d
-    JOIN json_to_recordset(%(items)s::json) AS given (key text, token bigint) ON d.key = given.key AND d.token = given.token
-    WHERE d.timer = %(timer)s AND d.leased_until > (SELECT now FROM moment)
-    ORDER BY d.key FOR UPDATE OF d
+held AS MATERIALIZED (
+    SELECT d.key FROM json_to_recordset(%(items)s::json) AS given (key text, token bigint)
+    CROSS JOIN LATERAL (
+        SELECT key, token, leased_until FROM lapse_deadline
+        WHERE timer = %(timer)s AND key = given.key LIMIT 1 FOR UPDATE
+    ) AS d
+    WHERE d.token = given.token AND d.leased_until > (SELECT now FROM moment)
 )
-DELETE FROM lapse_deadline AS d USING held WHERE d.timer = %(timer)s AND d.key = held.key RETURNING d.key;
+DELETE FROM lapse_deadline WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM held)) RETURNING key;
 
 -- name: release
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
-held AS (
-    SELECT d.key FROM lapse_deadline AS d
-    JOIN json_to_recordset(%(items)s::json) AS given (key text, token bigint) ON d.key = given.key AND d.token = given.token
-    WHERE d.timer = %(timer)s AND d.leased_until > (SELECT now FROM moment)
-    ORDER BY d.key FOR UPDATE OF d
+held AS MATERIALIZED (
+    SELECT d.key FROM json_to_recordset(%(items)s::json) AS given (key text, token bigint)
+    CROSS JOIN LATERAL (
+        SELECT key, token, leased_until FROM lapse_deadline
+        WHERE timer = %(timer)s AND key = given.key LIMIT 1 FOR UPDATE
+    ) AS d
+    WHERE d.token = given.token AND d.leased_until > (SELECT now FROM moment)
 ),
 freed AS (
-    UPDATE lapse_deadline AS d SET
-        visible = CASE WHEN %(delay)s > 0 THEN (SELECT now FROM moment) + %(delay)s ELSE d.due END,
-        attempt = d.attempt - %(forgiven)s,
+    UPDATE lapse_deadline SET
+        visible = CASE WHEN %(delay)s > 0 THEN (SELECT now FROM moment) + %(delay)s ELSE due END,
+        attempt = attempt - %(forgiven)s,
         leased_until = NULL
-    FROM held WHERE d.timer = %(timer)s AND d.key = held.key
-    RETURNING d.key
+    WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM held))
+    RETURNING key
 )
 SELECT key, pg_notify('lapse_wake', %(timer)s) FROM freed;
 
 -- name: bury
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
-held AS (
-    SELECT d.key FROM lapse_deadline AS d
-    JOIN json_to_recordset(%(items)s::json) AS given (key text, token bigint) ON d.key = given.key AND d.token = given.token
-    WHERE d.timer = %(timer)s AND d.leased_until > (SELECT now FROM moment)
-    ORDER BY d.key FOR UPDATE OF d
+held AS MATERIALIZED (
+    SELECT d.key FROM json_to_recordset(%(items)s::json) AS given (key text, token bigint)
+    CROSS JOIN LATERAL (
+        SELECT key, token, leased_until FROM lapse_deadline
+        WHERE timer = %(timer)s AND key = given.key LIMIT 1 FOR UPDATE
+    ) AS d
+    WHERE d.token = given.token AND d.leased_until > (SELECT now FROM moment)
 )
-UPDATE lapse_deadline AS d SET leased_until = NULL, buried_at = (SELECT now FROM moment), reason = %(reason)s
-FROM held WHERE d.timer = %(timer)s AND d.key = held.key
-RETURNING d.key;
+UPDATE lapse_deadline SET leased_until = NULL, buried_at = (SELECT now FROM moment), reason = %(reason)s
+WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM held))
+RETURNING key;
 
 -- name: buried
 SELECT key, due, attempt, reason, buried_at FROM lapse_deadline
@@ -221,28 +254,32 @@ ORDER BY buried_at, key LIMIT %(limit)s;
 
 -- name: revive
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
-dead AS (
-    SELECT key FROM lapse_deadline
-    WHERE timer = %(timer)s AND buried_at IS NOT NULL AND key IN (SELECT json_array_elements_text(%(items)s::json))
-    ORDER BY key FOR UPDATE
+dead AS MATERIALIZED (
+    SELECT d.key FROM json_array_elements_text(%(items)s::json) AS given (key)
+    CROSS JOIN LATERAL (
+        SELECT key, buried_at FROM lapse_deadline WHERE timer = %(timer)s AND key = given.key LIMIT 1 FOR UPDATE
+    ) AS d
+    WHERE d.buried_at IS NOT NULL
 ),
 revived AS (
-    UPDATE lapse_deadline AS d SET
-        visible = least(d.due, (SELECT now FROM moment)), attempt = 0, buried_at = NULL, reason = NULL
-    FROM dead WHERE d.timer = %(timer)s AND d.key = dead.key
-    RETURNING d.key
+    UPDATE lapse_deadline SET
+        visible = least(due, (SELECT now FROM moment)), attempt = 0, buried_at = NULL, reason = NULL
+    WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM dead))
+    RETURNING key
 )
 SELECT key, pg_notify('lapse_wake', %(timer)s) FROM revived;
 
 -- name: stats
 WITH moment AS MATERIALIZED (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now),
 known AS (
-    SELECT
-        visible,
-        buried_at IS NOT NULL AS is_buried,
-        coalesce(leased_until > (SELECT now FROM moment), false) AS is_claimed,
-        visible <= (SELECT now FROM moment) AS is_due
-    FROM lapse_deadline WHERE timer = %(timer)s AND key <> ''
+    SELECT visible, visible <= (SELECT now FROM moment) AS is_due, false AS is_claimed, false AS is_buried
+    FROM lapse_deadline WHERE timer = %(timer)s AND buried_at IS NULL AND leased_until IS NULL
+    UNION ALL
+    SELECT visible, visible <= (SELECT now FROM moment), leased_until > (SELECT now FROM moment), false
+    FROM lapse_deadline WHERE timer = %(timer)s AND leased_until IS NOT NULL
+    UNION ALL
+    SELECT visible, false, false, true
+    FROM lapse_deadline WHERE timer = %(timer)s AND buried_at IS NOT NULL AND key <> ''
 )
 SELECT
     (SELECT now FROM moment),
@@ -272,4 +309,6 @@ SELECT
     current_setting('fsync'),
     current_setting('synchronous_commit'),
     current_setting('server_encoding'),
-    (SELECT relpersistence::text FROM pg_class WHERE oid = 'lapse_deadline'::regclass);
+    (SELECT relpersistence::text FROM pg_class WHERE oid = 'lapse_deadline'::regclass),
+    to_regclass('lapse_deadline_pending') IS NOT NULL,
+    coalesce((SELECT n_dead_tup FROM pg_stat_all_tables WHERE relid = 'lapse_deadline'::regclass), 0);
