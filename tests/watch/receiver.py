@@ -50,6 +50,7 @@ class Receiver:
         self.calls: list[Call] = []
         self.answers: dict[str, list[Answer]] = defaultdict(list)
         self.otherwise = otherwise
+        self.body = "{}"
         self.before_answer: Callable[[Call], Any] = lambda _: None
         receiver = self
 
@@ -69,9 +70,10 @@ class Receiver:
                 self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", "2")
+                body = receiver.body.encode()
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(b"{}")
+                self.wfile.write(body)
 
             def do_GET(self) -> None:
                 raise AssertionError("a redirect was followed")

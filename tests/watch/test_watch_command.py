@@ -135,7 +135,7 @@ def test_what_fails_is_buried_listed_and_revived(
         assert answer("buried", "retry", server.url, "--prefix", "nick_") == {"revived": 1}
         wait_until(lambda: watcher.said("batch handled"))
     assert len(receiver.calls) == 3
-    assert {call.text for call in receiver.calls} == {'{"order_id": "1001", "by": 1}'}
+    assert {call.text for call in receiver.calls} == {'{"order_id":"1001","by":1}'}
     assert "LAPSE_TIMER" not in watcher.log.read_text()
     (failed,) = watcher.said("handler failed")
     assert "attempt 1 of 2" in failed["reason"]

@@ -41,6 +41,14 @@ def watch(
     body: Annotated[
         str, typer.Option(metavar="JSON", help="The body to POST; the order's id replaces {key} in a string.")
     ] = DEFAULTS.body,
+    accept: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="The field of a 2xx answer's JSON that must have this value, or one of several, like code=0,200.",
+            show_default=False,
+        ),
+    ] = DEFAULTS.accept,
     secret_file: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +60,9 @@ def watch(
     insecure_http: Annotated[
         bool, typer.Option("--insecure-http", help="Permit http:// to other machines, on a network that you control.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = DEFAULTS.timeout,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for one delivery, from its beginning to the end of the answer.")
+    ] = DEFAULTS.timeout,
     concurrency: Annotated[
         int, typer.Option(min=1, max=1000, help="The largest number of deliveries at once.")
     ] = DEFAULTS.concurrency,
@@ -72,6 +82,9 @@ def watch(
     2xx, 404, 409 and 410 settle an order. After any other answer, or none, the delivery is tried again, with longer
     waits. After the last attempt the order is buried. The shop must check that the order is unpaid before it cancels
     it.
+
+    If the shop answers 200 also when it failed, --accept names the field of its JSON that says so, like --accept
+    code=0. Any other 2xx is then tried again.
 
     Each call is signed by the Standard Webhooks specification, with the secret in LAPSE_WEBHOOK_SECRET or in a file.
 
@@ -96,6 +109,7 @@ def watch(
         post=post,
         ids=ids,
         body=body,
+        accept=accept,
         secret_file=secret_file,
         unsigned=unsigned,
         insecure_http=insecure_http,

@@ -4,6 +4,7 @@ A Sender sends one message to one address and returns the outcome; it does not u
 handler that sends one message for each claim.
 """
 
+from lapse.delivering.accept import Accept
 from lapse.delivering.address import checked_address
 from lapse.delivering.body import Body
 from lapse.delivering.sender import Answer, Message, NoAnswer, Outcome, Sender
@@ -11,6 +12,7 @@ from lapse.delivering.signing import Signer
 from lapse.delivering.webhook import Webhook
 
 __all__ = [
+    "Accept",
     "Answer",
     "Body",
     "Message",

@@ -4,6 +4,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError
+from lapse.engine.visible import visible
 
 
 def checked_address(url: str, *, insecure_http: bool = False) -> str:
@@ -23,12 +24,14 @@ def checked_address(url: str, *, insecure_http: bool = False) -> str:
         )
     if parts.username is not None or parts.password is not None:
         raise ConfigError("the address to POST to must not contain a user or a password: calls are signed instead")
+    if not url.isprintable() or " " in url:
+        raise ConfigError(f"the address to POST to has a space or an unprintable character in it: {visible(url)}")
     if parts.fragment:
         raise ConfigError("the address to POST to has a '#': HTTP does not send the part after it, so remove it")
     if parts.scheme == "http" and not is_loopback(host) and not insecure_http:
         raise ConfigError(
-            f"http:// to {host} can be read and changed by others: use https://, or --insecure-http if you control "
-            "that network"
+            f"http:// to {visible(host)} can be read and changed by others: use https://, or --insecure-http if you "
+            "control that network"
         )
     return url
 

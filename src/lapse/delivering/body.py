@@ -1,12 +1,19 @@
 """The body of a message: a JSON template with a place for the order's key."""
 
 import json
+import re
 from typing import Any
 
 from lapse.engine.errors import ConfigError
 
 PLACE = "{key}"
 EXAMPLE = '{"order_id": "{key}"}'
+
+MOST_NUMBER = 2**53
+"""JavaScript keeps whole numbers below this one exactly."""
+
+_LONE = re.compile("[\ud800-\udfff]")
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
 
 
 class Body:
@@ -17,8 +24,8 @@ class Body:
 
     def __init__(self, template: str) -> None:
         try:
-            self._document = json.loads(template)
-        except ValueError as error:
+            self._document = _as_node(json.loads(template, parse_constant=_no_number))
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"the template of the body must be JSON, with {PLACE} inside a string, as {EXAMPLE}: {error}"
             ) from error
@@ -26,8 +33,12 @@ class Body:
             raise ConfigError(f"the template of the body needs {PLACE} in a string, as {EXAMPLE}, to name the order")
 
     def of(self, key: str) -> str:
-        """Return the body for one key."""
-        return json.dumps(self._filled(key), ensure_ascii=False)
+        """Return the body for one key, byte for byte as `JSON.stringify` writes it.
+
+        Many receivers on Node verify the signature over `JSON.stringify(request.body)`, not over the bytes that came.
+        """
+        text = json.dumps(self._filled(key), ensure_ascii=False, separators=(",", ":"))
+        return _LONE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", text)
 
     def _filled(self, key: str) -> Any:  # noqa: ANN401 - all that JSON can be
         def fill(value: Any) -> Any:  # noqa: ANN401 - as above
@@ -41,3 +52,34 @@ class Body:
             return value
 
         return fill(self._document)
+
+
+def _as_node(value: Any) -> Any:  # noqa: ANN401 - all that JSON can be
+    """Return the document as JavaScript keeps it: names that are whole numbers first, in their order, and 1.0 as 1.
+
+    Raises ConfigError for a number that JavaScript would change, or write in another way.
+    """
+    match value:
+        case dict():
+            numbers = sorted((name for name in value if _is_index(name)), key=int)
+            return {name: _as_node(value[name]) for name in [*numbers, *(n for n in value if not _is_index(n))]}
+        case list():
+            return [_as_node(item) for item in value]
+        case bool():
+            return value
+        case int() | float():
+            if abs(value) >= MOST_NUMBER or "e" in repr(value):
+                raise ConfigError(
+                    f"the template of the body has the number {value}, which JavaScript would write in another way: "
+                    "put it into a string"
+                )
+            return int(value) if value == int(value) else value
+    return value
+
+
+def _is_index(name: str) -> bool:
+    return _INDEX.fullmatch(name) is not None and int(name) < 2**32 - 1
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

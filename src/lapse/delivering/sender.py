@@ -2,21 +2,24 @@
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Self
-from urllib.parse import urlsplit
 
-from lapse.delivering.address import checked_address, is_loopback
+from lapse.delivering.address import checked_address
 from lapse.delivering.signing import Signer
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.errors import MissingLibrary
+from lapse.engine.errors import ConfigError, MissingLibrary
+from lapse.engine.visible import visible
 
 try:
+    import httpcore
     import httpx
+
+    from lapse.delivering.proxy import proxy_for
+    from lapse.delivering.time_limit import LimitedNetwork, Names, TimeLimit
 except ModuleNotFoundError as missing:
     raise MissingLibrary("lapse.delivering", "watch") from missing
 
@@ -24,7 +27,18 @@ LONGEST_WAIT = timedelta(hours=1)
 """The longest Retry-After that is accepted. A longer one, such as a year, is a receiver's mistake."""
 
 MOST_BODY = 64 * 1024
-"""How many bytes of an answer's body are read, only so that the connection can be used again."""
+"""How many bytes of an answer's body are read. The connection is used again only if the body ends within these."""
+
+MOST_PHRASE = 100
+"""How many characters of the words beside a status are kept."""
+
+FAILURES = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+)
+"""The exceptions of a network, or of a receiver, that fails."""
 
 KEEP_IDLE = 1.5
 """Seconds for which an idle connection may be used again. Servers usually close idle connections later, so that they do
@@ -42,11 +56,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The receiver answered. `retry_after` is the wait that it asks for, an hour at most; None if it asks for none."""
+    """The receiver answered.
+
+    `retry_after` is the wait that it asks for, an hour at most; None if it asks for none. `body` is the beginning of
+    the answer's body, of 64 KiB at most; with `whole`, it is all of it.
+    """
 
     status: int
     phrase: str = ""
     retry_after: timedelta | None = None
+    body: str = ""
+    whole: bool = True
 
     @property
     def success(self) -> bool:
@@ -86,38 +106,51 @@ class Sender:
     * Redirects are not followed: a POST would become a GET, or its body would go to an unknown host.
     * Each calling thread has its own connection, which stays open for the next call.
 
-    `timeout` is in seconds and applies to connecting, to sending, and to the first byte of the answer. The answer's
-    body may take the same time again; it has no effect on the outcome. Without a `signer`, messages are not signed.
+    `timeout` is in seconds and ends the whole call: name lookup, connecting, TLS, sending, and all of the answer,
+    however slowly the receiver sends it. A status that has arrived counts, also if the body after it is cut off.
+    Without a `signer`, messages are not signed.
 
-    Raises ConfigError for an address that must not be used.
+    Raises ConfigError for an address or a proxy that must not be used.
     """
 
     def __init__(self, url: str, *, signer: Signer | None, timeout: float = 10.0, insecure_http: bool = False) -> None:
         self.url = checked_address(url, insecure_http=insecure_http)
         self._signer = signer
         self._timeout = timeout
-        # A proxy from the environment may lead out of the local network, but not to this machine.
-        self._trust_env = not is_loopback(urlsplit(self.url).hostname or "")
-        self._certificates = httpx.create_ssl_context(trust_env=self._trust_env)
+        try:
+            target = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"the address to POST to cannot be read: {visible(str(error))}") from None
+        self._target = httpcore.URL(
+            scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
+        )
+        self._proxy = proxy_for(self.url)
+        self._certificates = httpx.create_ssl_context()
+        self._names = Names()
         self._own = threading.local()
-        self._clients: list[httpx.Client] = []
+        self._connections: list[httpcore.ConnectionPool] = []
 
     def send(self, message: Message) -> Outcome:
         """Send one message once, and return the outcome. No failure of the network raises an exception."""
-        headers = {"user-agent": "lapse", **message.headers}
+        headers = {"user-agent": "lapse", "accept": "*/*", "accept-encoding": "identity", **message.headers}
         if self._signer is not None:
             headers |= self._signer.headers(message.id, SYSTEM_CLOCK.now(), message.body)
+        content = message.body.encode()
+        connection = self._connection()
+        self._own.limit.begin(self._timeout)
         try:
-            with self._client().stream("POST", self.url, content=message.body.encode(), headers=headers) as response:
-                self._drain(response)
-        except httpx.HTTPError as error:
-            return NoAnswer(f"{type(error).__name__}: {error}".rstrip(": "))
-        return Answer(response.status_code, response.reason_phrase, _retry_after(response))
+            with connection.stream("POST", self._target, headers=[*headers.items()], content=content) as response:
+                body, whole = _read(response)
+        except FAILURES as error:
+            return NoAnswer(visible(f"{type(error).__name__}: {error}".rstrip(": ")))
+        phrase = response.extensions.get("reason_phrase", b"").decode("utf-8", "replace")
+        wait = _retry_after(httpx.Headers(response.headers))
+        return Answer(response.status, visible(phrase, MOST_PHRASE), wait, body, whole)
 
     def close(self) -> None:
         """Close the connections."""
-        for client in self._clients:
-            client.close()
+        for connection in self._connections:
+            connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,46 +158,50 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _client(self) -> httpx.Client:
-        """Return this thread's client, opening one if needed.
+    def _connection(self) -> httpcore.ConnectionPool:
+        """Return this thread's connection, which is opened at its first use, and again after it was closed.
 
-        A shared client may close a connection as idle too long although another thread has just begun to use it.
+        A shared pool may close a connection as idle too long although another thread has just begun to use it.
         """
-        client: httpx.Client | None = getattr(self._own, "client", None)
-        if client is None:
-            client = self._own.client = httpx.Client(
-                timeout=self._timeout,
-                follow_redirects=False,
-                limits=httpx.Limits(max_connections=1, keepalive_expiry=KEEP_IDLE),
-                trust_env=self._trust_env,
-                verify=self._certificates,
+        connection: httpcore.ConnectionPool | None = getattr(self._own, "connection", None)
+        if connection is None:
+            self._own.limit = TimeLimit()
+            connection = self._own.connection = httpcore.ConnectionPool(
+                ssl_context=self._certificates,
+                proxy=self._proxy,
+                max_connections=1,
+                keepalive_expiry=KEEP_IDLE,
+                network_backend=LimitedNetwork(self._own.limit, self._names),
             )
-            self._clients.append(client)
-        return client
-
-    def _drain(self, response: httpx.Response) -> None:
-        """Read the body so that the connection can be used again. Stop if the body is too long or too slow."""
-        end = SYSTEM_CLOCK.monotonic() + self._timeout
-        read = 0
-        with suppress(httpx.HTTPError):  # the status is the receiver's answer, and it has arrived
-            for chunk in response.iter_raw():
-                read += len(chunk)
-                if read > MOST_BODY or SYSTEM_CLOCK.monotonic() > end:
-                    return
+            self._connections.append(connection)
+        return connection
 
 
-def _retry_after(response: httpx.Response) -> timedelta | None:
+def _read(response: httpcore.Response) -> tuple[str, bool]:
+    """Return the beginning of the body, and whether that is all of it. The status has arrived, so this never raises."""
+    body = bytearray()
+    try:
+        for part in response.iter_stream():
+            body += part
+            if len(body) > MOST_BODY:
+                return body[:MOST_BODY].decode("utf-8", "replace"), False
+    except FAILURES:
+        return body.decode("utf-8", "replace"), False
+    return body.decode("utf-8", "replace"), True
+
+
+def _retry_after(headers: httpx.Headers) -> timedelta | None:
     """Return the wait that the receiver asks for; None if it asks for none.
 
     The header has whole seconds, or a date, which is compared with the date of the answer.
     """
-    text = response.headers.get("retry-after", "").strip()
+    text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return timedelta(seconds=min(int(text), LONGEST_WAIT.total_seconds()))
     until = _date(text)
     if until is None:
         return None
-    wait = until - (_date(response.headers.get("date", "")) or SYSTEM_CLOCK.now())
+    wait = until - (_date(headers.get("date", "")) or SYSTEM_CLOCK.now())
     return min(max(wait, timedelta(0)), LONGEST_WAIT)
 
 

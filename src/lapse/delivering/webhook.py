@@ -4,8 +4,9 @@ import hashlib
 from datetime import timedelta
 from http import HTTPStatus
 
+from lapse.delivering.accept import Accept, beginning, looks_like_failure
 from lapse.delivering.body import Body
-from lapse.delivering.sender import Message, NoAnswer, Outcome, Sender
+from lapse.delivering.sender import Answer, Message, NoAnswer, Outcome, Sender
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Claim, to_milliseconds
 from lapse.engine.decision import Release, Settle
@@ -24,14 +25,21 @@ class Webhook:
     `backoff`, or later if a 429 or 5xx has a Retry-After. Meanwhile the operator can fix a wrong secret (401) or a
     failed deploy (400, 502), and need not revive any deadline. The worker buries a deadline that was tried too often.
 
+    With `accept`, a 2xx settles the deadline only if its JSON says so; any other 2xx is tried again. Without it, the
+    first 2xx whose JSON looks like a failure settles with a reason, which is logged as a warning.
+
     `name` is the timer's name. A message's id consists of this name, the key and the deadline.
     """
 
-    def __init__(self, sender: Sender, *, name: str, body: Body, backoff: Backoff = RETRY) -> None:
+    def __init__(
+        self, sender: Sender, *, name: str, body: Body, backoff: Backoff = RETRY, accept: Accept | None = None
+    ) -> None:
         self._sender = sender
         self._name = name
         self._body = body
         self._backoff = backoff
+        self._accept = accept
+        self._warned = False
 
     def __call__(self, claim: Claim) -> Settle | Release:
         """Deliver one claim and return the decision on it. No failure of the network raises an exception."""
@@ -45,11 +53,33 @@ class Webhook:
         delay = self._backoff.delay(claim.attempt)
         if isinstance(outcome, NoAnswer):
             return Release(delay, reason=str(outcome))
-        if outcome.success or outcome.status in SETTLED:
+        if outcome.success and self._accept is not None:
+            refusal = self._accept.refusal(outcome.body, whole=outcome.whole)
+            return Release(delay, reason=_described(outcome, refusal)) if refusal else Settle()
+        if outcome.success:
+            return Settle(self._doubt(outcome))
+        if outcome.status in SETTLED:
             return Settle(f"{outcome}: the shop knows no such order" if outcome.status in NO_SUCH_ORDER else "")
         if outcome.overloaded and outcome.retry_after is not None:
             # Wait as long as the shop asks, plus a random time, so that not all deliveries come at the same moment.
             delay = max(delay, outcome.retry_after + Backoff().delay(1))
         if outcome.redirect:
             return Release(delay, reason=f"{outcome}: redirects are not followed, so use the final address")
-        return Release(delay, reason=str(outcome))
+        return Release(delay, reason=_described(outcome))
+
+    def _doubt(self, outcome: Answer) -> str:
+        """Return a warning for the first 2xx whose JSON looks like a failure; an empty text for all others."""
+        if self._warned or not looks_like_failure(outcome.body):
+            return ""
+        self._warned = True
+        return _described(
+            outcome,
+            "counted as delivered, although its JSON looks like a failure. If it is one, use --accept with the field "
+            "and the value of success, like --accept code=0",
+        )
+
+
+def _described(outcome: Answer, what: str = "") -> str:
+    """Return the status, what is to be said about it, and the beginning of the answer."""
+    said = beginning(outcome.body)
+    return ": ".join(part for part in (str(outcome), what, f"it answered {said}" if said else "") if part)

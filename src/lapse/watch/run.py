@@ -9,7 +9,7 @@ from lapse.engine.worker import ConcurrentWorker
 from lapse.watch.options import WatchOptions
 
 try:
-    from lapse.delivering import Body, Sender, Signer, Webhook
+    from lapse.delivering import Accept, Body, Sender, Signer, Webhook
     from lapse.delivering.signing import HOW
     from lapse.watch.watched_keys import WatchedKeys, open_watch
 except ModuleNotFoundError as missing:
@@ -28,6 +28,7 @@ def run_watch(options: WatchOptions, hook: Hook) -> None:
     Raises ConfigError for wrong options before it does anything, TimerRefused if the server refuses.
     """
     body, signer = Body(options.body), _signer(options)
+    accept = Accept(options.accept) if options.accept else None
     with (
         open_watch(options.url, prefix=options.prefix, ids=options.ids, hooks=(hook,)) as timer,
         Sender(options.post, signer=signer, timeout=options.timeout, insecure_http=options.insecure_http) as sender,
@@ -37,7 +38,7 @@ def run_watch(options: WatchOptions, hook: Hook) -> None:
         _report_unfit(timer, hook)
         ConcurrentWorker(
             timer,
-            Webhook(sender, name=timer.name, body=body),
+            Webhook(sender, name=timer.name, body=body, accept=accept),
             concurrency=options.concurrency,
             max_attempts=options.attempts,
             drain=options.drain,
