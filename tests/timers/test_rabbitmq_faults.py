@@ -180,18 +180,28 @@ def test_arming_on_a_stopped_broker_raises(broker: RabbitServer, timer: Timer) -
     assert sorted(keys_of(claim_until(timer, 2))) == ["1", "2"]
 
 
-def test_a_broker_without_memory_accepts_nothing_and_can_be_drained(broker: RabbitServer, timer: Timer) -> None:
+@pytest.mark.parametrize(
+    ("alarm", "calm"),
+    [
+        (["set_vm_memory_high_watermark", "0.0000001"], ["set_vm_memory_high_watermark", "absolute", "1GiB"]),
+        pytest.param(["set_disk_free_limit", "900000GB"], ["set_disk_free_limit", "50MB"], marks=pytest.mark.long),
+    ],
+    ids=["memory", "disk"],
+)
+def test_a_broker_without_memory_or_disk_accepts_nothing_and_can_be_drained(
+    broker: RabbitServer, timer: Timer, alarm: list[str], calm: list[str]
+) -> None:
     """Under an alarm arming raises and says why, and so does the check. Due deadlines are still claimed and settled."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(5)])
     assert all(finding.fit for finding in timer.check())
-    broker.control("set_vm_memory_high_watermark", "0.0000001")
+    broker.control(*alarm)
     try:
         with pytest.raises(TimerUnavailable, match="short of"):
             timer.arm([Deadline("more", ago(5))])
         assert any("alarm" in finding.text for finding in timer.check() if not finding.fit)
         assert timer.settle(timer.claim(wait=PATIENCE)) == 5
     finally:
-        broker.control("set_vm_memory_high_watermark", "absolute", "1GiB")
+        broker.control(*calm)
     wait_until(lambda: _armed(timer, "again"))
 
 
