@@ -1,7 +1,8 @@
-"""A certificate for localhost that signs itself, for servers that tests reach by TLS."""
+"""A certificate for localhost and 127.0.0.1 that signs itself, for servers that tests reach by TLS."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -22,6 +23,7 @@ def sign_for_localhost(folder: Path) -> Certificate:
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
     now = datetime.now(UTC)
     signed = (
         x509.CertificateBuilder()
@@ -31,7 +33,7 @@ def sign_for_localhost(folder: Path) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(secret, hashes.SHA256())
     )
     made.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))

@@ -41,7 +41,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _FINAL as error:
-        raise TimerRefused(f"Redis refused: {error}. Check the user, the password and the ACL in the URL") from error
+        raise TimerRefused(hello_hint(error) or f"Redis refused: {_account_hint(str(error))}") from error
     except exceptions.ReadOnlyError as error:
         raise Demoted(f"Redis cannot do it now: {error}") from error
     except _PASSING as error:
@@ -53,6 +53,10 @@ def translated() -> Iterator[None]:
             passing = Demoted if found[2] == "READONLY" else TimerUnavailable
             raise passing(f"Redis cannot do it now: {error}") from error
         words, repeats_arguments, _ = str(error).partition(", with args beginning with")
+        if "DB index is out of range" in words:
+            words += (
+                ": the last number of the URL is a database, which this server does not have; usually it has 0 to 15"
+            )
         raise TimerRefused(f"Redis refused: {words}") from (None if repeats_arguments else error)
 
 
@@ -64,6 +68,18 @@ def hello_hint(error: Exception) -> str | None:
         "this Redis, or a proxy before it, does not understand HELLO, with which protocol 3 begins: add ?protocol=2 to "
         "the URL, or &protocol=2 after another option"
     )
+
+
+def _account_hint(words: str) -> str:
+    """Return the server's words about the account, and what to do."""
+    if "already authenticated" in words:  # so Redis answers a HELLO without a password
+        return "authentication required. Write the password before the host, as :password@host or user:password@host"
+    hint = "Check the user, the password and the ACL in the URL"
+    if "Authentication required" in words:  # so Valkey answers any command that it does not know
+        hint += "; if the password is there, the server does not understand HELLO: add ?protocol=2 to the URL"
+    elif "invalid username-password" in words:
+        hint += ", where a password without a user stands after a colon, as :password@host"
+    return f"{words.rstrip('.?')}. {hint}"
 
 
 def _tls_hint(error: BaseException) -> str:
