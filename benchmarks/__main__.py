@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import chart
@@ -30,6 +31,8 @@ def main() -> int:
     """Measure, print, write. Returns 0, or 1 where something was early, was lost, or could not be measured."""
     given = _arguments()
     sizes = QUICK if given.quick else FULL
+    if given.pending:
+        sizes = replace(sizes, pending=given.pending)
     begun = time.perf_counter()
     try:
         places, found = _measure_all(given.only, sizes)
@@ -69,17 +72,23 @@ def _arguments() -> argparse.Namespace:
         "  make bench                                  all, in about ten minutes; writes results, chart and pages\n"
         "  make bench QUICK=1                          the short form: says whether all work, not how well\n"
         "  python -m benchmarks --only redis,sqlite    two of them, compared; nothing is written\n"
+        "  python -m benchmarks --only postgresql --pending 1000000    lateness among a million\n"
         "  python -m benchmarks --json results.json    all of them, written elsewhere",
     )
     parser.add_argument("--quick", action="store_true", help="little work, several side by side: figures mean nothing")
     parser.add_argument("--only", default="", help="names of mechanisms, with commas between")
+    parser.add_argument("--pending", default="", help="among how many pending orders, with commas between")
     parser.add_argument("--json", type=Path, help=f"write the rows there; {RESULTS.name} in results/ is the pages'")
     given = parser.parse_args()
     given.only = [name.strip() for name in given.only.split(",")] if given.only else names
     if unknown := [name for name in given.only if name not in names]:
         parser.error(f"there is no {', '.join(unknown)}: choose from {', '.join(names)}")
+    try:
+        given.pending = tuple(sorted(int(count) for count in given.pending.split(",") if count))
+    except ValueError:
+        parser.error("--pending takes numbers, such as 100000,1000000")
     given.json = given.json and given.json.absolute()
-    if given.json == RESULTS and (given.quick or given.only != names):
+    if given.json == RESULTS and (given.quick or given.pending or given.only != names):
         parser.error("the pages tell of a full run with every mechanism: give another file to --json")
     return given
 

@@ -42,6 +42,7 @@ def _one_burst(subject: Subject, sizes: Sizes, count: int, lead: float) -> float
     with scene(subject, sizes.lease) as stage:
         instant = now_ms() + round(lead * 1000)
         stage.arm(dict.fromkeys(range(count), instant))
+        subject.place.analyse()
         with stage.worker("--count") as worker:
             if now_ms() >= instant:
                 raise TooLate

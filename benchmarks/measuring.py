@@ -77,6 +77,7 @@ def _among_pending(subject: Subject, sizes: Sizes, say: Say) -> Iterator[Figure]
         say(f"arming, then lateness among {pending:,}")
         filled = list(fill(subject, have, pending - have))
         have = pending
+        subject.place.analyse()
         yield from _in_time(sizes, partial(lateness, subject, sizes, pending))
     yield from filled
     say("arming one by one")

@@ -25,13 +25,15 @@ class Place:
     """One place, started.
 
     `weight` says in bytes how much is there, by the server's own account. `about` has its version and the settings
-    that decide what a crash costs. `server` is None where the deadlines are in no process of their own.
+    that decide what a crash costs. `server` is None where the deadlines are in no process of their own. `analyse` lets
+    an SQL database count its rows for its planner, as it does by itself within a minute.
     """
 
     address: str
     weight: Callable[[], int]
     about: Callable[[], str]
     server: PrivateServer | None = None
+    analyse: Callable[[], None] = lambda: None
 
     def url(self, scheme: str) -> str:
         """Return the address, with this scheme."""
@@ -84,12 +86,17 @@ def _postgresql(folder: Path) -> Place:
             (answer,) = connection.execute(question).fetchone() or ("",)
             return str(answer)
 
+    def analyse() -> None:
+        with psycopg.connect(server.url) as connection:
+            connection.execute("ANALYZE")
+
     size = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relnamespace = "
     return Place(
         server.url,
         lambda: int(ask(size + "'public'::regnamespace")),
         lambda: f"PostgreSQL {ask('SHOW server_version').split()[0]}, fsync on",
         server,
+        analyse,
     )
 
 
@@ -97,20 +104,23 @@ def _mysql(folder: Path) -> Place:
     server = MariaDbServer(folder, durable=True).start()
     address = urlsplit(server.url)
 
-    def ask(*questions: str) -> str:
+    def ask(question: str) -> str:
         connection = pymysql.connect(
             host=address.hostname, port=address.port or 0, user=address.username, database=address.path.strip("/")
         )
         with connection, connection.cursor() as cursor:
-            for question in questions:
-                cursor.execute(question)
+            cursor.execute(question)
             return str((cursor.fetchone() or ("",))[0])
 
     def size() -> int:
         tables = "FROM information_schema.tables WHERE table_schema = DATABASE()"
         if ask(f"SELECT count(*) {tables}") == "0":
             return 0
-        return int(ask("ANALYZE TABLE lapse_deadline", f"SELECT sum(data_length + index_length) {tables}"))
+        analyse()
+        return int(ask(f"SELECT sum(data_length + index_length) {tables}"))
+
+    def analyse() -> None:
+        ask("ANALYZE TABLE lapse_deadline")
 
     version = re.compile(r"[\d.]+")
     return Place(
@@ -118,6 +128,7 @@ def _mysql(folder: Path) -> Place:
         size,
         lambda: f"MariaDB {version.findall(ask('SELECT version()'))[0]}, flushed at each commit",
         server,
+        analyse,
     )
 
 
@@ -131,7 +142,16 @@ def _sqlite(folder: Path) -> Place:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return file.stat().st_size
 
-    return Place(f"sqlite:///{file}", size, lambda: f"SQLite {sqlite3.sqlite_version}, a file in WAL mode")
+    def analyse() -> None:
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("ANALYZE")
+
+    return Place(
+        f"sqlite:///{file}",
+        size,
+        lambda: f"SQLite {sqlite3.sqlite_version}, a file in WAL mode",
+        analyse=analyse,
+    )
 
 
 PLACES: Mapping[str, Callable[[Path], Place]] = {

@@ -1,4 +1,4 @@
-"""Each statement of an SQL timer reads what is due or asked for and no more, whatever the table's statistics say."""
+"""Each statement of an SQL timer reads what is due or asked for and no more, with any statistics of the table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

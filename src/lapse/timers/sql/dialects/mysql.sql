@@ -4,8 +4,9 @@
 -- the order of their keys, or locked rows are skipped, so that no two statements wait for each other. Keys are sent as
 -- hexadecimal digits and stored as bytes. So no connection's character set, collation or quoting has an effect.
 --
--- A statement reads what is due or asked for and no more, whatever the optimizer expects of the table. Rows that are read
--- in their order name the index. Given and chosen keys come first in a STRAIGHT_JOIN, and are looked up by primary key.
+-- A statement reads what is due or asked for and no more, also where the optimizer expects wrong numbers of rows. Rows
+-- that are read in the order of an index name this index. Given and chosen keys come first in a STRAIGHT_JOIN, and their
+-- rows are looked up by the primary key.
 --
 -- A row is buried if buried_at is set, claimed if leased_until is in the future, otherwise pending. The row with the
 -- empty key has the generation of its timer in the column reason and the latest token. If

@@ -1,8 +1,8 @@
 -- The statements of the timer in PostgreSQL, by name. Times are milliseconds since 1970 by the server's own clock.
 -- Rows are locked in the order of their keys, or locked rows are skipped, so that no two statements wait for each other.
 --
--- A statement reads what is due or asked for and no more, whatever the planner believes about the table. Its statistics
--- may be missing, or older than all rows. So each form of access has one cheap plan, also by a wrong estimate:
+-- A statement reads what is due or asked for and no more. That does not depend on the table's statistics, which may be
+-- missing, or older than all rows. So each form of access has one cheap plan, also by a wrong estimate:
 --
 -- * Given keys are looked up one by one: LATERAL with LIMIT 1 permits no join but a nested loop, by the primary key.
 -- * Chosen rows are changed by `key = ANY (ARRAY(...))`. The planner always expects ten elements of such an array.
