@@ -90,7 +90,7 @@ def test_a_limit_of_the_virtual_host_is_named(vhost: VirtualHost, timer_name: st
 
 
 def test_a_limit_of_the_account_is_named(vhost: VirtualHost, timer_name: str) -> None:
-    """The limits of a user are told apart from those of a virtual host."""
+    """A limit of the user is not taken for one of the virtual host."""
     vhost.add_user("few", "geheim")
     vhost.permit("few", ".*", ".*", ".*")
     vhost.request("PUT", "/api/user-limits/few/max-channels", {"value": 1})
