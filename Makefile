@@ -92,11 +92,11 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/oscar.stamp: requirements/oscar.txt pyproject.toml | $(VENV)/bin/python
 	$(call install,oscar)
 
-# Where there is an npm, it brings the accessibility check for the tests in a browser, and a Redis client for a shop on
-# Node; where not, the tests say so.
+# Where there is an npm, it brings the accessibility check for the tests in a browser, and what shops on Node use: a
+# Redis client, Express and Koa. Where there is none, the tests say so.
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml package.json | $(VENV)/bin/python
 	$(call install,dev)
 	@if command -v npm >/dev/null; then \
 		npm install --no-package-lock --no-audit --no-fund --no-update-notifier --silent || \
-		echo "npm did not bring axe-core and ioredis: the tests that need them will say so." >&2; fi
+		echo "npm did not bring what package.json names: the tests that need them will say so." >&2; fi
 	@touch $(VENV)/run.stamp
