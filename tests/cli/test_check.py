@@ -109,7 +109,7 @@ def test_a_check_leaves_nothing_behind(
 
 def test_events_that_may_not_be_set(server: RedisServer, client: redis.Redis) -> None:
     """A user who may not set the flags is shown what an operator must do."""
-    rights = ["+@all", "-config", "+config|get"] if server.version.startswith("6") else ["+@all", "-config|set"]
+    rights = ["+@all", "-config", "+config|get"]
     client.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "&*", *rights)  # type: ignore[no-untyped-call] # no types
     code, found = check(server.url.replace("://", "://reader:pw@"), *WATCH, "--fix")
     assert code == 1

@@ -190,7 +190,7 @@ def test_refused_with_the_line_to_add_where_it_may_not_be_set(redis_binary: Path
         RedisServer(binary=redis_binary) as server,
         redis.Redis.from_url(server.url) as client,
     ):
-        client.execute_command("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config|set")
+        client.execute_command("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config", "+config|get")
         url = expiry_url(server).replace("://", "://shop:pw@")
         with open_timer(url, name="orders") as timer, pytest.raises(TimerRefused, match="notify-keyspace-events Ex"):
             timer.arm([Deadline("1", datetime.now(UTC))])

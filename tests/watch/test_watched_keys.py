@@ -320,7 +320,7 @@ def test_events_switched_off_are_switched_on_and_what_was_missed_is_found(
 def test_refused_where_nothing_is_announced_and_it_may_not_be_set(redis_binary: Path) -> None:
     """The message has the line to add, with the flags that others need."""
     with RedisServer(binary=redis_binary, config={"notify-keyspace-events": "Ex"}) as server:
-        server.ask("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config|set")
+        server.ask("ACL", "SETUSER", "shop", "on", ">pw", "~*", "&*", "+@all", "-config", "+config|get")
         url = server.url.replace("://", "://shop:pw@")
         with (
             open_watch(url, prefix="nick_") as timer,
