@@ -11,10 +11,11 @@ import redis
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError, TimerRefused
 from lapse.engine.timer import Finding
-from lapse.timers.redis.client import SUPPORTED, is_too_old, product
+from lapse.timers.redis.client import SUPPORTED, is_sentinel, is_too_old, master_in, product
 from lapse.timers.redis.errors import translated
-from lapse.timers.redis.notifications import SETTING, announced_flags, announces, set_flags, with_flags
+from lapse.timers.redis.notifications import SETTING, announced_flags, announces, by_hand, set_flags, with_flags
 from lapse.timers.redis.permissions import Command, denied
+from lapse.timers.redis.replies import REPLICA, SENTINEL
 
 CLOCKS_AGREE = timedelta(seconds=1)
 """The largest difference allowed between clocks: hosts compute deadlines, the server's clock says when they are due."""
@@ -46,23 +47,31 @@ LIBRARY_NEEDS = Needs()
 
 def findings(server: redis.Redis, needs: Needs = LIBRARY_NEEDS) -> Iterator[Finding]:
     """Yield a finding each about version, permissions, events, eviction, persistence and clock. Changes nothing."""
-    missing = sorted(set(denied(server, needs.commands))) if needs.commands else []
     try:
         with translated():
-            info: dict[str, Any] = server.info("everything")
+            info: dict[str, Any] = server.info("everything") or server.info()  # a Sentinel knows no "everything"
     except TimerRefused as error:
-        if missing:
+        if needs.commands and (missing := sorted(set(denied(server, needs.commands)))):
             yield _rights(missing)
-        yield Finding(fit=False, text=str(error))
+        yield Finding(fit=False, text=f"version, role, eviction and persistence are not checked: {error}")
         return
+    if is_sentinel(info):
+        yield Finding(fit=False, text=SENTINEL)
+        return
+    missing = sorted(set(denied(server, needs.commands))) if needs.commands else []
     yield _version(info, needs)
+    if master := master_in(info):
+        yield Finding(fit=False, text=REPLICA.format(master))
     if needs.commands:
         yield _rights(missing)
     yield _events(server, needs)
     yield _eviction(info, needs)
     yield _persistence(server, info, needs)
     if needs.commands and "TIME" not in missing:
-        yield _clock(server, needs)
+        try:
+            yield _clock(server, needs)
+        except TimerRefused as error:
+            yield Finding(fit=False, text=f"the server's clock is not checked: {error}")
 
 
 def _version(info: dict[str, Any], needs: Needs) -> Finding:
@@ -89,12 +98,12 @@ def _events(server: redis.Redis, needs: Needs) -> Finding:
     try:
         flags = announced_flags(server)
     except TimerError as error:
-        text = f"{SETTING} cannot be looked up ({error.__cause__})"
+        text = f"{SETTING} cannot be looked up ({str(error).partition(';')[0]})"
         if not needs.flags:
             return Finding(fit=True, text=f"{text}; this timer needs no events")
         if needs.tried_with and announces(server, needs.tried_with):
             return Finding(fit=True, text=f"{text}, but the events that are needed were tried out, and they come")
-        return Finding(fit=False, text=f"{text}; permit CONFIG GET to this user. Needed: {SETTING} {needs.flags}")
+        return Finding(fit=False, text=f"{text}; permit CONFIG GET to this user. {by_hand(needs.flags)}")
     wanted = with_flags(flags, needs.flags)
     setting = f'{SETTING} "{flags}"'
     if not needs.flags:
@@ -122,6 +131,9 @@ def _set_events(server: redis.Redis, flags: str) -> str:
 
 def _eviction(info: dict[str, Any], needs: Needs) -> Finding:
     policy = str(info.get("maxmemory_policy", "unknown"))
+    if "maxmemory" not in info:
+        text = "whether keys are evicted is not checked: INFO has no maxmemory. The policy must be noeviction"
+        return Finding(fit=True, text=text)
     if not info.get("maxmemory") or policy == "noeviction":
         return Finding(fit=True, text="deadlines are never evicted")
     if not policy.startswith("volatile"):
@@ -145,8 +157,9 @@ def _persistence(server: redis.Redis, info: dict[str, Any], needs: Needs) -> Fin
     try:
         with translated():
             save = server.config_get("save").get("save", "")
-    except TimerError:
-        save = "unknown"
+    except TimerError as error:
+        text = f"appendonly no, and whether snapshots are saved is not checked ({error}); {remedy}"
+        return Finding(fit=True, text=text)
     loss = "a crash loses everything since the last snapshot" if save else "a crash loses every deadline"
     return Finding(fit=True, text=f"appendonly no: {loss}; {remedy}. To lose less: appendonly yes")
 

@@ -1,5 +1,6 @@
 """Facts about a Redis client: its servers, its database and its connections."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,9 +65,28 @@ def product(info: Mapping[str, Any]) -> str:
     """
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"
-    return f"Redis {info['redis_version']}"
+    return f"Redis {info.get('redis_version', 'of an unknown version')}"
+
+
+def master_of(client: Client) -> str:
+    """Return the address of the master whose replica this server is; "" for a master, and for a cluster's client."""
+    if isinstance(client, RedisCluster):
+        return ""  # it asks the primaries only
+    with translated():
+        return master_in(client.info("replication"))
+
+
+def master_in(info: Mapping[str, Any]) -> str:
+    """Return the address of the master that this INFO names; "" for the INFO of a master."""
+    return f"{info.get('master_host')}:{info.get('master_port')}" if info.get("role") == "slave" else ""
+
+
+def is_sentinel(info: Mapping[str, Any]) -> bool:
+    """Return whether this INFO is a Sentinel's. Valkey has another word for the mode than Redis."""
+    return "sentinel" in (info.get("redis_mode"), info.get("server_mode"))
 
 
 def is_too_old(info: Mapping[str, Any]) -> bool:
-    """Return whether a server with this INFO is older than `OLDEST`."""
-    return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST
+    """Return whether a server with this INFO is older than `OLDEST`. A server that names no version is not."""
+    version = re.match(r"(\d+)\.(\d+)", str(info.get("redis_version", "")))
+    return version is not None and (int(version[1]), int(version[2])) < OLDEST

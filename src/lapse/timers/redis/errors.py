@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from redis import exceptions
 
-from lapse.engine.errors import TimerRefused, TimerUnavailable
+from lapse.engine.errors import TimerError, TimerRefused, TimerUnavailable
+from lapse.timers.redis import replies
 
 _PASSING = (
     exceptions.ConnectionError,
@@ -28,6 +29,9 @@ _PASSING_REPLY = re.compile(
 # A server without TLS takes the first bytes for the beginning of a command, and waits for the rest until time is over.
 # The other words are those of OpenSSL for an answer in another protocol.
 _NO_TLS = re.compile(r"(?i)handshake operation timed out|wrong.version.number|record.layer.failure")
+ARGUMENTS = ", with args beginning with"
+"""What follows, in the server's words, is the beginning of a command's arguments."""
+
 _NO_HELLO = re.compile(r"(?i)unknown command\W+hello|'hello' command|NOPROTO")
 
 
@@ -40,24 +44,40 @@ def translated() -> Iterator[None]:
     """Raise TimerUnavailable or TimerRefused in place of the client's exceptions."""
     try:
         yield
-    except _FINAL as error:
-        raise TimerRefused(hello_hint(error) or f"Redis refused: {_account_hint(str(error))}") from error
-    except exceptions.ReadOnlyError as error:
-        raise Demoted(f"Redis cannot do it now: {error}") from error
-    except _PASSING as error:
-        raise TimerUnavailable(f"Redis gave no answer: {str(error).rstrip('.')}{_tls_hint(error)}") from error
-    except exceptions.ResponseError as error:
-        if hint := hello_hint(error):
-            raise TimerRefused(hint) from None  # the server repeats the command's arguments, which have the password
-        if found := _PASSING_REPLY.search(str(error)):
-            passing = Demoted if found[2] == "READONLY" else TimerUnavailable
-            raise passing(f"Redis cannot do it now: {error}") from error
-        words, repeats_arguments, _ = str(error).partition(", with args beginning with")
-        if "DB index is out of range" in words:
-            words += (
-                ": the last number of the URL is a database, which this server does not have; usually it has 0 to 15"
-            )
-        raise TimerRefused(f"Redis refused: {words}") from (None if repeats_arguments else error)
+    except (exceptions.RedisError, exceptions.RedisClusterException) as error:
+        # A server repeats the arguments of a command that it does not know. Those of HELLO have the password.
+        repeats_arguments = ARGUMENTS in str(error) or hello_hint(error)
+        raise _translation(error) from (None if repeats_arguments else error)
+
+
+@contextmanager
+def first_contact() -> Iterator[None]:
+    """Raise TimerUnavailable with what to do if the first connection ends without an answer, as a port for TLS does."""
+    try:
+        yield
+    except TimerUnavailable as error:
+        if replies.ended_at_once(error):
+            raise TimerUnavailable(replies.PORT_OF_TLS) from error
+        raise
+
+
+def _translation(error: Exception) -> TimerError:
+    """Return the error of Lapse, with a sentence of `replies.py` where there is one, or else the server's words."""
+    words = str(error).partition(ARGUMENTS)[0].rstrip(".")
+    code = _PASSING_REPLY.search(words)
+    if isinstance(error, exceptions.ReadOnlyError) or (code and code[2] == "READONLY"):
+        return Demoted(replies.READ_ONLY)
+    if sentence := hello_hint(error):
+        return TimerRefused(sentence)
+    if sentence := replies.final(error):
+        return TimerRefused(f"Redis refused: {sentence}")
+    hint = _tls_hint(error)
+    if not hint and (sentence := replies.passing(error)):
+        return TimerUnavailable(sentence)
+    if code or isinstance(error, _PASSING):
+        return TimerUnavailable(f"Redis gave no answer: {words}{hint}")
+    right = f"; {replies.NO_RIGHT}" if isinstance(error, _FINAL) else ""
+    return TimerRefused(f"Redis refused: {words}{right}")
 
 
 def hello_hint(error: Exception) -> str | None:
@@ -68,18 +88,6 @@ def hello_hint(error: Exception) -> str | None:
         "this Redis, or a proxy before it, does not understand HELLO, with which protocol 3 begins: add ?protocol=2 to "
         "the URL, or &protocol=2 after another option"
     )
-
-
-def _account_hint(words: str) -> str:
-    """Return the server's words about the account, and what to do."""
-    if "already authenticated" in words:  # so Redis answers a HELLO without a password
-        return "authentication required. Write the password before the host, as :password@host or user:password@host"
-    hint = "Check the user, the password and the ACL in the URL"
-    if "Authentication required" in words:  # so Valkey answers any command that it does not know
-        hint += "; if the password is there, the server does not understand HELLO: add ?protocol=2 to the URL"
-    elif "invalid username-password" in words:
-        hint += ", where a password without a user stands after a colon, as :password@host"
-    return f"{words.rstrip('.?')}. {hint}"
 
 
 def _tls_hint(error: BaseException) -> str:

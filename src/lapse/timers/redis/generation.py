@@ -8,22 +8,31 @@ from typing import cast
 from uuid import uuid4
 
 from lapse.engine.errors import TimerRefused, TimerUnavailable
-from lapse.timers.redis.client import SUPPORTED, Client, is_too_old, product, server_info
-from lapse.timers.redis.errors import translated
+from lapse.timers.redis.client import SUPPORTED, Client, is_sentinel, is_too_old, master_of, product, server_info
+from lapse.timers.redis.errors import Demoted, translated
+from lapse.timers.redis.replies import REPLICA, SENTINEL
 from lapse.timers.redis.shards import Shards
 
 
 def server_generation(client: Client) -> str:
     """Return a name for the servers' processes, which changes after a restart or a failover.
 
-    Raises TimerRefused if a server is too old.
+    Raises TimerRefused if a server is too old, or is a Sentinel.
     """
     run_ids = []
     for info in server_info(client):
+        if is_sentinel(info):
+            raise TimerRefused(SENTINEL)
         if is_too_old(info):
             raise TimerRefused(f"{product(info)} is too old: Lapse needs {SUPPORTED}")
-        run_ids.append(str(info["run_id"]))
+        run_ids.append(str(info.get("run_id", "")))
     return "+".join(sorted(run_ids))
+
+
+def require_master(client: Client) -> None:
+    """Raise Demoted if the server is a replica: nothing can be armed there, and a claim would find nothing to do."""
+    if master := master_of(client):
+        raise Demoted(REPLICA.format(master))
 
 
 class ShardGenerations:

@@ -31,6 +31,14 @@ def with_flags(flags: str, needed: str) -> str:
     return flags + "".join(flag for flag in needed if flag not in present)
 
 
+def by_hand(flags: str) -> str:
+    """Return how an operator sets the flags, on a server of their own and at a provider without CONFIG."""
+    return (
+        "Add this line to redis.conf and restart, or run CONFIG SET with the same words; where a provider has no "
+        f"CONFIG, set the parameter of this name in the provider's console: {SETTING} {flags}"
+    )
+
+
 def set_flags(server: redis.Redis, needed: str) -> str:
     """Add the needed flags to the server's setting, and return the flags that the server then has.
 
@@ -42,8 +50,8 @@ def set_flags(server: redis.Redis, needed: str) -> str:
             server.config_set(SETTING, wanted)
         except redis.ResponseError as error:
             raise TimerRefused(
-                f"Redis does not send the events that are needed, and this user may not change that ({error}). Add "
-                f"this line to redis.conf and restart, or run CONFIG SET with the same words:\n    {SETTING} {wanted}"
+                f"Redis does not send the events that are needed, and this user may not change that ({error}). "
+                f"{by_hand(wanted)}"
             ) from error
     return wanted
 
@@ -61,8 +69,8 @@ def require_notifications(server: redis.Redis, needed: str, *, tried_with: str =
         if tried_with and announces(server, tried_with):
             return ""
         raise TimerRefused(
-            f"cannot see whether Redis sends events when keys change ({error.__cause__}). Permit CONFIG GET to this "
-            f"user, and add this line to redis.conf:\n    {SETTING} {needed}"
+            f"cannot see whether Redis sends events when keys change ({str(error).partition(';')[0]}). Permit CONFIG GET to this "
+            f"user. {by_hand(needed)}"
         ) from error
     return "" if with_flags(flags, needed) == flags else set_flags(server, needed)
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -17,8 +18,8 @@ from lapse.timers.redis.buried import list_buried
 from lapse.timers.redis.check import Needs, findings
 from lapse.timers.redis.claiming import Claiming
 from lapse.timers.redis.client import Client, close_idle, primaries
-from lapse.timers.redis.errors import Demoted
-from lapse.timers.redis.generation import ShardGenerations, server_generation
+from lapse.timers.redis.errors import Demoted, first_contact
+from lapse.timers.redis.generation import ShardGenerations, require_master, server_generation
 from lapse.timers.redis.listener import Listening, RedisListener
 from lapse.timers.redis.permissions import queue_commands
 from lapse.timers.redis.scripts import PRELUDE_PACKAGE, Arguments, script
@@ -150,7 +151,8 @@ class RedisQueue:
     def check(self) -> list[Finding]:
         """Return findings on whether the server keeps deadlines. Changes nothing."""
         needs = self._needs()
-        return [finding for server in primaries(self._client) for finding in findings(server, needs)]
+        with first_contact():
+            return [finding for server in primaries(self._client) for finding in findings(server, needs)]
 
     def wake(self) -> None:
         """End a wait."""
@@ -205,8 +207,14 @@ class RedisQueue:
             with self._lock:
                 doubt = self._doubt
                 try:
-                    generation = server_generation(self._client)
+                    with first_contact() if not generation else nullcontext():
+                        generation_now = server_generation(self._client)
+                    require_master(self._client)
                     self._check_server()
+                    generation = generation_now
+                except Demoted:
+                    self._connect_again()
+                    raise
                 except TimerUnavailable:
                     if not generation or len(self._shards) == 1:
                         raise
@@ -227,10 +235,15 @@ class RedisQueue:
             return script(command, package).run(self._client, shard, args)
         except TimerUnavailable as error:
             self._doubt = next(self._doubts)  # the listener may not notice: its connection can be half open
-            if isinstance(error, Demoted) and close_idle(self._client):
-                for listener in self._listeners():
-                    listener.reconnect()
+            if isinstance(error, Demoted):
+                self._connect_again()
             raise
+
+    def _connect_again(self) -> None:
+        """Connect by the server's host name again, which may lead to the new master by now."""
+        if close_idle(self._client):
+            for listener in self._listeners():
+                listener.reconnect()
 
 
 def open_from_url(url: str, *, name: str) -> RedisQueue:
