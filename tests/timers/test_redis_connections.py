@@ -99,7 +99,7 @@ def test_c2_the_password_of_the_master_is_asked_for_by_its_own_sentence(
     """The Sentinel lets the client in, the master does not."""
     _, sentinel = guarded
     url = f"redis+sentinel://:geheimer@127.0.0.1:{sentinel.port}/{SERVICE}?sentinel_password={ESCAPED}"
-    assert "Check the user, the password" in refusal_of(url)
+    assert "does not accept the user and the password" in refusal_of(url)
 
 
 def test_c2_a_name_that_the_sentinels_do_not_know(program: Path) -> None:

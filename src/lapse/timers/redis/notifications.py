@@ -69,8 +69,8 @@ def require_notifications(server: redis.Redis, needed: str, *, tried_with: str =
         if tried_with and announces(server, tried_with):
             return ""
         raise TimerRefused(
-            f"cannot see whether Redis sends events when keys change ({str(error).partition(';')[0]}). Permit CONFIG GET to this "
-            f"user. {by_hand(needed)}"
+            f"cannot see whether Redis sends events when keys change ({str(error).partition(';')[0]}). "
+            f"Permit CONFIG GET to this user. {by_hand(needed)}"
         ) from error
     return "" if with_flags(flags, needed) == flags else set_flags(server, needed)
 
