@@ -14,6 +14,7 @@ from lapse.timers.rabbitmq import management, policies
 from lapse.timers.rabbitmq.address import Address
 from lapse.timers.rabbitmq.management import QueuePolicy
 from lapse.timers.rabbitmq.queues import Names
+from tests.cli.running import run_here
 from tests.timers.rabbitmq_vhost import VirtualHost
 
 
@@ -57,7 +58,7 @@ def test_every_policy_that_loses_deadlines_is_bad(vhost: VirtualHost, timer: Tim
     )
     vhost.set_policy({"delivery-limit": 20, "expires": 7_200_000}, operator=True)
     bad = [finding.text for finding in about_policies(timer) if not finding.fit]
-    for key in ("message-ttl=86400000", "overflow=drop-head", "dead-letter-routing-key=away", "delivery-limit=20"):
+    for key in ("message-ttl=86400000", "overflow='drop-head'", "dead-letter-routing-key='away'", "delivery-limit=20"):
         assert sum(f"policy 'all' and 'all' has {key} for lapse." in text for text in bad) == 1, key
     assert len(bad) == 5
 
@@ -145,12 +146,34 @@ def test_policies_that_are_not_shown_yet_are_not_checked(timer: Timer, monkeypat
     assert "does not show the policies" in finding.text
 
 
+@pytest.mark.parametrize(("size", "fit"), [(300, True), (1000, False)])
+def test_a_queue_that_is_full_by_its_bytes_is_bad(monkeypatch: pytest.MonkeyPatch, size: int, *, fit: bool) -> None:
+    """The bytes of the messages count, as their number does."""
+    sizes, definition = {"max-length": 7, "max-length-bytes": size}, {"max-length-bytes": 1000}
+    entries = [QueuePolicy("lapse.orders.due.v2", sizes, "'p'", definition)]
+    monkeypatch.setattr(policies, "read_policies", lambda *_: entries)
+    finding = policies.policy_findings(Address.parse("amqp://host"), Names("orders"))[-1]
+    assert finding.fit == fit
+    assert ("is full now" in finding.text) != fit
+
+
+def test_the_command_says_bad_and_ends_with_1(vhost: VirtualHost, timer: Timer) -> None:
+    """An operator sees one line for each policy that loses deadlines, and the exit code of a check that failed."""
+    vhost.set_policy({"expires": 3_600_000})
+    timer.generation()  # the queues are declared under the policy
+    answer = run_here("check", vhost.url, "--name", timer.name)
+    assert answer.returncode == 1
+    (line,) = (line for line in answer.stdout.splitlines() if line.startswith("BAD"))
+    assert line.startswith("BAD  policy 'all' has expires=3600000 for lapse.")
+    assert vhost.server.password not in answer.stdout + answer.stderr
+
+
 def test_queues_under_one_policy_share_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """28 queues under one policy are one sentence, not 28."""
     names = Names("orders")
 
     def read(*_: Any) -> list[QueuePolicy]:
-        return [QueuePolicy(queue, 0, "'p'", {"expires": 60_000}) for queue in names.queues]
+        return [QueuePolicy(queue, {}, "'p'", {"expires": 60_000}) for queue in names.queues]
 
     monkeypatch.setattr(policies, "read_policies", read)
     (finding,) = policies.policy_findings(Address.parse("amqp://host"), names)

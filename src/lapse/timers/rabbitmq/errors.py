@@ -76,8 +76,8 @@ def translated(error: BaseException, where: str) -> TimerError:
     if refused := _REFUSED_ON.search(text):
         vhost, user = shlex.quote(refused["vhost"]), shlex.quote(refused["user"])
         return AccessRefused(
-            f"RabbitMQ at {where} refused: {text}; permit the account the timer's names: rabbitmqctl set_permissions "
-            rf"-p {vhost} {user} '^lapse\.' '^(lapse\.|amq\.default$)' '^lapse\.'"
+            f"RabbitMQ at {where} refused: {text}; permit the account the timer's names, beside its others: "
+            rf"rabbitmqctl set_permissions -p {vhost} {user} '^lapse\.' '^(lapse\.|amq\.default$)' '^lapse\.'"
         )
     advice = _advice(error, code)
     text = f"RabbitMQ at {where} {'refused' if advice else 'gave no answer'}: {text}"

@@ -33,10 +33,13 @@ class NotChecked(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """One queue's number of messages, the names of the policies that apply to it, and what they define together."""
+    """What applies to one queue: the names of the policies, what they define together, and the queue's size.
+
+    `sizes` has the number of messages as `max-length`, and their bytes as `max-length-bytes`.
+    """
 
     queue: str
-    messages: int
+    sizes: dict[str, int]
     policies: str
     definition: dict[str, Any]
 
@@ -58,9 +61,8 @@ def read_policies(address: Address, timer: str, queues: Sequence[str]) -> list[Q
 
 def _queue_policy(item: dict[str, Any]) -> QueuePolicy:
     names = [repr(item[kind]) for kind in ("policy", "operator_policy") if item.get(kind)]
-    return QueuePolicy(
-        item["name"], int(item.get("messages") or 0), " and ".join(names), item["effective_policy_definition"]
-    )
+    sizes = {"max-length": item.get("messages") or 0, "max-length-bytes": item.get("message_bytes") or 0}
+    return QueuePolicy(item["name"], sizes, " and ".join(names), item["effective_policy_definition"])
 
 
 def _list_queues(address: Address, timer: str) -> list[dict[str, Any]]:
@@ -71,7 +73,7 @@ def _list_queues(address: Address, timer: str) -> list[dict[str, Any]]:
             "use_regex": "false",
             "page": 1,
             "page_size": MOST_QUEUES,
-            "columns": "name,messages,policy,operator_policy,effective_policy_definition",
+            "columns": "name,messages,message_bytes,policy,operator_policy,effective_policy_definition",
         }
     )
     vhost = quote(address.parameters.virtual_host, safe="")
@@ -90,7 +92,7 @@ def _get(address: Address, path: str) -> Any:  # noqa: ANN401 - a JSON document
     where = address.management
     try:
         status, body = _answer(address, path)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, UnicodeError) as error:
         raise NotChecked(
             f"no management API answers at {where} ({error or type(error).__name__}): switch it on "
             f"(rabbitmq-plugins enable rabbitmq_management), or {_NAME_IT}"

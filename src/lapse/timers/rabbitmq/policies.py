@@ -45,8 +45,6 @@ Other keys change nothing. A queue's own dead-letter exchange and strategy go be
 classic queues (`queue-mode`, `ha-mode`) do not apply to quorum queues.
 """
 
-LENGTHS = ("max-length", "max-length-bytes")
-
 
 def policy_findings(address: Address, names: Names) -> list[Finding]:
     """Return findings about the policies that apply to the timer's queues, or one finding that says "not checked"."""
@@ -65,7 +63,7 @@ def _harm(applied: list[QueuePolicy]) -> Iterator[Finding]:
         for key, (harms, _) in HARMFUL.items():
             value = entry.definition.get(key)
             if value is not None and harms(value):
-                queues[key, str(value), entry.policies].append(entry.queue)
+                queues[key, repr(value), entry.policies].append(entry.queue)
     for (key, value, policies), affected in queues.items():
         effect = HARMFUL[key][1].format(value=value)
         yield Finding(
@@ -78,9 +76,13 @@ def _harm(applied: list[QueuePolicy]) -> Iterator[Finding]:
 def _limits(applied: list[QueuePolicy]) -> Iterator[Finding]:
     """Yield what a limit of length does: arming is refused beyond it, and no accepted deadline is dropped."""
     queues = defaultdict(list)
-    full = [entry.queue for entry in applied if entry.messages >= entry.definition.get("max-length", float("inf"))]
+    full = [
+        entry.queue
+        for entry in applied
+        if any(size >= entry.definition.get(key, float("inf")) for key, size in entry.sizes.items())
+    ]
     for entry in applied:
-        limits = ", ".join(f"{key}={entry.definition[key]}" for key in LENGTHS if key in entry.definition)
+        limits = ", ".join(f"{key}={entry.definition[key]}" for key in entry.sizes if key in entry.definition)
         if limits:
             queues[limits, entry.policies].append(entry.queue)
     for (limits, policies), affected in queues.items():
