@@ -147,6 +147,23 @@ def wrong(app: KeyPair, alipay: KeyPair, authority: Authority) -> dict[str, tupl
             {"alipay_certificate": issue(app.public, APPS_NAME)},
             "alipay_certificate is your own app's certificate",
         ),
+        "the roots": (
+            {"alipay_certificate": authority.root_certificates},
+            "alipay_certificate has only certificates of authorities",
+        ),
+        "no root": (
+            {"root_certificates": issue(alipay.public, ALIPAYS_NAME)},
+            "root_certificates has a certificate that is not a root",
+        ),
+        "a certificate for Alipay's key": (
+            {
+                "alipay_public_key": issue(alipay.public, ALIPAYS_NAME),
+                "app_certificate": "",
+                "alipay_certificate": "",
+                "root_certificates": "",
+            },
+            "alipay_public_key is a certificate: set it as alipay_certificate",
+        ),
         "another key": (
             {"app_certificate": issue(alipay.public, APPS_NAME)},
             "app_certificate does not belong to private_key",
@@ -211,7 +228,11 @@ def test_d4_the_sandbox_need_not_be_one_chain(settings: AlipaySettings) -> None:
 
 
 def test_d4_an_expiry_within_30_days_is_a_warning(
-    settings: AlipaySettings, app_keys: KeyPair, alipays_keys: KeyPair, authority: Authority
+    settings: AlipaySettings,
+    app_keys: KeyPair,
+    alipays_keys: KeyPair,
+    authority: Authority,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A certificate that ends soon is said early, by its setting and its day."""
     assert settings.warnings() == []
@@ -225,6 +246,20 @@ def test_d4_an_expiry_within_30_days_is_a_warning(
         f"app_certificate expires on {day}",
         f"alipay_certificate expires on {day}",
     ]
+    AlipayGateway(soon).__exit__()
+    assert [record.getMessage() for record in caplog.records] == soon.warnings()
+
+
+def test_d4_the_order_of_alipays_file_does_not_matter(
+    settings: AlipaySettings, alipays_keys: KeyPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The authority's certificate before Alipay's own, as a file put together by hand has it; nothing is warned of."""
+    own, between = settings.alipay_certificate.strip().split("\n\n")
+    with AlipayGateway(replace(settings, alipay_certificate=f"{between}\n{own}")) as gateway:
+        form = sign_notify({"app_id": "1"}, alipays_keys.private)
+        with pytest.raises(MessageRefused, match="for app '1'"):
+            gateway.read_notify(urlencode(form).encode())
+    assert not caplog.records
 
 
 def test_d4_a_merchants_certificate_issues_nothing(authority: Authority, app_keys: KeyPair) -> None:
@@ -269,6 +304,23 @@ def test_d4_a_notify_may_be_the_first_under_a_new_certificate(
     paid(gateway, "first")
     shop.wait_for(1)
     assert gateway.read_notify(*shop.bodies[0]).trade.status.paid
+
+
+def test_d4_a_notify_need_not_name_the_new_certificate(
+    gateway: AlipayGateway, alipay: AlipaySimulator, shop: Listener
+) -> None:
+    """A notify that names no certificate is believed under a new one too: the gateway asks Alipay which it is."""
+    alipay.faults(unnamed=True)
+    alipay.rotate()
+    paid(gateway, "unnamed")
+    shop.wait_for(1)
+    body, content_type = shop.bodies[0]
+    assert b"alipay_cert_sn" not in body
+    assert gateway.read_notify(body, content_type).trade.status.paid
+    forged = body.replace(b"58.00", b"0.01")
+    for _ in range(3):
+        with pytest.raises(MessageRefused, match="not signed"):
+            gateway.read_notify(forged, content_type)
 
 
 def test_d4_an_untrusted_new_certificate_is_refused(
@@ -341,6 +393,7 @@ def test_d4_strangers_cause_few_downloads() -> None:
             signers.have_signed((b"a=1",), form["sign"], f"unknown{number}")
         assert signers.have_signed((b"a=1",), form["sign"], "known")
     assert calls == ["unknown0"]
+    assert not signers.have_signed((b"a=1",), "", "unknown")
     clock.advance(timedelta(seconds=PAUSE))
     with pytest.raises(UnknownSigner):
         signers.have_signed((b"a=1",), form["sign"], "unknown9")

@@ -40,8 +40,16 @@ class Certificates:
         found = [one for one in read_certificates(roots, "root_certificates") if is_rsa(one)]
         if not found:
             raise ConfigError("root_certificates has no certificate with an RSA signature: download alipayRootCert.crt")
+        if any(root.issuer != root.subject for root in found):
+            raise ConfigError("root_certificates has a certificate that is not a root: set alipayRootCert.crt alone")
         (app_certificate, *_) = read_certificates(app, "app_certificate")
-        return cls(app_certificate, tuple(read_certificates(alipay, "alipay_certificate")), tuple(found))
+        # Alipay's own stands first in its file; a file that was put together by hand may have another order.
+        chain = sorted(read_certificates(alipay, "alipay_certificate"), key=_may_issue)
+        if _may_issue(chain[0]):
+            raise ConfigError(
+                "alipay_certificate has only certificates of authorities: set Alipay's, alipayCertPublicKey_RSA2.crt"
+            )
+        return cls(app_certificate, tuple(chain), tuple(found))
 
     @property
     def requests_fields(self) -> dict[str, str]:

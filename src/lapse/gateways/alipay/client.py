@@ -4,6 +4,8 @@ import base64
 import json
 import logging
 import re
+import secrets
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -12,7 +14,7 @@ from lapse.engine.errors import ConfigError, MissingLibrary
 from lapse.gateways.alipay import answers, messages
 from lapse.gateways.alipay.certificates import rsa_key, serial_of
 from lapse.gateways.alipay.keys import PublicKey, read_certificates, read_private_key, read_public_key
-from lapse.gateways.alipay.messages import AlipayUnavailable
+from lapse.gateways.alipay.messages import AlipayError, AlipayUnavailable
 from lapse.gateways.alipay.settings import AlipaySettings
 from lapse.gateways.alipay.signers import Signers
 from lapse.gateways.alipay.signing import SIGN_TYPE, sign, signed_text
@@ -45,7 +47,9 @@ class AlipayClient:
             self.signers = Signers({"": read_public_key(settings.alipay_public_key, "alipay_public_key")})
         else:
             alipay = self._certificates.alipay[0]
-            self.signers = Signers({serial_of(alipay): rsa_key(alipay, "alipay_certificate")}, self._download)
+            self.signers = Signers(
+                {serial_of(alipay): rsa_key(alipay, "alipay_certificate")}, self._download, self._ask, clock=clock
+            )
         # The environment's proxy serves remote hosts, not a simulator on this machine.
         self.http = httpx.Client(timeout=settings.timeout.total_seconds(), trust_env=not settings.is_local)
 
@@ -76,6 +80,11 @@ class AlipayClient:
                 return bytes(answer), response.headers.get("content-type", "")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise AlipayUnavailable(f"{method}: {type(error).__name__} {error}".rstrip()) from error
+
+    def _ask(self) -> None:
+        """Make a call whose answer names the certificate that Alipay signs with at present."""
+        with suppress(AlipayError):  # the trade does not exist; and without an answer nothing is learnt
+            self.call("alipay.trade.query", {"out_trade_no": f"probe_{secrets.token_hex(16)}"})
 
     def _download(self, serial: str) -> PublicKey:
         """Return the key of another certificate of Alipay. Raises AlipayError, or ConfigError for an untrusted one.

@@ -48,6 +48,8 @@ class AlipayGateway:
     def __init__(self, settings: AlipaySettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.settings = settings
         self._client = AlipayClient(settings, clock)
+        for warning in settings.warnings():
+            log.warning("%s", warning)
 
     def __enter__(self) -> Self:
         return self

@@ -39,7 +39,6 @@ class AlipayUnavailable(AlipayError):
 WHAT_TO_DO = {
     "isv.invalid-signature": "Alipay's console has another key or certificate than that of private_key",
     "isv.invalid-app-id": "Alipay does not know app_id at gateway_url; the sandbox has apps of its own",
-    "isv.missing-app-cert-sn": "the app has certificates at Alipay: set app_certificate and the other two",
 }
 """For refusals that only other settings can end: what is wrong with the settings."""
 

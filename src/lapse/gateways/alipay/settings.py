@@ -63,6 +63,11 @@ class AlipaySettings:
             raise ConfigError(f"{missing} is missing: the mode of certificates needs {', '.join(CERTIFICATES)}")
         certificates = self.certificates
         if certificates is None:
+            if "BEGIN CERTIFICATE" in self.alipay_public_key:
+                raise ConfigError(
+                    "alipay_public_key is a certificate: set it as alipay_certificate, with app_certificate and "
+                    "root_certificates"
+                )
             self._check_pair(private, read_public_key(self.alipay_public_key, "alipay_public_key"))
         else:
             now = SYSTEM_CLOCK.now()

@@ -43,6 +43,7 @@ class Faults:
     * `system_error`, `unavailable`: methods that answer ACQ.SYSTEM_ERROR, or code 20000; such as "alipay.trade.close".
     * `hang`: the seconds after which the methods in `hanging` answer. Their effect comes at once.
     * `charset`: the charset of answers, notifies and the return; "" is that of the shop's call.
+    * `unnamed`: notifies and the return do not name the certificate that Alipay signed with.
     * `forge`: another key than Alipay's signs the answers.
     * `answers`: the form of each answer to a call.
     """
@@ -55,6 +56,7 @@ class Faults:
     hanging: tuple[str, ...] = ()
     hang: float = 0.0
     charset: str = ""
+    unnamed: bool = False
     forge: bool = False
     answers: Answers = Answers.RIGHT
 
@@ -79,7 +81,7 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401, PLR0911 - any JSON val
                 return float(value)
             case "charset":
                 return value and codecs.lookup(value).name
-            case "forge":
+            case "forge" | "unnamed":
                 return bool(value)
             case _:
                 return (value,) if isinstance(value, str) else tuple(str(one) for one in value)

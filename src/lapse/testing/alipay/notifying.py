@@ -75,7 +75,7 @@ class Notifier:
             "version": "1.0",
             "sign_type": "RSA2",
             **self._identity,
-            **self._signer().fields,
+            **({} if faults.unnamed else self._signer().fields),
             "out_trade_no": trade.cashier.out_trade_no,
             "trade_no": trade.trade_no,
             "trade_status": trade.status.value,
