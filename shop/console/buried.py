@@ -6,6 +6,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from lapse.observability import key_from
 from shop.buyers.changing import changes
 from shop.console.permissions import REVIVE, VIEW_STATISTICS, staff_with
 from shop.console.timer_query import NoTimer, TimerNotAnswering, query
@@ -33,7 +34,8 @@ def buried_deadlines(request: HttpRequest) -> HttpResponse:
 @staff_with(VIEW_STATISTICS, REVIVE)
 def revive(request: HttpRequest) -> HttpResponse:
     """Make one deadline due again at once, with its attempts reset to 0, and return to the page."""
-    keys = list(filter(None, [request.POST.get("key", "")]))
+    # As the page shows it: a browser would change a line end in a key.
+    keys = list(filter(None, [key_from(request.POST.get("key", ""))]))
     try:
         revived = query(lambda timer: timer.revive(keys), within=REVIVE_WITHIN)
     except TimerNotAnswering:

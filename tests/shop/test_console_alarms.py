@@ -170,6 +170,30 @@ def test_without_a_timer(overview: Callable[[], str], settings: Settings, mercha
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_strangers_key_and_reason_are_text_on_the_page(merchant: User) -> None:
+    """A key with markup, a line end and reversed text in it is shown whole, and the button revives that key."""
+    opened = timer()
+    assert opened is not None
+    key = "cart[<b>vip</b>]\n\u202egnp.1\\ "
+    opened.arm([Deadline(key, WorkerHeartbeat.objects.get().seen_at - timedelta(minutes=1))])
+    opened.bury(opened.claim(), reason="<i>no</i> \u202e\x1b[31m")
+    client = Client()
+    client.force_login(merchant)
+    page = client.get("/console/buried/").content.decode()
+    assert "".join(page.split("\n")).isprintable()
+    shown = unescape(page)
+    assert r'<code class="whole">cart[<b>vip</b>]\n\u202egnp.1\\\x20</code>' in shown
+    assert r"<p><i>no</i> \u202e\x1b[31m</p>" in shown
+    assert "<b>" not in page
+    (field,) = re.findall(r'name="key" value="([^"]*)"', page)
+    said = client.post("/console/buried/revive/", {"key": unescape(field)}, follow=True).content.decode()
+    assert "The deadline is due again" in said
+    (again,) = opened.claim()
+    assert again.key == key
+    opened.disarm([key])
+
+
+@pytest.mark.usefixtures("worker")
 def test_buried_and_revived(overview: Callable[[], str], redis: RedisServer, merchant: User) -> None:
     """A buried deadline raises the alarm, is listed with its reason, and is due again after one press."""
     opened = timer()

@@ -6,7 +6,11 @@ from datetime import UTC, datetime
 from django import template
 from django.utils.translation import gettext_lazy
 
+from lapse.observability import visible, visible_key
+
 register = template.Library()
+register.filter("visible", visible)
+register.filter("visible_key", visible_key)
 
 SECOND, MINUTE = 1000, 60_000
 
