@@ -7,6 +7,8 @@ from typing import Any
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from lapse import ConfigError, check_url
+
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 
@@ -133,14 +135,15 @@ def database(*, pooled: bool) -> dict[str, Any]:
     Raises ImproperlyConfigured if the address is not PostgreSQL.
     """
     url = os.environ.get("DATABASE_URL", "").strip() or "postgresql:///shop"
-    try:
-        parsed: dict[str, Any] = dict(dj_database_url.parse(url, conn_health_checks=True))
-    except (dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as error:
-        raise ImproperlyConfigured(
-            "DATABASE_URL is not a database address such as postgresql://user@host/name."
-        ) from error
-    if parsed["ENGINE"] != "django.db.backends.postgresql":
+    if not url.startswith(("postgresql://", "postgres://")):
         raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: postgresql://user@host/name.")
+    try:
+        check_url(url)  # the library below reads some mistakes as something else
+        parsed: dict[str, Any] = dict(dj_database_url.parse(url, conn_health_checks=True))
+    except ConfigError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL: {error}.") from None
+    except ValueError:  # several hosts, which libpq understands and the library does not
+        raise ImproperlyConfigured("DATABASE_URL must name one host: postgresql://user@host/name.") from None
     options = parsed.setdefault("OPTIONS", {})
     if not parsed["HOST"] and "host" in options:
         parsed["HOST"] = options.pop("host")

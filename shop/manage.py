@@ -10,9 +10,14 @@ def main() -> None:
     # Started as a file, Python puts this folder first on the path; the package `shop` lies one folder higher.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-    from django.core.management import execute_from_command_line  # noqa: PLC0415  # only with the path set right
+    # Only with the path set right.
+    from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415
+    from django.core.management import execute_from_command_line  # noqa: PLC0415
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:  # its message names the variable; Django would add fifty lines of traceback
+        sys.exit(f"shop: {error}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from lapse import MECHANISMS
+from lapse import MECHANISMS, ConfigError, check_url
 from shop.running.own_servers import FILE, OWN_SERVERS, OwnServer, address, file_in, store_of
 
 DEFAULT_PORT = 8000
@@ -59,7 +59,7 @@ class Choices:
             return self.timer
         server = file_in(self.folder) if self.store == FILE else servers[self.store]
         url = address(_scheme(self.timer), server)
-        if _scheme(url) not in MECHANISMS:
+        if _mistake_in(url):
             raise WrongChoice(f"LAPSE_TIMER={self.timer} cannot be on {without_password(server)}.")
         return url
 
@@ -73,6 +73,9 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
     redis = given("REDIS_URL")
     if redis and (not _scheme(redis).startswith("redis") or is_bare(redis)):
         raise WrongChoice("REDIS_URL must be an address such as redis://localhost:6379/0.")
+    for name in ("REDIS_URL", "DATABASE_URL"):
+        if mistake := given(name) and _mistake_in(given(name)):
+            raise WrongChoice(f"{name}: {mistake}.")
     gateway = given("SHOP_GATEWAY", "alipay")
     if gateway not in {"alipay", "development"}:
         raise WrongChoice(f"SHOP_GATEWAY must be alipay or development, not {gateway!r}.")
@@ -145,15 +148,25 @@ def _timer(text: str, redis: str) -> str:
             f"LAPSE_TIMER={text} asks for TLS, but {without}. Write {text.replace('rediss', 'redis')}, or name a "
             "server with TLS: REDIS_URL=rediss://redis.example.org:6380/0"
         )
-    if text == "none" or (scheme in MECHANISMS and (store_of(scheme) if is_bare(text) else scheme != "memory")):
+    if text == "none" or (is_bare(text) and scheme in MECHANISMS and store_of(scheme)):
         return text
     if scheme == "memory":
         raise WrongChoice("LAPSE_TIMER cannot be memory://: the web server and the worker are two processes.")
-    known = ", ".join(f"{name}://" for name in sorted(MECHANISMS) if name != "memory")
-    raise WrongChoice(
-        f"LAPSE_TIMER is {without_password(text)!r}. Write none, a bare scheme such as redis://, redis+expiry:// or "
-        f"postgresql://, or a URL with one of {known}."
-    )
+    if mistake := _mistake_in(text):
+        raise WrongChoice(
+            f"LAPSE_TIMER: {mistake}. For a server of this run write a bare scheme, as redis:// or postgresql://; "
+            "for no timer write none."
+        )
+    return text
+
+
+def _mistake_in(url: str) -> str:
+    """Return what is wrong with the URL of a timer or a server, without any part of a password; "" if nothing is."""
+    try:
+        check_url(url)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _scheme(url: str) -> str:

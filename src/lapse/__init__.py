@@ -1,6 +1,6 @@
 """Lapse cancels unpaid orders on time, once, and gives their stock back, even when processes crash."""
 
-from lapse.config import MECHANISMS, open_timer, traits_of
+from lapse.config import MECHANISMS, check_url, open_timer, traits_of
 from lapse.engine.backoff import Backoff
 from lapse.engine.deadline import Buried, Claim, Deadline
 from lapse.engine.decision import Bury, Decision, Move, Release, Settle
@@ -52,6 +52,7 @@ __all__ = [
     "TransactionalTimer",
     "TryLater",
     "Worker",
+    "check_url",
     "open_timer",
     "traits_of",
 ]

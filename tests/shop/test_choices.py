@@ -67,12 +67,18 @@ def test_servers_of_others_keep_their_password_and_their_kind(timer: str, redis:
         ("ALIPAY_SIMULATOR_PORT", "x"),
         ("SHOP_GATEWAY", "cash"),
         ("REDIS_URL", "localhost:6379"),
+        ("LAPSE_TIMER", "reddis://:geheim/x@there/0"),
+        ("LAPSE_TIMER", "redis://:geheim/x@there/0"),
+        ("LAPSE_TIMER", "redis://there/0?shard=4"),
+        ("REDIS_URL", "redis://:gehe[im@there/0"),
+        ("DATABASE_URL", "postgresql://me:geheim/x@there/shop"),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, value: str) -> None:
-    """A wrong setting is an error that begins with its name."""
-    with pytest.raises(WrongChoice, match=f"^{name}"):
+    """A wrong setting is an error that begins with its name, and shows no part of a password."""
+    with pytest.raises(WrongChoice, match=f"^{name}") as refused:
         choices.read({name: value}, Path("/"))
+    assert "gehe" not in str(refused.value)
 
 
 @pytest.mark.parametrize("timer", ["rediss://", "rediss+expiry://", "apscheduler+rediss://"])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import traceback
 from io import StringIO
 
 import pytest
@@ -24,13 +25,27 @@ def test_a_wrong_payment_window(monkeypatch: pytest.MonkeyPatch, value: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://localhost/shop", "nonsense", "postgresql://localhost:port/shop", "sqlite:///shop.sqlite3"]
+    "url",
+    [
+        "mysql://me:geheim@localhost/shop",
+        "nonsense",
+        "postgresql//me:geheim@localhost/shop",
+        "postgresql://me:geheim@localhost:port/shop",
+        "postgresql://me:geheim@one:5432,two:5432/shop",
+        "postgresql://me:gehe[im@localhost/shop",
+        "postgresql://me:geheim/x@localhost/shop",
+        "postgresql://me:geheim%zz@localhost/shop",
+        "postgresql://me:geheim@localhost/shop?sslmod=require",
+        "sqlite:///shop.sqlite3",
+    ],
 )
-def test_a_wrong_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """A database that is not PostgreSQL is an error that names the variable."""
+def test_c16_a_database_url_that_is_not_understood(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The error names the variable. No part of the password is shown, also not by a chained error."""
     monkeypatch.setenv("DATABASE_URL", url)
-    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as refused:
         environment.database(pooled=False)
+    assert "gehe" not in "".join(traceback.format_exception_only(refused.value))
+    assert refused.value.__cause__ is None
 
 
 def test_a_database_on_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:

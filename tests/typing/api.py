@@ -30,6 +30,7 @@ from lapse import (
     Traits,
     TryLater,
     Worker,
+    check_url,
     open_timer,
     traits_of,
 )
@@ -87,6 +88,7 @@ def deliver(claim: Claim) -> Decision | None:
 one_by_one: ClaimHandler = deliver
 concurrent = ConcurrentWorker(opened, one_by_one, concurrency=4, drain=timedelta(seconds=5), hooks=hooks)
 assert_type(MECHANISMS["redis"], tuple[str, str])
+assert_type(check_url("redis://localhost:6379/0"), None)
 assert_type(traits_of("redis").durable, bool)
 worker = Worker(
     opened,
