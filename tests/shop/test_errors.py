@@ -13,7 +13,7 @@ from lapse.testing.alipay import new_key_pair
 from lapse.testing.ports import free_port
 from shop.pages import errors
 
-KEYS = new_key_pair()
+APP, ALIPAY = new_key_pair(), new_key_pair()
 AWAY = {"DATABASE_URL": f"postgresql://postgres@127.0.0.1:{free_port()}/shop"}
 PRODUCTION = {
     "PATH": os.environ["PATH"],
@@ -25,8 +25,8 @@ PRODUCTION = {
     "PUBLIC_URL": "https://shop.example",
     "ALIPAY_APP_ID": "2021000000000001",
     "ALIPAY_SELLER_ID": "2088000000000001",
-    "ALIPAY_PRIVATE_KEY": KEYS.private,
-    "ALIPAY_PUBLIC_KEY": KEYS.public,
+    "ALIPAY_PRIVATE_KEY": APP.private,
+    "ALIPAY_PUBLIC_KEY": ALIPAY.public,
 }
 
 
