@@ -168,7 +168,8 @@ def test_a8_looking_for_such_rows_reads_a_range_of_the_index(database: str) -> N
     Bill.objects.bulk_create(Bill(pay_by=now, status="paid") for _ in range(2000))
     with connections[ALIAS].cursor() as cursor:
         cursor.execute("ANALYZE")
-    rows = Bill.objects.filter(Bills.unpaid).filter(Bills()._deadline.unreadable()).order_by().values_list("pk")
-    plan = rows.explain()
-    assert "SCAN" not in plan.upper().replace("BITMAP INDEX SCAN", "").replace("BITMAP HEAP SCAN", ""), plan
+    for outside in Bills()._deadline.unreadable():
+        plan = Bill.objects.filter(Bills.unpaid).filter(outside).order_by().values_list("pk").explain()
+        scans = plan.upper().replace("BITMAP INDEX SCAN", "").replace("BITMAP HEAP SCAN", "").replace("INDEX SCAN", "")
+        assert "SCAN" not in scans, plan
     del database

@@ -146,7 +146,8 @@ def check_keys(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[che
 def check_deadlines(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Iterator[checks.CheckMessage]:
     """Yield a warning if unpaid orders have a deadline that Python cannot read. Such orders never lapse."""
     name = queries.deadline.field
-    wrong = queries.deadline.unreadable()
+    too_early, too_late = queries.deadline.unreadable()
+    wrong = too_early | too_late
     if connections[queries.using].vendor == "sqlite":  # stores any text
         no_time = IsNull(Func(F(name), function="JULIANDAY", output_field=FloatField()), True)  # noqa: FBT003 - Django's
         wrong |= Q(no_time) & Q(**{f"{name}__isnull": False})

@@ -100,9 +100,11 @@ class DeadlineReads(Generic[M]):
             rows = unpaid.filter(self._deadline.readable()).filter(**{f"{self._keys.name}__in": list(again)})
             for _ in self._read(self._values(rows)):
                 pass  # it can be read now
-        outside = unpaid.filter(self._deadline.unreadable()).values_list(self._keys.column, flat=True)
         found = {str(key) or "''": reason for key, reason in self._wrong.items()}
-        return dict(list((found | dict.fromkeys(map(str, outside[:limit]), NO_TIME)).items())[:limit])
+        for outside in self._deadline.unreadable():
+            keys = unpaid.filter(outside).values_list(self._keys.column, flat=True)[:limit]
+            found |= dict.fromkeys(map(str, keys), NO_TIME)
+        return dict(list(found.items())[:limit])
 
     def _values(self, rows: QuerySet[M]) -> QuerySet[M, Any]:
         return rows.values_list(self._keys.column, *self.columns(rows.db))

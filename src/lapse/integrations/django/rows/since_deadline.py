@@ -78,9 +78,9 @@ class SinceDeadline:
         """Return the condition for rows that have a deadline."""
         return Q(**{f"{self.field}__gte": as_stored(FIRST), f"{self.field}__lt": as_stored(LAST)})
 
-    def unreadable(self) -> Q:
-        """Return the condition for rows with a time that has no deadline. NULL is not among them."""
-        return Q(**{f"{self.field}__lt": as_stored(FIRST)}) | Q(**{f"{self.field}__gte": as_stored(LAST)})
+    def unreadable(self) -> tuple[Q, Q]:
+        """Return the conditions for rows with a time that has no deadline: too early, too late. NULL is neither."""
+        return Q(**{f"{self.field}__lt": as_stored(FIRST)}), Q(**{f"{self.field}__gte": as_stored(LAST)})
 
     def beyond(self, due_at: datetime, key: str, value: object) -> Q:
         """Return the condition for rows that are sorted after this deadline, and after this value of the field `key`.

@@ -55,9 +55,12 @@ class StoredDeadline:
         """Return the condition for rows that have a deadline."""
         return Q(**{f"{self.field}__range": (as_stored(EARLIEST), as_stored(LATEST))})
 
-    def unreadable(self) -> Q:
-        """Return the condition for rows with a time that Python cannot read. NULL is not among them."""
-        return Q(**{f"{self.field}__lt": as_stored(EARLIEST)}) | Q(**{f"{self.field}__gt": as_stored(LATEST)})
+    def unreadable(self) -> tuple[Q, Q]:
+        """Return the conditions for rows with a time that Python cannot read: too early, too late. NULL is neither.
+
+        Each is one range of an index. For both in one condition, SQLite would read every unpaid order.
+        """
+        return Q(**{f"{self.field}__lt": as_stored(EARLIEST)}), Q(**{f"{self.field}__gt": as_stored(LATEST)})
 
     def beyond(self, due_at: datetime, key: str, value: object) -> Q:
         """Return the condition for rows that are sorted after this deadline, and after this value of the field `key`.
