@@ -1,9 +1,13 @@
 """Rate limits: a client over its limit learns when to try again, and other clients go on."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache, caches
 from django.test import Client, RequestFactory
+from django_ratelimit import core as ratelimit  # type: ignore[import-untyped]  # it ships no types
 from pytest_django import Settings
 
 from lapse.testing.redis_server import RedisServer
@@ -14,10 +18,12 @@ from tests.shop.rehearsal import PASSWORD, api_of
 
 
 @pytest.fixture(autouse=True)
-def limits(shop: Settings) -> Settings:
-    """Switch the limits on, with all counts at 0."""
+def limits(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Switch the limits on, with all counts at 0. No window of time ends during a test, however slow the machine is."""
     shop.RATE_LIMITS = True
     cache.clear()
+    at = time.time()
+    monkeypatch.setattr(ratelimit, "time", SimpleNamespace(time=lambda: at))
     return shop
 
 
