@@ -232,6 +232,13 @@ def test_one_server_at_a_time_uses_a_directory(
 
 
 @pytest.mark.long
+def test_a_broker_without_the_management_plugin_has_no_address_of_it(tmp_path: Path) -> None:
+    """The error names the argument."""
+    skip_without_rabbit()
+    with pytest.raises(ServerFailed, match="management=True"):
+        _ = RabbitServer(tmp_path).management_url
+
+
 def test_rabbit_starts_crashes_and_comes_back(tmp_path: Path) -> None:
     """A broker has its version, keeps account, port and queues over a SIGKILL, and leaves no process behind."""
     skip_without_rabbit()

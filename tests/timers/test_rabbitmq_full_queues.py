@@ -56,8 +56,10 @@ def claim_all(timer: Timer, keys: set[str]) -> dict[str, Claim]:
 
 @pytest.mark.parametrize(
     ("limit", "operator"),
-    [({"max-length": 10}, False), ({"max-length-bytes": 1000}, True)],
-    ids=["policy", "operator policy"],
+    [
+        pytest.param({"max-length": 10}, False, id="policy"),
+        pytest.param({"max-length-bytes": 1000}, True, id="operator policy", marks=pytest.mark.long),
+    ],
 )
 def test_a_policy_max_length_on_all_queues_while_no_worker_runs(
     vhost: VirtualHost, timer: Timer, limit: dict[str, int], operator: bool

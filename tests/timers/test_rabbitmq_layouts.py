@@ -132,8 +132,8 @@ def claim_all(timer: Timer, keys: set[str], more: OlderLapse | None = None) -> d
 
 
 def fill(older_lapse: OlderLapse) -> set[str]:
-    """Let the older Lapse arm deadlines for now and for up to seven seconds later. Return their keys."""
-    waits = {f"wait {number:02}": 100 + 350 * number for number in range(20)}
+    """Let the older Lapse arm deadlines for now and for up to three seconds later. Return their keys."""
+    waits = {f"wait {number:02}": 100 + 150 * number for number in range(20)}
     for key, milliseconds in waits.items():
         older_lapse.arm(key, milliseconds)
     for number in range(5):
@@ -166,7 +166,14 @@ def test_an_older_worker_that_still_runs_beside(older_lapse: OlderLapse, timer: 
     assert timer.stats().pending == 0
 
 
-@pytest.mark.parametrize("line", ["before publishing", "after publishing", "before the acknowledgement"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "before publishing",
+        pytest.param("after publishing", marks=pytest.mark.long),
+        pytest.param("before the acknowledgement", marks=pytest.mark.long),
+    ],
+)
 def test_a_crash_while_deadlines_are_moved_loses_none(
     older_lapse: OlderLapse, timer: Timer, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
