@@ -170,8 +170,12 @@ def test_a_text_that_means_two_keys_drops_neither(url: str) -> None:
         ("stats", "redis://\x1bc.example:1/0"),
         ("check", "redis://127.0.0.1:1/0", "--prefix", "\x1b[31m\n"),
         ("worker", "memory://", "--handler", "\x1b[31m:\n"),
+        ("\u202ednatsmmoc",),
+        ("--\u202enoitpo",),
+        ("stats", "memory://", "further\u200b\n" + "x" * 200),
+        ("stats", "memory://", "--every", "\u202e1"),
     ],
-    ids=["name", "scheme", "host", "prefix", "handler"],
+    ids=["name", "scheme", "host", "prefix", "handler", "command", "option", "argument", "number"],
 )
 def test_an_error_shows_what_was_typed_as_text(words: tuple[str, ...]) -> None:
     """A name with the colours of a terminal in it coloured the message about it."""

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,3 +78,15 @@ def test_no_key_and_no_reason_forges_a_line_of_the_log() -> None:
     assert buried.endswith(r"orders: claims buried keys=1\n2 \x1b[2Jgone\u202e")
     assert other.endswith(r"for a\nb")
     assert traceback == [r"ValueError: \x1b[2J"]
+
+
+def test_any_handler_of_a_shop_gets_text(caplog: pytest.LogCaptureFixture) -> None:
+    """A shop has a log of its own: an exception with the colours of a terminal in it is text there too."""
+    error = OSError("no \x1b[31mfile\udcff\n\0")
+    log_event(Event(kind=Kind.FAILED, timer="orders", keys=("1",), error=error))
+    logging.getLogger("lapse").error("%s of %d: %s", "a\x1bb", 3, error)
+    failed, other = caplog.records
+    assert failed.exc_info
+    assert failed.exc_info[1] is error
+    assert failed.exc_text == r"OSError: no \x1b[31mfile\udcff" "\n" r"\x00"
+    assert other.getMessage() == r"a\x1bb of 3: no \x1b[31mfile\udcff \x00"

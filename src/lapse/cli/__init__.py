@@ -13,12 +13,12 @@ def main() -> None:
     quiet_libraries()
     try:
         try:
-            from lapse.cli.app import app  # noqa: PLC0415 - typer and rich are an extra
+            from lapse.cli.app import run  # noqa: PLC0415 - typer and rich are an extra
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] not in {"typer", "rich"}:
                 raise
             raise MissingLibrary("the command lapse", "cli") from error
-        app()
+        sys.exit(run())
     except (ConfigError, InvalidDeadline) as error:
         _fail(error, 2)
     except LapseError as error:

@@ -1,6 +1,6 @@
 """The application that contains all commands."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from lapse.cli.schema import schema
 from lapse.cli.stats import stats
 from lapse.cli.watch import watch
 from lapse.cli.worker import worker
+from lapse.engine.errors import ConfigError
+
+WRONG: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
+"""The base class of errors in the command line. Some versions of typer have a class of their own, others click's."""
 
 app = typer.Typer(
     name="lapse",
@@ -49,6 +53,20 @@ def about(
     lapse buried list redis://localhost:6379/0
     """
     del version  # its callback has already printed the version
+
+
+def run() -> int:
+    """Run one command and return the exit code. Raises ConfigError for a wrong command line, in one sentence."""
+    try:
+        code = app(standalone_mode=False)
+    except WRONG as error:
+        message = error.format_message().rstrip(".")
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help, which may be printed already
+            typer.echo(message, nl=bool(message), err=True)
+            return int(error.exit_code)
+        path = error.ctx.command_path if error.ctx else "lapse"
+        raise ConfigError(f"{message}; '{path} --help' lists what there is") from None
+    return code if isinstance(code, int) else 0
 
 
 app.command()(worker)

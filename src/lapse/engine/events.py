@@ -9,9 +9,10 @@ from typing import Protocol
 
 from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.errors import LapseError
-from lapse.engine.visible import one_line, visible_key
+from lapse.engine.visible import VisibleRecords, one_line, visible_key
 
 log = logging.getLogger("lapse")
+log.addFilter(VisibleRecords())
 
 KEYS_NAMED = 5
 """How many keys an event names."""

@@ -6,7 +6,9 @@ log, characters that reverse the text. Every character that is not printable is 
 """
 
 import json
+import logging
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -61,6 +63,26 @@ def json_line(value: object, default: Callable[[Any], Any] | None = None, *, asc
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in text)
+
+
+class VisibleRecords(logging.Filter):
+    """A filter for a logger: messages, their arguments and tracebacks are text, in each handler that an adopter has."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True: every record is logged."""
+        if isinstance(record.msg, str) and not record.args:  # structlog logs a dictionary
+            record.msg = visible(record.msg)
+        elif isinstance(record.args, tuple):
+            record.args = tuple(_visible_argument(argument) for argument in record.args)
+        if record.exc_info and not record.exc_text:
+            record.exc_text = lines("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+        return True
+
+
+def _visible_argument(argument: object) -> object:
+    if isinstance(argument, BaseException):
+        return one_line(argument)
+    return visible(argument) if isinstance(argument, str) else argument
 
 
 def takes_unicode(stream: TextIO) -> bool:
