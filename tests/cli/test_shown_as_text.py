@@ -66,7 +66,7 @@ def listed(url: str, **variables: str) -> list[str]:
     return done.stdout.removesuffix("\n").split("\n")[1:]
 
 
-def test_keys_like_markup_are_listed_as_they_are(url: str) -> None:
+def test_c9_keys_like_markup_are_listed_as_they_are(url: str) -> None:
     """`cart[vip]` was listed as `cart`, and `[/red]` was a traceback, so that nothing could be listed."""
     bury(url, *HOSTILE, reason="[/red] \x1b[2J\nof [vip]")
     found = listed(url)
@@ -78,7 +78,7 @@ def test_keys_like_markup_are_listed_as_they_are(url: str) -> None:
     assert {one["key"] for one in exact} == set(HOSTILE)
 
 
-def test_keys_are_whole_in_a_pipe_and_at_80_columns(url: str) -> None:
+def test_c15_keys_are_whole_in_a_pipe_and_at_80_columns(url: str) -> None:
     """`lapse buried list` cut long keys in a pipe, so that `--key` could not be given."""
     bury(url, *HOSTILE)
     assert listed(url, COLUMNS="80") == listed(url, COLUMNS="40") == listed(url)
@@ -112,7 +112,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_a_key_goes_through_a_shell_and_back(url: str) -> None:
+def test_c15_a_key_goes_through_a_shell_and_back(url: str) -> None:
     """A quoted copy of what is shown names the key in the command that follows."""
     bury(url, *HOSTILE)
     keys = " ".join(f"--key {shlex.quote(visible_key(key))}" for key in HOSTILE)
@@ -133,7 +133,7 @@ KEY = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\\[]/ 
 
 @given(st.lists(KEY.filter(_storable), min_size=1, max_size=8, unique=True))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_key_can_be_copied_from_the_list(redis: RedisServer, keys: list[str]) -> None:
+def test_c9_any_key_can_be_copied_from_the_list(redis: RedisServer, keys: list[str]) -> None:
     """A key may consist of any characters: what is printed has no control characters, and `--key` takes it."""
     redis.ask("FLUSHALL")
     bury(redis.url, *keys)

@@ -42,7 +42,7 @@ def decide(receiver: Receiver, body: str, *, accept: str = "", status: int = 200
         return Webhook(sender, name="orders", body=Body(DEFAULTS.body), accept=rule)(claim())
 
 
-def test_an_answer_200_that_says_it_failed_is_tried_again(receiver: Receiver) -> None:
+def test_c13_an_answer_200_that_says_it_failed_is_tried_again(receiver: Receiver) -> None:
     """A shop answered 200 with `{"code": 500}`: the order was settled and nothing was logged."""
     decision = decide(receiver, FAILED, accept="code=0")
     assert isinstance(decision, Release)
@@ -161,7 +161,7 @@ def test_json_that_does_not_look_like_a_failure(body: str) -> None:
     assert not looks_like_failure(body)
 
 
-def test_the_first_answer_that_looks_like_a_failure_is_warned_of(receiver: Receiver) -> None:
+def test_c13_the_first_answer_that_looks_like_a_failure_is_warned_of(receiver: Receiver) -> None:
     """Without --accept a 2xx counts as delivered; one warning names the option."""
     receiver.body = FAILED
     with Sender(receiver.url, signer=None) as sender:
@@ -189,7 +189,7 @@ def test_a_rule_that_is_refused_is_one_line_of_the_command() -> None:
     assert "code=0" in done.stderr
 
 
-def test_the_watcher_retries_and_buries_what_was_not_accepted(receiver: Receiver, tmp_path: Path) -> None:
+def test_c13_the_watcher_retries_and_buries_what_was_not_accepted(receiver: Receiver, tmp_path: Path) -> None:
     """`lapse watch --accept code=0`: each refusal is one line with the answer, and the last try buries the order."""
     receiver.body = FAILED
     with RedisServer() as server:

@@ -40,7 +40,7 @@ def node() -> str:
     return found
 
 
-def test_the_body_is_compact() -> None:
+def test_b11_the_body_is_compact() -> None:
     """A receiver verified the signature over `JSON.stringify(req.body)`, and the body had blanks after separators."""
     assert Body(DEFAULTS.body).of("1001") == '{"order_id":"1001"}'
     assert Body('{"id": "{key}", "list": [1, null]}').of("订单") == '{"id":"订单","list":[1,null]}'
@@ -48,7 +48,7 @@ def test_the_body_is_compact() -> None:
 
 @given(st.lists(st.tuples(DOCUMENT, KEY), min_size=20, max_size=60))
 @settings(max_examples=10, deadline=None)
-def test_the_body_is_what_node_writes_again(documents: list[tuple[Any, str]]) -> None:
+def test_b11_the_body_is_what_node_writes_again(documents: list[tuple[Any, str]]) -> None:
     """Receivers on Node parse the body and write it again before they verify: both are the same bytes."""
     bodies = []
     for document, key in documents:

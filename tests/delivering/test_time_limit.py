@@ -31,7 +31,7 @@ MESSAGE = Message("msg_1", '{"order_id":"1"}')
 
 
 @pytest.mark.parametrize("script", [dripping_header, dripping_informational], ids=["header", "informational answers"])
-def test_a_receiver_that_drips_its_header_ends_with_the_timeout(script: Script) -> None:
+def test_c17_a_receiver_that_drips_its_header_ends_with_the_timeout(script: Script) -> None:
     """A receiver that sent one byte a second held the slot for 41 s, although the timeout was 2 s."""
     with SlowServer(otherwise=script) as server, Sender(server.url, signer=None, timeout=TIMEOUT) as sender:
         outcome = sender.send(MESSAGE)
@@ -149,7 +149,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
         one.close()
 
 
-def test_other_orders_do_not_wait_for_a_receiver_that_drips() -> None:
+def test_c17_other_orders_do_not_wait_for_a_receiver_that_drips() -> None:
     """One slot, and a receiver that drips its answer to the first order: the second one is delivered meanwhile."""
     recorder = Recorder()
     timer = MemoryTimer("orders")

@@ -61,7 +61,7 @@ def claim_all(timer: Timer, keys: set[str]) -> dict[str, Claim]:
         pytest.param({"max-length-bytes": 1000}, True, id="operator policy", marks=pytest.mark.long),
     ],
 )
-def test_a_policy_max_length_on_all_queues_while_no_worker_runs(
+def test_c10_a_policy_max_length_on_all_queues_while_no_worker_runs(
     vhost: VirtualHost, timer: Timer, limit: dict[str, int], operator: bool
 ) -> None:
     """36 deadlines accepted, 10 delivered. Now each accepted deadline is delivered, and the others are refused."""
@@ -76,7 +76,7 @@ def test_a_policy_max_length_on_all_queues_while_no_worker_runs(
     wait_until(lambda: (timer.stats().pending, timer.stats().claimed) == (0, 0))
 
 
-def test_a_deadline_that_does_not_fit_is_refused_by_a_sentence(vhost: VirtualHost, timer: Timer) -> None:
+def test_c10_a_deadline_that_does_not_fit_is_refused_by_a_sentence(vhost: VirtualHost, timer: Timer) -> None:
     """The error names the queue and the policy's limits, and says how many were refused and what to do."""
     vhost.set_policy({"max-length": 10})
     arm_each(timer, [Deadline(str(number), ahead(LONG)) for number in range(20)])
@@ -110,7 +110,7 @@ def test_a_refusal_costs_no_new_connection(vhost: VirtualHost, timer: Timer) -> 
     assert timer.stats().pending == len(armed)
 
 
-def test_claims_released_buried_and_revived_into_full_queues_are_kept(vhost: VirtualHost, timer: Timer) -> None:
+def test_c10_claims_released_buried_and_revived_into_full_queues_are_kept(vhost: VirtualHost, timer: Timer) -> None:
     """A full queue refuses the copy, so the deadline stays where it is, and is claimed again."""
     timer.arm([Deadline(str(number), ago(5)) for number in range(8)])
     timer.bury(timer.claim(2, lease=LONG), reason="test")

@@ -141,7 +141,7 @@ def fill(older_lapse: OlderLapse) -> set[str]:
     return {*waits, *(f"due {number}" for number in range(5))}
 
 
-def test_deadlines_in_queues_of_an_older_layout_are_moved(older_lapse: OlderLapse, timer: Timer) -> None:
+def test_c10_deadlines_in_queues_of_an_older_layout_are_moved(older_lapse: OlderLapse, timer: Timer) -> None:
     """Each is claimed once and none early, with its attempts. The buried ones stay buried. Nothing is left behind."""
     keys = fill(older_lapse)
     older_lapse.publish("buried", "buried", attempts=7, reason="boom", buried=1_700_000_000_000)

@@ -38,7 +38,7 @@ def about_policies(timer: Timer) -> list[Finding]:
     return [finding for finding in timer.check() if "polic" in finding.text]
 
 
-def test_a_policy_expires_on_all_queues(vhost: VirtualHost, timer: Timer) -> None:
+def test_c11_a_policy_expires_on_all_queues(vhost: VirtualHost, timer: Timer) -> None:
     """1 of 3 delivered, and the check said ok. Now the check is BAD, and names the policy, its key and what it does."""
     timer.arm([Deadline("1", ahead(LONG))])
     assert [finding.fit for finding in about_policies(timer)] == [True]
@@ -51,7 +51,7 @@ def test_a_policy_expires_on_all_queues(vhost: VirtualHost, timer: Timer) -> Non
     assert r"'^(?!lapse\.)" in bad.text
 
 
-def test_every_policy_that_loses_deadlines_is_bad(vhost: VirtualHost, timer: Timer) -> None:
+def test_c11_every_policy_that_loses_deadlines_is_bad(vhost: VirtualHost, timer: Timer) -> None:
     """Each key has a sentence of its own, whether the policy or the operator policy has the key."""
     vhost.set_policy(
         {"message-ttl": 86_400_000, "overflow": "drop-head", "max-length": 9, "dead-letter-routing-key": "away"}

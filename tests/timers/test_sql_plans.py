@@ -96,7 +96,7 @@ def _fill(timer: SqlTimer, pending: int) -> list[Claim]:
     return held
 
 
-def test_no_statement_reads_all_that_is_pending(filled: Filled) -> None:
+def test_c19_no_statement_reads_all_that_is_pending(filled: Filled) -> None:
     """Once autovacuum had analysed a table of 1,000,000, each claim read all pending rows, and was 433 ms late."""
     read = {name: filled.reader.rows_read(name, values) for name, values in statements_of(filled).items()}
     assert {name: rows for name, rows in read.items() if rows > ASKED * READS_OF_A_ROW + SLACK} == {}

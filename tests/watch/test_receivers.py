@@ -74,7 +74,7 @@ def _answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_a_receiver_accepts_the_watchers_calls_and_no_others(name: str, tmp_path: Path) -> None:
+def test_b11_a_receiver_accepts_the_watchers_calls_and_no_others(name: str, tmp_path: Path) -> None:
     """A receiver on Node could not verify the body, and had no page to copy from."""
     body = Body(DEFAULTS.body)
     with receiver(name, tmp_path) as address:
