@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lapse import ConfigError, MissingLibrary, open_timer
+from lapse import ConfigError, MissingLibrary, TimerRefused, open_timer
 from lapse.config import ELSEWHERE, FORMS, MECHANISMS, check_url, form_of, scheme_of
 from lapse.engine.url import Host
+from lapse.testing.servers import PostgresServer
 from lapse.watch.watched_keys import open_watch
 
 ESCAPES = "write these characters of a password as escapes"
@@ -186,6 +187,14 @@ def test_c4_a_mistyped_option_for_tls_is_no_traceback() -> None:
     """`ssl_cert_reqs=CERT_NONE` was a traceback at the first command. The three values are named."""
     with pytest.raises(ConfigError, match=r"must be none, optional or required; got 'CERT_NONE'"):
         open_timer("rediss://localhost?ssl_cert_reqs=CERT_NONE", name="orders")
+
+
+@pytest.mark.parametrize("option", ["client_encoding=nonsense", "service=nowhere", "options=-c%20no_such=1"])
+def test_a_value_that_only_the_server_can_judge_is_refused_by_it(postgres: PostgresServer, option: str) -> None:
+    """A parameter of libpq with such a value is a refusal, for which no worker waits."""
+    with open_timer(f"{postgres.url}&{option}", name="orders") as timer, pytest.raises(TimerRefused) as refused:
+        timer.stats()
+    assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("option", ["shards=4", "prefix=nick_"])

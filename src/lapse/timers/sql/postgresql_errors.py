@@ -11,6 +11,8 @@ from lapse.engine.errors import TimerRefused, TimerUnavailable
 
 _FINAL_AT_CONNECT = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|does not support SSL"
+    r"|definition of service|unrecognized configuration parameter|invalid value for parameter|certificate verify failed"
+    r"|does not match host name|could not (read|load)"
 )
 _PASSING = (
     psycopg.OperationalError,  # also: a shutdown, too many connections, a deadlock, a lock that took too long
