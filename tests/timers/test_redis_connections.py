@@ -22,7 +22,7 @@ ESCAPED = "open%20sesame"
 SERVICE = "shop"
 
 
-@pytest.fixture(params=each_redis(short=True))
+@pytest.fixture(params=each_redis())
 def program(request: pytest.FixtureRequest) -> Path:
     """Return the program of each Redis and Valkey."""
     path: Path = request.param
@@ -121,9 +121,12 @@ def test_c2_a_name_that_the_sentinels_do_not_know(program: Path) -> None:
             assert "watch no master" in refusal_of(f"redis+sentinel://127.0.0.1:{empty.port}/{SERVICE}")
 
 
-def test_a_master_that_is_down_is_unavailable() -> None:
+def test_a_master_that_is_down_is_unavailable(redis_binary: Path) -> None:
     """Sentinels that know the name, and wait for the master to come back, are no reason to give up."""
-    with RedisSentinel(down_after_ms=500) as watched, open_timer(watched.url, name="orders") as timer:
+    with (
+        RedisSentinel(binary=redis_binary, down_after_ms=500) as watched,
+        open_timer(watched.url, name="orders") as timer,
+    ):
         assert works(timer)
         for server in watched.servers:
             server.kill()

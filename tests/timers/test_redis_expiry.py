@@ -27,7 +27,6 @@ def expiry_url(server: RedisServer) -> str:
     return server.url.replace("redis://", "redis+expiry://")
 
 
-@pytest.mark.each_redis
 class TestRedisExpiry(TimerConformance):
     @pytest.fixture
     def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:

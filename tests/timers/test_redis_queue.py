@@ -21,6 +21,7 @@ class TestRedisQueue(TimerConformance):
         return lambda: open_timer(redis_server.url, name=timer_name)
 
 
+@pytest.mark.long  # TestCluster runs the suite with eight shards in `make test`
 class TestThreeShards(TimerConformance):
     @pytest.fixture
     def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:
