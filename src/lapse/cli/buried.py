@@ -8,6 +8,7 @@ import typer
 from rich.cells import cell_len
 
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, timer_name, write_json
+from lapse.cli.known_name import require_known
 from lapse.engine.deadline import Buried
 from lapse.engine.errors import ConfigError
 from lapse.engine.timer import Timer
@@ -45,6 +46,8 @@ def show(
     """
     with open_timer(url, name=timer_name(name, prefix)) as timer:
         found = timer.buried(limit)
+        if not found:
+            require_known(timer)
     if json:
         write_json([asdict(buried) for buried in found])
         return
@@ -67,6 +70,8 @@ def retry(url: Url, *, name: Name = "orders", prefix: OfPrefix = "", key: Keys =
     """
     with open_timer(url, name=timer_name(name, prefix)) as timer:
         count = timer.revive(_chosen(timer, key))
+        if not count:
+            require_known(timer)
     _report("revived", count, json=json)
 
 
@@ -94,6 +99,8 @@ def drop(
         # Disarm only buried keys. A key that was armed again at this moment is disarmed too; the sweep still finds its
         # order.
         chosen = _chosen(timer, key)
+        if not chosen:
+            require_known(timer)
         timer.disarm(chosen)
     _report("dropped", len(chosen), json=json)
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
+from lapse.cli.known_name import is_mistyped, names_beside, shown, unknown
 from lapse.cli.stats import as_document
-from lapse.engine.errors import TimerRefused
+from lapse.engine.errors import TimerRefused, TimerUnavailable
 from lapse.engine.timer import Finding, Stats, Timer
 from lapse.engine.visible import one_line
 
@@ -43,6 +44,8 @@ def check(
         findings = check_server()
         if fix and (done := _fix(findings)):
             findings = [*done, *check_server()]
+        if not prefix:  # a prefix that nothing has watched yet is no mistake
+            findings = [*findings, *_name_of(timer)]
         counts: Stats | None = None
         if all(finding.fit for finding in findings):
             try:
@@ -53,6 +56,19 @@ def check(
         _report([Finding(fit=True, text=_promise(timer)), *findings], timer, counts, fit=fit, json=json)
     if not fit:
         raise typer.Exit(1)
+
+
+def _name_of(timer: Timer) -> list[Finding]:
+    """Return a finding if no timer has this name: BAD if one has a similar name, because this one is mistyped then."""
+    try:
+        names = names_beside(timer)
+    except TimerUnavailable:  # a finding about the server says why
+        names = None
+    if names is None:
+        return [Finding(fit=True, text=f"whether a timer is named {shown(timer.name)} is not checked")]
+    if names.known or not names.others:
+        return []
+    return [Finding(fit=not is_mistyped(timer.name, names), text=unknown(timer.name, names))]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`lapse stats`: the counts of one timer, once or repeatedly."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lapse.cli.arguments import Json, Name, OfPrefix, Url, open_timer, span, timer_name, write_json
+from lapse.cli.known_name import require_known
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import LATEST
 from lapse.engine.errors import TimerUnavailable
@@ -26,6 +28,8 @@ def stats(
 ) -> None:
     """Show how many deadlines are pending, due, claimed and buried, and how late the oldest is.
 
+    A name that no timer on the server has is exit code 2, with the names that exist.
+
     [bold]Examples[/bold]
 
     lapse stats redis://localhost:6379/0
@@ -34,8 +38,13 @@ def stats(
     """
     with open_timer(url, name=timer_name(name, prefix)) as timer:
         if not watch:
-            _show(timer, timer.stats(), json=json)
+            counts = timer.stats()
+            if not (counts.pending or counts.claimed or counts.buried):
+                require_known(timer)
+            _show(timer, counts, json=json)
             return
+        with suppress(TimerUnavailable):  # the loop waits for the server
+            require_known(timer)
         try:
             _watch(timer, every, json=json)
         except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """`lapse worker`: runs a handler, or lapses the orders behind a port, as deadlines become due."""
 
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
@@ -10,9 +11,11 @@ from typing import Annotated, cast
 import typer
 
 from lapse.cli.arguments import Json, Name, Url, warn_of_password
+from lapse.cli.known_name import is_mistyped, names_beside, unknown
 from lapse.cli.log import log_hook
 from lapse.config import open_timer
-from lapse.engine.errors import ConfigError
+from lapse.engine.errors import ConfigError, TimerError
+from lapse.engine.events import Event, Hook, Kind
 from lapse.engine.worker import Handler, Worker
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Orders
@@ -70,6 +73,7 @@ def worker(
         sweep_beside_timer=timedelta(seconds=sweep_every),
         grace=timedelta(seconds=grace),
     )
+    _warn_if_mistyped(url, name, hooks[0])
     if isinstance(target, Lapsing):
         Service(target, partial(open_timer, url, name=name), name=name, options=options, hooks=hooks).run()
         return
@@ -83,6 +87,14 @@ def worker(
             drain=options.drain,
             hooks=hooks,
         ).run()
+
+
+def _warn_if_mistyped(url: str, name: str, hook: Hook) -> None:
+    """Report a name that is new on the server and similar to one that exists: its worker would find nothing to do."""
+    with suppress(TimerError), open_timer(url, name=name) as timer:  # the worker itself reports these errors
+        names = names_beside(timer)
+        if names is not None and is_mistyped(name, names):
+            hook(Event(kind=Kind.UNFIT, timer=name, reason=unknown(name, names)))
 
 
 def _load(path: str) -> Handler | Lapsing:

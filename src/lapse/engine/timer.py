@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from lapse.engine.deadline import Buried, Claim, Deadline
 
@@ -68,6 +68,27 @@ class Finding:
     fit: bool
     text: str
     fix: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerNames:
+    """Whether a server has a timer of the asked name, and if not, which other names it has.
+
+    With `complete` False, a large server was searched only in part.
+    """
+
+    known: bool
+    others: tuple[str, ...] = ()
+    complete: bool = True
+
+
+@runtime_checkable
+class ListsNames(Protocol):
+    """A timer whose server can list the names of its timers."""
+
+    def names(self) -> TimerNames:
+        """Return whether this timer has stored anything on the server, and if not, which others have. Read-only."""
+        ...
 
 
 class Timer(Protocol):

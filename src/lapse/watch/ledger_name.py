@@ -28,6 +28,18 @@ def ledger_name(prefix: str) -> str:
     return f"{name[: LONGEST - len(digest) - 2]}..{digest}"
 
 
+def prefix_in(name: str) -> str | None:
+    """Return the prefix in the name of a ledger; None if the name is no ledger's, or has only a part of the prefix."""
+    if not name.startswith("watch."):
+        return None
+    escaped = name.removeprefix("watch.").encode()
+    try:
+        prefix = re.sub(rb"\.([0-9A-F]{2})", lambda found: bytes.fromhex(found[1].decode()), escaped).decode()
+    except UnicodeDecodeError:
+        return None
+    return prefix if prefix and ledger_name(prefix) == name else None
+
+
 def _escaped(byte: int) -> str:
     letter = chr(byte)
     return letter if re.fullmatch(r"[A-Za-z0-9_-]", letter) else f".{byte:02X}"

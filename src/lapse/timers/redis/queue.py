@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds, to_milliseconds
 from lapse.engine.errors import TimerUnavailable
-from lapse.engine.timer import LEASE, Finding, Stats, Traits
+from lapse.engine.timer import LEASE, Finding, Stats, TimerNames, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.redis.address import Address
@@ -21,6 +21,7 @@ from lapse.timers.redis.client import Client, close_idle, primaries
 from lapse.timers.redis.errors import Demoted, first_contact
 from lapse.timers.redis.generation import ShardGenerations, require_master, server_generation
 from lapse.timers.redis.listener import Listening, RedisListener
+from lapse.timers.redis.names import timer_names
 from lapse.timers.redis.permissions import queue_commands
 from lapse.timers.redis.scripts import PRELUDE_PACKAGE, Arguments, script
 from lapse.timers.redis.shards import Shards
@@ -143,6 +144,10 @@ class RedisQueue:
             next_due=from_milliseconds(min(upcoming)) if upcoming else None,
             now=from_milliseconds(max(row[0] for row in rows)),
         )
+
+    def names(self) -> TimerNames:
+        """Return whether this timer has stored anything on the server, and if not, which others have. Read-only."""
+        return timer_names(self._client, self._shards)
 
     def generation(self) -> str:
         """Return a name for the servers' processes and data, which changes when deadlines may be lost."""

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from lapse.engine.deadline import MILLISECOND, Buried, Claim, Deadline, from_milliseconds
 from lapse.engine.errors import TimerUnavailable
-from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats
+from lapse.engine.timer import FRESH_SHARE, LEASE, Finding, Stats, TimerNames
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.sql.batches import MOST_ROWS, claim_parts, deadline_parts, key_parts
@@ -138,6 +138,15 @@ class SqlTimer:
             next_due=None if upcoming is None else from_milliseconds(upcoming),
             now=from_milliseconds(now),
         )
+
+    def names(self) -> TimerNames:
+        """Return whether the table has a row of this timer, or of its generation; if not, of which others."""
+        if self._database.read("generation", {"timer": self.name}):
+            return TimerNames(known=True)
+        names = [str(name) for (name,) in self._database.read("names", {})]
+        if self.name in names:
+            return TimerNames(known=True)
+        return TimerNames(known=False, others=tuple(names))
 
     def generation(self) -> str:
         """Return a name that changes when the table may have lost rows.

@@ -191,6 +191,9 @@ SET
     d.reason = %(reason)s
 WHERE d.leased_until > TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000;
 
+-- name: names
+SELECT DISTINCT timer FROM lapse_deadline ORDER BY timer;
+
 -- name: buried
 -- In the order of the index, so that no more rows than the limit are read.
 SELECT CONVERT(`key` USING utf8mb4), due, attempt, reason, buried_at

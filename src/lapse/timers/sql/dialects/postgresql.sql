@@ -247,6 +247,9 @@ UPDATE lapse_deadline SET leased_until = NULL, buried_at = (SELECT now FROM mome
 WHERE timer = %(timer)s AND key = ANY (ARRAY(SELECT key FROM held))
 RETURNING key;
 
+-- name: names
+SELECT DISTINCT timer FROM lapse_deadline ORDER BY timer;
+
 -- name: buried
 SELECT key, due, attempt, reason, buried_at FROM lapse_deadline
 WHERE timer = %(timer)s AND buried_at IS NOT NULL AND key <> ''

@@ -136,6 +136,9 @@ WHERE timer = :timer AND coalesce(leased_until, 0) > :now
     AND (key, token) IN (SELECT json_extract(value, '$.key'), json_extract(value, '$.token') FROM json_each(:items))
 RETURNING key;
 
+-- name: names
+SELECT DISTINCT timer FROM lapse_deadline ORDER BY timer;
+
 -- name: buried
 SELECT key, due, attempt, reason, buried_at FROM lapse_deadline INDEXED BY lapse_deadline_buried
 WHERE timer = :timer AND buried_at IS NOT NULL AND key <> ''
