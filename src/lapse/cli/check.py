@@ -30,8 +30,8 @@ def check(
     For Redis, the report has the version, this user's permissions, notify-keyspace-events with the line to add, and the
     keys evicted when memory is short. It also says what a crash would lose, and how much the clock differs from this
     host's. A replica, and a name that is nearly that of another timer, are unfit. With --prefix, it says whether
-    `lapse watch` can watch such keys, which keys there are, and similar ones if there are none. Without --fix it changes nothing, except
-    that a timer in SQL creates its table.
+    `lapse watch` can watch such keys, which keys there are, and similar ones if there are none. Without --fix it
+    changes nothing, except that a timer in SQL creates its table.
 
     [bold]Examples[/bold]
 
