@@ -14,6 +14,7 @@ from django.http import HttpRequest
 
 from shop.buyers.models import SavedCart, new_key
 from shop.catalogue.models import Product
+from shop.orders.models import Order
 from shop.orders.placing import MOST_LINES, MOST_PIECES
 
 KEY = "cart"
@@ -98,10 +99,14 @@ class Cart:
         with self._change():
             self._remove(skus)
 
-    def ordered(self, key: str, skus: Iterable[str]) -> None:
-        """Remove the ordered products and take the next key. Does nothing if the cart with this key is gone already."""
+    def ordered(self, order: Order) -> None:
+        """Remove the products of the order that this cart has become, and take the next key.
+
+        Does nothing if that is done already, by another tab or device.
+        """
+        skus = order.lines.values_list("product__sku", flat=True)
         with self._change():
-            if key == self.key:
+            if order.idempotency_key == self.key:
                 self._remove(skus)
                 self.key = new_key()
 

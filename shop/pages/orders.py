@@ -44,15 +44,19 @@ def place_order(request: HttpRequest) -> HttpResponse:
     wanted: list[Wanted] = []
     try:
         wanted = _wanted(request)
-        if key is not None and not ordered_with(buyer, key):
-            _compare(request, cart)
+        if key is not None:
+            before = ordered_with(buyer, key)
+            if before is None:
+                _compare(request, cart)
+            else:
+                cart.ordered(before)  # again, because the process that placed it may have died before
         placed = place(buyer, wanted, idempotency_key=key)
     except Refused as refusal:
         return show_refusal(request, refusal, wanted)
     if key is None:
         cart.remove(line.sku for line in wanted)
     else:
-        cart.ordered(key, [line.sku for line in wanted])
+        cart.ordered(placed.order)
     return redirect("order", placed.order.public_id) if placed.new else say_ordered(request, placed.order)
 
 

@@ -99,12 +99,14 @@ def cart_page(request: HttpRequest) -> HttpResponse:
 def checkout(request: HttpRequest) -> HttpResponseBase:
     """Return the page of what is about to be ordered, at current prices. Its form has the cart's key: it orders once.
 
-    With the query `form-key` of a form that could not be sent, return a redirect to its order, if there is one.
+    With the query `form-key` of a form that could not be sent, return a redirect to its order, if there is one. So for
+    a cart that was ordered and not emptied, because the process died in between: it could not be ordered again.
     """
-    ordered = ordered_with(buyer_of(request), request.GET.get("form-key", ""))
+    buyer, cart = buyer_of(request), Cart(request)
+    ordered = ordered_with(buyer, request.GET.get("form-key", "")) or ordered_with(buyer, cart.key)
     if ordered is not None:
+        cart.ordered(ordered)
         return say_ordered(request, ordered)
-    cart = Cart(request)
     rows = cart.rows()
     if not rows:
         return redirect("cart")

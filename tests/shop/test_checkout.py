@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from shop.catalogue.models import Product
-from shop.orders.models import Order
+from shop.orders.models import Line, Order
 from shop.pages import orders as pages
 from tests.shop.rehearsal import PASSWORD, assert_no_drift, order_of, stock_of, together
 
@@ -316,9 +316,35 @@ def test_d6_an_answer_that_was_lost_before_the_cart_was_emptied(
         patch.setattr("shop.pages.cart.Cart.ordered", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             browser.post("/orders/place/", tab)
-    again = browser.post("/orders/place/", form_on(browser), follow=True)
+    again = browser.post("/orders/place/", tab, follow=True)
     assert "ordered this cart already" in again.content.decode()
     assert "data-cart-count>0<" in again.content.decode()
+    assert stock_of(cup) == (10, 1)
+
+
+@pytest.mark.usefixtures("pot")
+@pytest.mark.parametrize("reloaded", [True, False])
+def test_d6_a_cart_that_was_changed_after_its_order_was_lost_can_be_ordered(
+    browser: Client, cup: Product, monkeypatch: pytest.MonkeyPatch, reloaded: bool
+) -> None:
+    """The web process died between the order and the cart, and the buyer added a product: each checkout was refused."""
+    add(browser, "CUP")
+    tab = form_on(browser)
+    with monkeypatch.context() as patch:
+        patch.setattr("shop.pages.cart.Cart.ordered", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            browser.post("/orders/place/", tab)
+    add(browser, "POT")
+    if reloaded:
+        answer = browser.get("/checkout/", follow=True)
+    else:  # a page of the checkout that was loaded before this was seen
+        form = {**tab, "quantity-POT": "1", "price-POT": "328.00"}
+        answer = browser.post("/orders/place/", form)
+    assert "ordered this cart already" in answer.content.decode()
+    left = form_on(browser)
+    assert "quantity-CUP" not in left, "the cup is ordered"
+    assert browser.post("/orders/place/", left).status_code == 302
+    assert sorted(line.product.sku for line in Line.objects.all()) == ["CUP", "POT"]
     assert stock_of(cup) == (10, 1)
 
 
