@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,3 +222,14 @@ def test_d3_key_files_in_every_encoding(tmp_path: Path, app_keys: KeyPair) -> No
         read_key_file(file)
     with pytest.raises(ConfigError, match=r"nowhere\.pem cannot be read: No such file"):
         read_key_file(tmp_path / "nowhere.pem")
+
+
+@pytest.mark.parametrize("pasted", ["PEM", "base64", "short"])
+def test_d3_a_key_given_as_the_path_of_its_file_is_not_shown(app_keys: KeyPair, pasted: str) -> None:
+    """ALIPAY_PRIVATE_KEY_FILE was set to the key itself: the message showed the private key as the missing file."""
+    body = "".join(app_keys.private.splitlines()[1:-1])
+    text = {"PEM": app_keys.private, "base64": body, "short": body[:100]}[pasted]
+    with pytest.raises(ConfigError, match="set the path of the file") as refused:
+        read_key_file(text)
+    assert body[:20] not in str(refused.value)
+    assert body[:20] not in "".join(traceback.format_exception(refused.value)), "nor in a traceback"

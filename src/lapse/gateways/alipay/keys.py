@@ -26,6 +26,8 @@ PrivateKey = RSAPrivateKey
 PublicKey = RSAPublicKey
 
 LEAST_BITS = 2048
+LONGEST_NAME = 48
+"""Bytes. The base64 of more bytes than these is no path, if they begin as a key or certificate does."""
 _DASHES = "[-‐‑‒–—―−]{2,}"
 _BLOCK = re.compile(rf"{_DASHES}\s*BEGIN([A-Z0-9 ]*){_DASHES}(.*?)(?:{_DASHES}\s*END[A-Z0-9 ]*{_DASHES}|\Z)", re.DOTALL)
 _INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\0"))
@@ -84,8 +86,10 @@ def read_certificates(text: str, name: str) -> list[Certificate]:
 def read_key_file(path: str | PurePath) -> str:
     """Return a file's key or certificates as text, for the settings; a binary file (DER) as its base64.
 
-    Raises ConfigError for a file that cannot be read.
+    Raises ConfigError for a file that cannot be read, and for a key or certificate in place of the path.
     """
+    if any(label or (der and der[0] == _SEQUENCE and len(der) > LONGEST_NAME) for label, der in _blocks(str(path))):
+        raise ConfigError("the path of a file is expected, but this is the content of one: set the path of the file")
     try:
         content = Path(path).read_bytes()
     except OSError as error:
