@@ -105,7 +105,7 @@ def test_a_server_that_is_loading_is_unavailable(redis_binary: Path, tmp_path: P
         open_timer(server.url, name="orders") as timer,
     ):
         timer.arm([Deadline("1", ago(5))])
-        for number in range(50):  # while it loads, a server looks at its connections once every 2 MiB
+        for number in range(120):  # while it loads, a server looks at its connections once every 2 MiB
             server.ask("SET", f"ballast{number}", "x" * 400_000)
         server.ask("SAVE")
         server.kill()
