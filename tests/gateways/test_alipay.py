@@ -217,6 +217,21 @@ def test_a_forged_answer_is_no_answer(gateway: AlipayGateway, alipay: AlipaySimu
     assert gateway.close(attempt_of(next(NUMBERS), LONG_OVER)).verdict == Verdict.UNKNOWN
 
 
+def test_an_answer_to_another_call_is_no_answer(
+    gateway: AlipayGateway, alipay: AlipaySimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is signed without its call, so one from before could be sent again: the number must be this call's."""
+    for number in ("old", "new"):
+        assert Buyer(link_of(gateway, number)).scan()
+    sent = gateway._client._send("alipay.trade.close", {"out_trade_no": "old"})
+    monkeypatch.setattr(gateway._client, "_send", lambda *_: sent)
+    assert gateway.close(attempt_of("old")).verdict == Verdict.CLOSED
+    assert gateway.close(attempt_of("new")).verdict == Verdict.UNKNOWN
+    trade = alipay.trade("new")
+    assert trade
+    assert trade["trade_status"] == "WAIT_BUYER_PAY"
+
+
 def test_no_server(settings: AlipaySettings) -> None:
     """A refused connection and a server that is not Alipay's are no answer."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -2,10 +2,12 @@
 
 import base64
 import logging
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -18,8 +20,10 @@ from cryptography.x509.oid import NameOID
 from lapse.engine.errors import ConfigError
 from lapse.gateways.alipay import AlipayGateway, AlipayRefused, AlipaySettings, AlipayUnavailable, Flaw, MessageRefused
 from lapse.gateways.alipay.certificates import is_rsa, is_trusted, serial_of
+from lapse.gateways.alipay.client import DOWNLOAD
 from lapse.gateways.alipay.keys import read_certificates, read_private_key
 from lapse.gateways.alipay.signers import PAUSE, Signers, UnknownSigner
+from lapse.gateways.alipay.signing import sign
 from lapse.orders import Attempt, Verdict
 from lapse.testing.alipay import AlipaySimulator, Authority, Buyer, KeyPair, new_key_pair, sign_notify
 from lapse.testing.alipay.app import APP_ID, SELLER_ID
@@ -145,7 +149,11 @@ def wrong(app: KeyPair, alipay: KeyPair, authority: Authority) -> dict[str, tupl
         "both modes": ({"alipay_public_key": alipay.public}, "alipay_public_key and app_certificate are two modes"),
         "swapped": (
             {"alipay_certificate": issue(app.public, APPS_NAME)},
-            "alipay_certificate is your own app's certificate",
+            "alipay_certificate is an app's certificate",
+        ),
+        "another app's": (
+            {"alipay_certificate": issue(alipay.public, f"{SELLER_ID}-2021000000000009")},
+            "alipay_certificate is an app's certificate",
         ),
         "the roots": (
             {"alipay_certificate": authority.root_certificates},
@@ -323,6 +331,26 @@ def test_d4_a_notify_need_not_name_the_new_certificate(
             gateway.read_notify(forged, content_type)
 
 
+def test_d4_strangers_cannot_keep_the_gateway_from_a_new_certificate(
+    gateway: AlipayGateway, alipay: AlipaySimulator, shop: Listener
+) -> None:
+    """A notify that named a certificate that does not exist stopped all downloads, so no order could be closed."""
+    paid(gateway, "p1")
+    alipay.rotate()
+    paid(gateway, "p2")
+    shop.wait_for(2)
+
+    def flood() -> None:
+        serial = secrets.token_hex(16)
+        with pytest.raises(MessageRefused, match=f"certificate '{serial}' of Alipay is not known"):
+            gateway.read_notify(urlencode({"sign": "AA==", "alipay_cert_sn": serial}).encode())
+
+    flood()
+    assert gateway.close(Attempt("order", "p1", "alipay", LONG_OVER)).verdict == Verdict.PAID
+    flood()
+    assert gateway.read_notify(*shop.bodies[1]).trade.status.paid
+
+
 def test_d4_an_untrusted_new_certificate_is_refused(
     gateway: AlipayGateway, alipay: AlipaySimulator, shop: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -341,15 +369,26 @@ def test_d4_an_untrusted_new_certificate_is_refused(
 
 
 def test_d4_a_merchant_cannot_sign_for_alipay(
-    gateway: AlipayGateway, alipay: AlipaySimulator, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    gateway: AlipayGateway,
+    alipay: AlipaySimulator,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Another merchant has a certificate from the same roots, and Alipay would hand it out: it is not Alipay's."""
     merchant = new_key_pair()
     certificate = authority.issue(merchant.public, "2088000000000009-2021000000000009")
     serial = serial_of(read_certificates(certificate, "merchant")[0])
     content = base64.b64encode(certificate.encode()).decode()
-    answer = f'{{"alipay_open_app_alipaycert_download_response":{{"code":"10000","alipay_cert_content":"{content}"}}}}'
-    monkeypatch.setattr(gateway._client, "_send", lambda *_: (answer.encode(), ""))
+    download = (
+        f'{{"alipay_open_app_alipaycert_download_response":{{"code":"10000","alipay_cert_content":"{content}"}}}}'
+    )
+    body = '{"code":"10000"}'
+    signature = sign(read_private_key(merchant.private, "merchant"), body)
+    query = f'{{"alipay_trade_query_response":{body},"alipay_cert_sn":"{serial}","sign":"{signature}"}}'
+    monkeypatch.setattr(
+        gateway._client, "_send", lambda method, _: ((download if method == DOWNLOAD else query).encode(), "")
+    )
     form = {
         "app_id": alipay.app_id,
         "seller_id": alipay.seller_id,
@@ -359,8 +398,11 @@ def test_d4_a_merchant_cannot_sign_for_alipay(
         "total_amount": "58.00",
         "alipay_cert_sn": serial,
     }
-    with pytest.raises(MessageRefused, match="is not Alipay's for this seller"):
+    with pytest.raises(MessageRefused, match="is not known"):
         gateway.read_notify(urlencode(sign_notify(form, merchant.private)).encode())
+    assert "is not Alipay's for this seller" in caplog.text
+    with pytest.raises(AlipayUnavailable, match="is not known"):
+        gateway.query("n1")
 
 
 @pytest.mark.parametrize("serial", ["x", "../../etc", "0" * 31, "A" * 5_000, "茶"])
@@ -375,8 +417,8 @@ def test_d4_a_stranger_makes_no_call_with_nonsense(
     assert len(str(refused.value)) < 200
 
 
-def test_d4_strangers_cause_few_downloads() -> None:
-    """After a download that failed, no other is tried for ten seconds; known certificates serve all the while."""
+def test_d4_strangers_cause_few_calls() -> None:
+    """A stranger's notify downloads nothing, and Alipay is asked at most once in ten seconds."""
     clock = ManualClock(NOW)
     calls: list[str] = []
 
@@ -385,19 +427,31 @@ def test_d4_strangers_cause_few_downloads() -> None:
         raise ConfigError("no")
 
     keys = new_key_pair()
-    known = read_private_key(keys.private, "key").public_key()
-    signers = Signers({"known": known}, download, clock=clock)  # type: ignore[arg-type]  # it never returns
-    form = sign_notify({"a": "1"}, keys.private)
+    known, unknown, other = (letter * 32 for letter in "abc")
+    key = read_private_key(keys.private, "key").public_key()
+    ask = partial(calls.append, "asked")
+    signers = Signers({known: key}, download, ask, clock=clock)  # type: ignore[arg-type]  # it never returns
+    signature = sign_notify({"a": "1"}, keys.private)["sign"]
     for number in range(5):
         with pytest.raises(UnknownSigner):
-            signers.have_signed((b"a=1",), form["sign"], f"unknown{number}")
-        assert signers.have_signed((b"a=1",), form["sign"], "known")
-    assert calls == ["unknown0"]
-    assert not signers.have_signed((b"a=1",), "", "unknown")
+            signers.have_signed_message((b"a=1",), signature, f"{number:032x}")
+        assert not signers.have_signed_message((b"a=2",), signature, "")
+        assert not signers.have_signed_message((b"a=2",), signature, known)
+        assert signers.have_signed_message((b"a=1",), signature, known)
+    assert calls == ["asked"]
+    for serial in (unknown, other):
+        with pytest.raises(UnknownSigner):
+            signers.have_signed_answer((b"a=1",), signature, serial)
+        assert signers.have_signed_answer((b"a=1",), signature, known)
+    assert calls == ["asked", unknown]
+    for have_signed in (signers.have_signed_message, signers.have_signed_answer):
+        assert not have_signed((b"a=1",), "", other)
     clock.advance(timedelta(seconds=PAUSE))
     with pytest.raises(UnknownSigner):
-        signers.have_signed((b"a=1",), form["sign"], "unknown9")
-    assert calls == ["unknown0", "unknown9"]
+        signers.have_signed_answer((b"a=1",), signature, other)
+    with pytest.raises(UnknownSigner):
+        signers.have_signed_message((b"a=1",), signature, other)
+    assert calls == ["asked", unknown, other, "asked"]
 
 
 # --- the simulator as a program ---

@@ -73,6 +73,7 @@ def no_key_is_shown(message: str, *texts: str) -> bool:
         ({"seller_id": "2021000000000001"}, "app_id is .* the number of a seller|seller_id is .* begins with 2088"),
         ({"app_id": "9021000100000001"}, "app_id 9021000100000001 is an app of Alipay's sandbox"),
         ({"gateway_url": "https://openapi.alipay.com/"}, "gateway_url must end with /gateway.do"),
+        ({"gateway_url": "http://openapi.alipay.com/gateway.do"}, "gateway_url must begin with https"),
     ],
 )
 def test_d1_keys_that_cannot_be_a_pair(right: AlipaySettings, changes: dict[str, str], said: str) -> None:

@@ -38,7 +38,8 @@ def read_answer(raw: bytes, content_type: str, *, method: str, signers: Signers)
     for answer in answers(raw, method, content_type):
         try:
             # Alipay may write a slash as `\/` after it signed the text with plain slashes. JSON means the same by both.
-            if signers.have_signed((answer.exact, answer.exact.replace(b"\\/", b"/")), answer.signature, answer.serial):
+            texts = (answer.exact, answer.exact.replace(b"\\/", b"/"))
+            if signers.have_signed_answer(texts, answer.signature, answer.serial):
                 return checked(answer)
         except UnknownSigner as error:
             raise AlipayUnavailable(f"Alipay's answer cannot be verified: {error}") from error

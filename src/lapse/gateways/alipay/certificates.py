@@ -60,9 +60,9 @@ class Certificates:
         """Raise ConfigError, which names the wrong setting, for certificates that cannot belong together."""
         own = private_key.public_key()
         alipay = self.alipay[0]
-        if rsa_key(alipay, "alipay_certificate") == own:
+        if rsa_key(alipay, "alipay_certificate") == own or _APP_NAME.fullmatch(common_name(alipay)):
             raise ConfigError(
-                "alipay_certificate is your own app's certificate: set Alipay's, alipayCertPublicKey_RSA2.crt, "
+                "alipay_certificate is an app's certificate: set Alipay's, alipayCertPublicKey_RSA2.crt, "
                 "which Alipay's console offers beside it"
             )
         if rsa_key(self.app, "app_certificate") != own:
@@ -95,7 +95,7 @@ class Certificates:
     def key_of_successor(self, chain: Sequence[Certificate], serial: str, now: datetime) -> PublicKey:
         """Return the key of Alipay's next certificate, after it is verified. Raises ConfigError with the reason.
 
-        The subject must stay the same. Otherwise any merchant's certificate would do, because the same roots sign it.
+        The name must stay the same. Otherwise any merchant's certificate would do, because the same roots sign it.
         """
         if serial_of(chain[0]) != serial:
             raise ConfigError("Alipay's console offers another certificate under that number")

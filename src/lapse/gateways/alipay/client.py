@@ -3,9 +3,7 @@
 import base64
 import json
 import logging
-import re
 import secrets
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -14,7 +12,7 @@ from lapse.engine.errors import ConfigError, MissingLibrary
 from lapse.gateways.alipay import answers, messages
 from lapse.gateways.alipay.certificates import rsa_key, serial_of
 from lapse.gateways.alipay.keys import PublicKey, read_certificates, read_private_key, read_public_key
-from lapse.gateways.alipay.messages import AlipayError, AlipayUnavailable
+from lapse.gateways.alipay.messages import AlipayRefused, AlipayUnavailable
 from lapse.gateways.alipay.settings import AlipaySettings
 from lapse.gateways.alipay.signers import Signers
 from lapse.gateways.alipay.signing import SIGN_TYPE, sign, signed_text
@@ -29,7 +27,6 @@ log = logging.getLogger("lapse")
 CHARSET = "utf-8"
 DOWNLOAD = "alipay.open.app.alipaycert.download"
 LONGEST_ANSWER = 1 << 20
-_SERIAL = re.compile(r"[0-9a-f]{32}")
 
 
 class AlipayClient:
@@ -59,7 +56,11 @@ class AlipayClient:
 
     def call(self, method: str, content: dict[str, str]) -> dict[str, Any]:
         """Return Alipay's verified answer to one call. Raises AlipayUnavailable or AlipayRefused."""
-        return answers.read_answer(*self._send(method, content), method=method, signers=self.signers)
+        answer = answers.read_answer(*self._send(method, content), method=method, signers=self.signers)
+        number = content["out_trade_no"]
+        if (other := answer.get("out_trade_no", number)) != number:  # no answer is signed together with its call
+            raise AlipayUnavailable(f"{method} was for {number}, but Alipay answered for {other!r}")
+        return answer
 
     def _send(self, method: str, content: dict[str, str]) -> tuple[bytes, str]:
         """Return the bytes of an answer, not verified, and its Content-Type. Raises AlipayUnavailable."""
@@ -83,16 +84,20 @@ class AlipayClient:
 
     def _ask(self) -> None:
         """Make a call whose answer names the certificate that Alipay signs with at present."""
-        with suppress(AlipayError):  # the trade does not exist; and without an answer nothing is learnt
+        try:
             self.call("alipay.trade.query", {"out_trade_no": f"probe_{secrets.token_hex(16)}"})
+        except AlipayRefused:
+            pass  # there is no such trade, and the answer was verified
+        except AlipayUnavailable as error:
+            log.warning("a message is not signed by a known certificate, and Alipay's own was not learnt: %s", error)
 
     def _download(self, serial: str) -> PublicKey:
         """Return the key of another certificate of Alipay. Raises AlipayError, or ConfigError for an untrusted one.
 
         The answer is not verified by its signature, which would need the very certificate: the roots decide.
         """
-        if self._certificates is None or not _SERIAL.fullmatch(serial):
-            raise ConfigError("that is not the serial number of a certificate")
+        if self._certificates is None:
+            raise ConfigError("the gateway has a plain key, and no certificates")
         raw, content_type = self._send(DOWNLOAD, {"alipay_cert_sn": serial})
         answer = next(answers.answers(raw, DOWNLOAD, content_type), None)
         if answer is None:

@@ -9,7 +9,7 @@ AlipayError
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -181,7 +181,7 @@ def _verified(
             form,
         )
     try:
-        signed = signers.have_signed(_signed_texts(raw), raw.get("sign", ""), raw.get(CERTIFICATE, ""))
+        signed = signers.have_signed_message(_signed_texts(raw), raw.get("sign", ""), raw.get(CERTIFICATE, ""))
     except UnknownSigner as error:
         raise MessageRefused(Flaw.SIGNATURE, str(error), form) from error
     unknown = "" if codec_of(charset) else f"the message is in the charset {charset[:20]!r}, which is none of {KNOWN}"
@@ -197,7 +197,7 @@ def _verified(
     return form
 
 
-def _signed_texts(raw: Mapping[str, str]) -> Iterable[bytes]:
+def _signed_texts(raw: Mapping[str, str]) -> Sequence[bytes]:
     """Return the texts that Alipay may have signed: its own libraries differ in two rules.
 
     Some sign the certificate's serial number and empty values, some do not. Neither has a meaning for the shop.
@@ -207,7 +207,7 @@ def _signed_texts(raw: Mapping[str, str]) -> Iterable[bytes]:
         for keep_empty in (False, True)
         for more in ((), (CERTIFICATE,))
     )
-    return dict.fromkeys(text.encode("latin-1") for text in texts)
+    return list(dict.fromkeys(text.encode("latin-1") for text in texts))
 
 
 def _text(message: Mapping[str, Any], name: str) -> str:

@@ -113,6 +113,8 @@ class AlipaySettings:
 
     def _check_gateway(self) -> None:
         alipay = self._host.endswith((".alipay.com", ".alipaydev.com"))
+        if alipay and urlsplit(self.gateway_url).scheme != "https":  # answers from before could be sent again
+            raise ConfigError(f"gateway_url must begin with https, as {self.PRODUCTION_URL} does")
         if alipay and urlsplit(self.gateway_url).path != "/gateway.do":
             raise ConfigError(f"gateway_url must end with /gateway.do, as {self.PRODUCTION_URL} does")
         if self._host.endswith(".alipay.com") and self.app_id.startswith(SANDBOX_APP):

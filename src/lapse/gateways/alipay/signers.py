@@ -1,7 +1,8 @@
 """The keys that Alipay signs with: a plain key, or one for each of its certificates."""
 
+import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
 from lapse.engine.errors import LapseError
@@ -11,6 +12,8 @@ from lapse.gateways.alipay.signing import is_signed
 PAUSE = 10.0
 """Seconds without another download after one that failed, and between two questions: strangers send notifies, too."""
 
+_SERIAL = re.compile(r"[0-9a-f]{32}")
+
 
 class UnknownSigner(LapseError):
     """A message names a certificate of Alipay that is not known and could not be had."""
@@ -19,9 +22,8 @@ class UnknownSigner(LapseError):
 class Signers:
     """Alipay's public keys by the serial numbers of their certificates; a plain key has "". Threads may share it.
 
-    `download` returns the key of another certificate, after it has verified the certificate. Alipay announces a new
-    certificate by signing with it. `ask` makes a call whose answer names Alipay's present certificate, because a notify
-    need not name it.
+    Alipay announces a new certificate by signing with it. `download` returns the key of another certificate, after it
+    has verified the certificate. `ask` makes a call whose answer names Alipay's present certificate.
     """
 
     def __init__(
@@ -36,48 +38,64 @@ class Signers:
         self._download = download
         self._ask = ask
         self._clock = clock
-        self._lock = threading.Lock()
+        self._downloading, self._asking = threading.Lock(), threading.Lock()
         self._next_download_at = self._next_question_at = clock.monotonic()
 
-    def have_signed(self, texts: Iterable[bytes], signature: str, serial: str) -> bool:
-        """Return whether Alipay has signed one of the texts. `serial` names the certificate, if the message does.
+    def have_signed_answer(self, texts: Sequence[bytes], signature: str, serial: str) -> bool:
+        """Return whether Alipay has signed one of the texts, which is the answer to a call of this shop.
 
-        Raises UnknownSigner.
+        `serial` names the certificate, which is downloaded if it is new. Raises UnknownSigner.
         """
-        if not signature:
-            return False
-        texts = list(texts)
-        if serial and self._download:
-            key = self._keys.get(serial) or self._downloaded(serial, self._download)
-            return _is_by_any([key], texts, signature)
-        keys = list(self._keys.values())
-        return _is_by_any(keys, texts, signature) or _is_by_any(self._new_keys(len(keys)), texts, signature)
+        serial = self._checked(serial)
+        if signature and serial:
+            self._download_new(serial)
+        return self._is_by_known(texts, signature, serial)
 
-    def _new_keys(self, known: int) -> list[PublicKey]:
-        """Ask Alipay for its present certificate, not too often; return the keys beyond the `known` first ones."""
-        with self._lock:
+    def have_signed_message(self, texts: Sequence[bytes], signature: str, serial: str) -> bool:
+        """Return whether Alipay has signed one of the texts, which came by itself and may be a stranger's.
+
+        `serial` names the certificate, if the message does. It is not downloaded: a stranger could name certificates
+        that do not exist until no other is downloaded. Instead, Alipay is asked for its own. Raises UnknownSigner.
+        """
+        serial = self._checked(serial)
+        if not signature or self._is_by_known(texts, signature, serial):
+            return bool(signature)
+        if serial not in self._keys:
+            self._ask_alipay()
+        if serial and serial not in self._keys:
+            raise UnknownSigner(f"certificate {serial!r} of Alipay is not known")
+        return self._is_by_known(texts, signature, serial)
+
+    def _checked(self, serial: str) -> str:
+        """Return the serial number, "" in the mode of a plain key. Raises UnknownSigner for a text that is none."""
+        if self._download is None:
+            return ""
+        if serial and not _SERIAL.fullmatch(serial):
+            raise UnknownSigner(f"certificate {serial[:32]!r} of Alipay is not known: that is no serial number")
+        return serial
+
+    def _is_by_known(self, texts: Sequence[bytes], signature: str, serial: str) -> bool:
+        """Return whether the key of the certificate has signed one of the texts; any key, where `serial` is ""."""
+        keys = [key for number, key in [*self._keys.items()] if serial in ("", number)]
+        return any(is_signed(key, text, signature) for key in keys for text in texts)
+
+    def _ask_alipay(self) -> None:
+        """Let Alipay name its present certificate, not too often."""
+        with self._asking:  # the other threads wait for the same answer
             now = self._clock.monotonic()
-            may_ask = self._ask is not None and now >= self._next_question_at
-            if may_ask:
+            if self._ask and now >= self._next_question_at:
                 self._next_question_at = now + PAUSE
-        if may_ask and self._ask:
-            self._ask()
-        return list(self._keys.values())[known:]
+                self._ask()
 
-    def _downloaded(self, serial: str, download: Callable[[str], PublicKey]) -> PublicKey:
-        with self._lock:  # the other threads wait for the same download
-            if serial not in self._keys:
-                if self._clock.monotonic() < self._next_download_at:
-                    raise UnknownSigner(
-                        f"certificate {serial[:32]!r} of Alipay is not known; a download has just failed"
-                    )
-                try:
-                    self._keys[serial] = download(serial)
-                except LapseError as error:
-                    self._next_download_at = self._clock.monotonic() + PAUSE
-                    raise UnknownSigner(f"certificate {serial[:32]!r} of Alipay is not known: {error}") from error
-            return self._keys[serial]
-
-
-def _is_by_any(keys: Iterable[PublicKey], texts: Iterable[bytes], signature: str) -> bool:
-    return any(is_signed(key, text, signature) for key in keys for text in texts)
+    def _download_new(self, serial: str) -> None:
+        with self._downloading:  # the other threads wait for the same download
+            if self._download is None or serial in self._keys:
+                return
+            unknown = f"certificate {serial!r} of Alipay is not known"
+            if self._clock.monotonic() < self._next_download_at:
+                raise UnknownSigner(f"{unknown}; a download has just failed")
+            try:
+                self._keys[serial] = self._download(serial)
+            except LapseError as error:
+                self._next_download_at = self._clock.monotonic() + PAUSE
+                raise UnknownSigner(f"{unknown}: {error}") from error
