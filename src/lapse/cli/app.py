@@ -58,7 +58,7 @@ def about(
 def run() -> int:
     """Run one command and return the exit code. Raises ConfigError for a wrong command line, in one sentence."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="lapse", standalone_mode=False)
     except WRONG as error:
         message = error.format_message().rstrip(".")
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help, which may be printed already
