@@ -30,7 +30,7 @@ def ids(*, long: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("path", ["", str(Path(sys.prefix) / "bin"), os.environ["PATH"]], ids=["none", "wheel", "all"])
-def test_valkey_is_what_newcomers_get_whatever_lies_on_the_path(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_c18_valkey_is_what_newcomers_get_whatever_lies_on_the_path(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A redis-server on the path took the wheel's place, so that each machine ran another version."""
     monkeypatch.setenv("PATH", path)
     with RedisServer() as server, redis.Redis.from_url(server.url) as client:
@@ -40,7 +40,7 @@ def test_valkey_is_what_newcomers_get_whatever_lies_on_the_path(path: str, monke
     assert ids(long=True) == {"redis-7.0", "redis-6.2"}
 
 
-def test_a_server_on_the_path_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_c18_a_server_on_the_path_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each version is named after what its program says. One that is wanted and not here is skipped, and listed."""
     for product, version in (("valkey", "8.0.1"), ("redis", "8.2.3")):
         program = tmp_path / f"{product}-server"
@@ -84,7 +84,7 @@ def test_valkey_reads_the_data_of_older_servers_and_not_the_reverse(tmp_path: Pa
         RedisServer(tmp_path, binary=redis_named("redis-7.0"), appendonly=True).start()
 
 
-def test_the_suites_of_timers_watch_and_check_name_their_servers() -> None:
+def test_c18_the_suites_of_timers_watch_and_check_name_their_servers() -> None:
     """A server without a name is the default one: half of these suites ran on one version, and no list said so."""
     tests = Path(__file__).parents[1]
     nameless = [
