@@ -7,6 +7,7 @@ import ssl
 from pika import exceptions
 
 from lapse.engine.errors import TimerError, TimerRefused, TimerUnavailable
+from lapse.engine.unreachable import explained, plain
 
 
 class NotFound(TimerUnavailable):
@@ -80,8 +81,9 @@ def translated(error: BaseException, where: str) -> TimerError:
             rf"rabbitmqctl set_permissions -p {vhost} {user} '^lapse\.' '^(lapse\.|amq\.default$)' '^lapse\.'"
         )
     advice = _advice(error, code)
-    text = f"RabbitMQ at {where} {'refused' if advice else 'gave no answer'}: {text}"
-    return TimerRefused(f"{text}; {advice}") if advice else TimerUnavailable(text)
+    text = f"{plain(text)}; {advice}" if advice else explained(text)
+    kind, did = (TimerRefused, "refused") if advice else (TimerUnavailable, "gave no answer")
+    return kind(f"RabbitMQ at {where} {did}: {text}")
 
 
 def _advice(error: BaseException, code: int | None) -> str:
@@ -109,6 +111,10 @@ def _cause(error: BaseException) -> BaseException:
 
 def _text(error: BaseException) -> str:
     """Return the broker's own words, or the error's. pika puts them into quotes, after the name of an exception."""
+    if isinstance(error, exceptions.IncompatibleProtocolError):
+        return "it ended the connection at its beginning"
     text = str(getattr(error, "reply_text", "")) or str(error) or repr(error)
+    if "Timeout while setting up AMQP" in text:
+        return "timeout before it spoke AMQP, usually at port 5672, or 5671 by TLS"
     quoted = _IN_PIKAS_WORDS.fullmatch(text)
     return quoted["text"] if quoted else text

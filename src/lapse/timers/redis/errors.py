@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from redis import exceptions
 
 from lapse.engine.errors import TimerError, TimerRefused, TimerUnavailable
+from lapse.engine.unreachable import explained, plain
 from lapse.timers.redis import replies
 
 _PASSING = (
@@ -75,7 +76,7 @@ def _translation(error: Exception) -> TimerError:
     if not hint and (sentence := replies.passing(error)):
         return TimerUnavailable(sentence)
     if code or isinstance(error, _PASSING):
-        return TimerUnavailable(f"Redis gave no answer: {words}{hint}")
+        return TimerUnavailable(f"Redis gave no answer: {plain(words) + hint if hint else explained(words)}")
     right = f"; {replies.NO_RIGHT}" if isinstance(error, _FINAL) else ""
     return TimerRefused(f"Redis refused: {words}{right}")
 

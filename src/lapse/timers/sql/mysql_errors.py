@@ -9,6 +9,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from lapse.engine.errors import TimerRefused, TimerUnavailable
+from lapse.engine.unreachable import explained
 
 _AGAIN = {ER.NO_SUCH_TABLE, ER.TABLE_DEF_CHANGED}  # dropped while in use: the next connection creates the table again
 _RIGHTS = {ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR}
@@ -35,6 +36,13 @@ _FINAL = {
 _PASSING = {"OperationalError", "InterfaceError", "InternalError", "Error"}
 """Errors with these names are temporary unless their number is final: the server is unavailable, shuts down, or has
 ended a deadlock."""
+_ADVICE = {
+    ER.ACCESS_DENIED_ERROR: "check the user and the password in the URL",
+    1698: "give this account a password, and write it in the URL",
+    ER.BAD_DB_ERROR: "create the database, or correct the URL's path",
+    CR.CR_SSL_CONNECTION_ERROR: "switch on TLS at the server, or leave the ssl_ options out of the URL",
+}
+"""The number of an error that stays → what the operator must change."""
 _MORE = " on lapse_deadline, or let the account create it: GRANT CREATE"
 
 
@@ -52,8 +60,10 @@ def translated(of: type[Exception] = pymysql.err.Error) -> Iterator[None]:
         text = next(iter(str(error.args[-1] if error.args else "").splitlines()), "") or type(error).__name__
         if number in _RIGHTS:
             text += f": grant SELECT, INSERT, UPDATE, DELETE{_MORE}"
+        if number in _ADVICE:
+            text += f": {_ADVICE[number]}"
         if number in _AGAIN or (type(error).__name__ in _PASSING and number not in _FINAL and not _distrusted(error)):
-            raise TimerUnavailable(f"MySQL gives no answer: {text}") from error
+            raise TimerUnavailable(f"MySQL gives no answer: {explained(text)}") from error
         raise TimerRefused(f"MySQL says: {text}") from error
 
 

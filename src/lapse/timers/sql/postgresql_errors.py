@@ -8,12 +8,21 @@ import psycopg
 from psycopg import errors
 
 from lapse.engine.errors import TimerRefused, TimerUnavailable
+from lapse.engine.unreachable import explained, plain
 
 _FINAL_AT_CONNECT = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|does not support SSL"
     r"|definition of service|unrecognized configuration parameter|invalid value for parameter|certificate verify failed"
     r"|does not match host name|could not (read|load)"
 )
+_ADVICE = {
+    r'database ".*" does not exist': "create the database, or correct the URL's path",
+    r'role ".*" does not exist|authentication failed|password supplied': "check the user and the password in the URL",
+    r"no pg_hba\.conf entry": "permit this user, database and host in the server's pg_hba.conf",
+    r"does not support SSL": "switch on TLS at the server, or leave sslmode out of the URL",
+    r"invalid response to SSL negotiation": "no PostgreSQL answers there: check the host and the port in the URL",
+}
+"""A pattern of libpq's words → what to do, beside the advice for every server."""
 _PASSING = (
     psycopg.OperationalError,  # also: a shutdown, too many connections, a deadlock, a lock that took too long
     psycopg.InterfaceError,
@@ -34,10 +43,17 @@ def translated() -> Iterator[None]:
         raise TimerRefused(f"{first_line(error)}: {grant}") from error
     except _PASSING as error:
         if error.sqlstate is None and _FINAL_AT_CONNECT.search(str(error)):
-            raise TimerRefused(f"PostgreSQL says: {first_line(error)}") from error
-        raise TimerUnavailable(f"PostgreSQL gives no answer: {first_line(error)}") from error
+            raise TimerRefused(f"PostgreSQL says: {_advised(error)}") from error
+        raise TimerUnavailable(f"PostgreSQL gives no answer: {_advised(error)}") from error
     except psycopg.Error as error:
         raise TimerRefused(f"PostgreSQL says: {first_line(error)}") from error
+
+
+def _advised(error: Exception) -> str:
+    """Return the first line of an error's text, and what to do where that is known."""
+    words = first_line(error)
+    advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, words)), "")
+    return f"{plain(words)}; {advice}" if advice else explained(words)
 
 
 def first_line(error: Exception) -> str:
