@@ -207,11 +207,23 @@ def test_every_system_check_is_listed() -> None:
     assert sorted(found for row in safety for found in CODE.findall(row[0])) == sorted(ids)
 
 
-def test_every_case_leads_to_its_tests() -> None:
+@pytest.mark.parametrize(
+    ("page", "cases"),
+    [
+        (
+            "docs/explanation/is-it-safe-in-my-shop.md",
+            {*(f"a{number}" for number in range(1, 14)), *(f"b{number}" for number in range(1, 8)), "b12"},
+        ),
+        (
+            "docs/how-to/when-something-is-wrong.md",
+            {*(f"c{number}" for number in range(1, 20)), *(f"d{number}" for number in range(1, 7)), "b11"},
+        ),
+    ],
+)
+def test_every_case_leads_to_its_tests(page: str, cases: set[str]) -> None:
     """Each row of the table names tests that there are, in the files that it names. No case is left out."""
-    table = rows("docs/explanation/is-it-safe-in-my-shop.md", "From the case to its test")
-    named = set(re.findall(r"_([ab]\d+)(?=_)", " ".join(where for _, _, where in table)))
-    assert named == {*(f"a{number}" for number in range(1, 14)), *(f"b{number}" for number in range(1, 8)), "b12"}
+    table = rows(page, "From the case to its test")
+    assert set(re.findall(r"_([abcd]\d+)(?=_)", " ".join(where for _, _, where in table))) == cases
     for case, _, where in table:
         assert CODE.findall(where), case
         for path, tests in re.findall(r"\]\(\.\./\.\./([^)]+)\): ([^;]+)", where):
