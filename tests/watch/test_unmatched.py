@@ -88,6 +88,19 @@ def test_c1_similar_keys_are_named(server: RedisServer, shop: redis.Redis, name:
     assert "9f8e7d" not in text  # what follows the first word may be a secret
 
 
+def test_c1_text_before_the_prefix_that_differs_from_key_to_key(server: RedisServer, shop: redis.Redis) -> None:
+    """`user:7:nick_1001`, one user each: the advice was one user's prefix, which leaves out all others."""
+    for number in range(10, 20):
+        shop.set(f"user:{number}:nick_{number}", "x", ex=1000)
+    text = reported(server)
+    assert "10 keys are similar, such as 'user:1" in text
+    assert text.endswith("differs from key to key: use --prefix 'user:', and --id for the rest of an order's name")
+    shop.flushdb()
+    for letter in "abc":
+        shop.set(f"{letter}:nick_1", "x", ex=1000)
+    assert reported(server).endswith("one beginning for the names of all orders' keys is needed")
+
+
 def test_c1_a_database_that_has_such_keys_is_named(server: RedisServer, shop: redis.Redis) -> None:
     """Another database has the keys, as they are or with a client's prefix: its number is named."""
     shop.set("cart:1", "x")

@@ -157,8 +157,14 @@ class KeySearch:
         here = sample.database == self._own
         where = "" if here else f" in database {sample.database}"
         remedy = f"use --prefix {shown(like.prefix)}" + ("" if here else f" and a URL that ends in /{sample.database}")
+        differs = ""
+        if like.varied:
+            differs = ", and what stands before it differs from key to key"
+            remedy += ", and --id for the rest of an order's name"
+            if not like.prefix:
+                remedy = "one beginning for the names of all orders' keys is needed"
         keys = "1 key is" if like.count == 1 else f"{like.count:,} keys are"
-        return f"{keys} similar{where}, such as {shown(like.example)} ({REASONS[like.rank]}): {remedy}"
+        return f"{keys} similar{where}, such as {shown(like.example)} ({REASONS[like.rank]}){differs}: {remedy}"
 
     def _sample(self, database: int, total: int) -> _Sample:
         sample = _Sample(database, total, Likenesses(self._prefix), complete=not total)

@@ -1,6 +1,7 @@
 """Finds the prefix that an operator may have meant, among the names of the keys that exist."""
 
 import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -23,16 +24,23 @@ SEPARATORS = bytes(byte for byte in range(0x80) if not chr(byte).isalnum())
 BEGINNING = re.compile(rb"([^\d:._/|-]{1,32}[:._/|-]+)")
 """The first word of a name with its separator. The rest of a name may be a secret, such as a session's key."""
 
+WORDS = re.compile(rb".*[:._/|-]", re.DOTALL)
+"""The whole words of a beginning that several names have in common."""
+
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Keys that do not begin with the prefix, but look as if they were meant: an example, and the prefix to use."""
+    """Keys that do not begin with the prefix, but look as if they were meant: an example, and the prefix to use.
+
+    If `varied`, most of these keys would need other prefixes, and `prefix` is what all of them have in common.
+    """
 
     rank: int
     """0 is the most similar. The ranks are those of `REASONS`."""
     prefix: bytes
     example: bytes
     count: int
+    varied: bool = False
 
 
 REASONS = (
@@ -76,7 +84,11 @@ class Likenesses:
         """Return what is most similar; None if nothing is."""
         if self._counts:
             rank, prefix = found = min(self._counts, key=lambda found: (found[0], -self._counts[found]))
-            return Likeness(rank, prefix, self._examples[found], self._counts[found])
+            alike = {other: count for (its_rank, other), count in self._counts.items() if its_rank == rank}
+            if 2 * alike[prefix] < (total := sum(alike.values())):
+                common = WORDS.match(os.path.commonprefix([*alike]) or b"")  # noqa: RUF071 - of names, not of paths
+                return Likeness(rank, common[0] if common else b"", self._examples[found], total, varied=True)
+            return Likeness(rank, prefix, self._examples[found], alike[prefix])
         texts = {first.decode(errors="replace").lower(): first for first in self._beginnings}
         close = difflib.get_close_matches(self._folded.decode(errors="replace"), texts, n=1, cutoff=ALIKE)
         for text in close:
