@@ -24,16 +24,26 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["redis", "redis+expiry", "sqlite", "postgresql"])
+@pytest.fixture(
+    params=[
+        "redis",
+        "redis+expiry",
+        "sqlite",
+        "postgresql",
+        "apscheduler+redis",
+        "apscheduler+sqlite",
+        "apscheduler+postgresql",
+    ]
+)
 def url(request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
     """Return the URL of a server on which the timers orders and reminders have a deadline each."""
     scheme = request.param
     redis_server.ask("FLUSHALL")
-    if scheme == "sqlite":
-        url = f"sqlite:///{tmp_path}/deadlines.db"
-    elif scheme == "postgresql":
+    if scheme.endswith("sqlite"):
+        url = f"{scheme}:///{tmp_path}/deadlines.db"
+    elif scheme.endswith("postgresql"):
         server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.url
+        url = server.url.replace("postgresql", scheme, 1)
     else:
         url = redis_server.url.replace("redis", scheme, 1)
     for name in ("orders", "reminders"):

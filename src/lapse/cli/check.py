@@ -29,9 +29,10 @@ def check(
 
     For Redis, the report has the version, this user's permissions, notify-keyspace-events with the line to add, and the
     keys evicted when memory is short. It also says what a crash would lose, and how much the clock differs from this
-    host's. A replica, and a name that is nearly that of another timer, are unfit. With --prefix, it says whether
+    host's. For RabbitMQ, it has the policies that make the broker lose deadlines, and queues that another version of
+    Lapse made. A replica, and a name that is nearly that of another timer, are unfit. With --prefix, it says whether
     `lapse watch` can watch such keys, which keys there are, and similar ones if there are none. Without --fix it
-    changes nothing, except that a timer in SQL creates its table.
+    changes nothing, except that a timer in SQL creates its table, and a timer on RabbitMQ its queues.
 
     [bold]Examples[/bold]
 
@@ -42,11 +43,15 @@ def check(
     lapse check redis://localhost:6379/0 --prefix nick_ --fix
     """
     with open_timer(url, name=timer_name(name, prefix)) as timer, _checker(timer, url, prefix) as check_server:
+        # Asked first, because a check of RabbitMQ declares the queues. A prefix that nothing has watched is no mistake.
+        named = [] if prefix else _name_of(timer)
+        if any(not finding.fit for finding in named):
+            _report(named, timer, None, fit=False, json=json)
+            raise typer.Exit(1)
         findings = check_server()
         if fix and (done := _fix(findings)):
             findings = [*done, *check_server()]
-        if not prefix:  # a prefix that nothing has watched yet is no mistake
-            findings = [*findings, *_name_of(timer)]
+        findings = [*findings, *named]
         counts: Stats | None = None
         if all(finding.fit for finding in findings):
             try:
@@ -67,9 +72,11 @@ def _name_of(timer: Timer) -> list[Finding]:
         names = None
     if names is None:
         return [Finding(fit=True, text=f"whether a timer is named {shown(timer.name)} is not checked")]
-    if names.known or not names.others:
+    if names.known or not (names.others or names.not_listed):
         return []
-    return [Finding(fit=not is_mistyped(timer.name, names), text=unknown(timer.name, names))]
+    if is_mistyped(timer.name, names):
+        return [Finding(fit=False, text=f"{unknown(timer.name, names)}. The rest is not checked under a mistyped name")]
+    return [Finding(fit=True, text=unknown(timer.name, names))]
 
 
 @contextmanager

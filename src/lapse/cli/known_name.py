@@ -13,16 +13,17 @@ MOST_SHOWN = 20
 
 
 def require_known(timer: Timer) -> None:
-    """Raise ConfigError if other timers are on the server and none has this name. Call it where nothing was found.
+    """Raise ConfigError if no timer has this name, and others are on the server or cannot be listed.
 
-    A server without any timer, or one that cannot list the names, causes a note on standard error.
+    Call it where nothing was found. A server without any timer, or one that cannot look the name up, causes a note on
+    standard error.
     """
     names = names_beside(timer)
     if names is None:
         note = f"whether a timer is named {shown(timer.name)} is not checked: this server cannot list the names"
     elif names.known:
         return
-    elif names.others:
+    elif names.others or names.not_listed:
         raise ConfigError(unknown(timer.name, names))
     else:
         note = "no timer is on this server yet: a name exists once a deadline was armed or a worker has run"
@@ -41,9 +42,15 @@ def names_beside(timer: Timer) -> TimerNames | None:
 
 def unknown(name: str, names: TimerNames) -> str:
     """Return the sentence about a name that no timer has."""
+    absent = f"there is no timer of the name {shown(name)} on this server"
+    if names.not_listed:
+        return (
+            f"{absent}; a name exists once a deadline was armed or a worker has run; not checked: which names exist, "
+            f"because {names.not_listed}"
+        )
     listed = ", ".join(map(shown, names.others[:MOST_SHOWN])) + (", …" if len(names.others) > MOST_SHOWN else "")
     part = "" if names.complete else "; only a part of the server was searched"
-    return f"there is no timer of the name {shown(name)} on this server; there are: {listed}{part}"
+    return f"{absent}; there are: {listed}{part}"
 
 
 def is_mistyped(name: str, names: TimerNames) -> bool:

@@ -74,12 +74,14 @@ class Finding:
 class TimerNames:
     """Whether a server has a timer of the asked name, and if not, which other names it has.
 
-    With `complete` False, a large server was searched only in part.
+    With `complete` False, a large server was searched only in part. `not_listed` is why the server cannot list the
+    other names, and "" if it can.
     """
 
     known: bool
     others: tuple[str, ...] = ()
     complete: bool = True
+    not_listed: str = ""
 
 
 @runtime_checkable

@@ -7,13 +7,14 @@ from typing import Any
 import redis
 from apscheduler.jobstores.redis import RedisJobStore
 
-from lapse.engine.timer import Finding
+from lapse.engine.timer import Finding, TimerNames
 from lapse.timers.apscheduler.job import timestamp
 from lapse.timers.apscheduler.stores import STORES, Counts, Store, Transfer
 from lapse.timers.redis.address import Address
 from lapse.timers.redis.check import findings
 from lapse.timers.redis.errors import translated
 from lapse.timers.redis.generation import server_generation
+from lapse.timers.redis.names import names_in_keys
 from lapse.timers.redis.scripts import script
 
 
@@ -107,6 +108,13 @@ class RedisStores:
     def server_generation(self) -> str:
         """Return a name for the server's process: after a restart, Redis may have lost jobs or have older jobs."""
         return server_generation(self._client)
+
+    def names(self) -> TimerNames:
+        """Return whether this timer has a key on the server, and if not, which others have."""
+        with translated():
+            if self._client.exists(*(self._prefix + store for store in STORES)):
+                return TimerNames(known=True)
+        return names_in_keys([self._client], "lapse:apscheduler:{*}:*", r"lapse:apscheduler:\{(.+)\}:[a-z_]+")
 
     def findings(self) -> Iterable[Finding]:
         """Return findings about eviction and persistence."""

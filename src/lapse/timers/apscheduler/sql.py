@@ -9,15 +9,18 @@ from datetime import datetime
 from hashlib import sha256
 
 from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
-from sqlalchemy import Connection, Engine, Table, func, select
+from sqlalchemy import Connection, Engine, Table, func, inspect, select
 
 from lapse.engine.errors import TimerError
-from lapse.engine.timer import Finding
+from lapse.engine.timer import Finding, TimerNames
 from lapse.timers.apscheduler.job import timestamp
 from lapse.timers.apscheduler.stores import STORES, Counts, Store, Transfer
 
 PLAIN = re.compile(r"[a-z0-9_]{1,40}")
 """Timer names that are used unchanged in a table's name."""
+
+OF_TIMER = f"lapse_{Store.PENDING}_"
+"""How the name of a table begins that each timer has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class SqlStores:
 
     def find(self, store: Store, job_ids: Sequence[str]) -> dict[str, bytes]:
         """Return the states of the jobs that the store has, by id."""
-        if not job_ids:
+        if not job_ids or not self._exists():
             return {}
         with self._connected() as connection:
             return self._read(connection, store, job_ids)
@@ -105,11 +108,15 @@ class SqlStores:
 
     def buried(self) -> list[bytes]:
         """Return the states of all buried jobs."""
+        if not self._exists():
+            return []
         with self._connected() as connection:
             return list(connection.execute(select(self._tables[Store.BURIED].c.job_state)).scalars())
 
     def counts(self, now: int) -> Counts:
         """Return the counts at one moment. The database reads all rows of the timer."""
+        if not self._exists():
+            return Counts(pending=0, due=0, claimed=0, buried=0, oldest=None, upcoming=None, ended=[])
         at = timestamp(now)
         pending, claimed = self._tables[Store.PENDING].c, self._tables[Store.CLAIMED].c
         later = func.min(pending.next_run_time).filter(pending.next_run_time > at)
@@ -134,9 +141,25 @@ class SqlStores:
         """Return "": a restart of a database loses no committed job."""
         return ""
 
+    def names(self) -> TimerNames:
+        """Return whether the timer has tables, and if not, which timers have. Creates no table.
+
+        Of a name that a table's name cannot contain, only the beginning is known, which ends with "…".
+        """
+        if self._exists():
+            return TimerNames(known=True)
+        with self._on_own_connections():
+            tables = inspect(self._engine).get_table_names()
+        parts = [table.removeprefix(OF_TIMER) for table in tables if table.startswith(OF_TIMER)]
+        others = [part if PLAIN.fullmatch(part) else f"{part.rpartition('-')[0]}…" for part in parts]
+        return TimerNames(known=False, others=tuple(sorted(others)))
+
     def findings(self) -> Iterable[Finding]:
-        """Return findings about what a crash would lose."""
-        with self._connected() as connection:
+        """Return findings about what a crash would lose. Raises TimerRefused if missing tables could not be created."""
+        with self._on_own_connections():
+            if not self._exists():
+                self._create(end="ROLLBACK")
+        with self._on_own_connections(), self._engine.connect() as connection:
             return list(self._dialect.findings(connection))
 
     def close(self) -> None:
@@ -165,33 +188,47 @@ class SqlStores:
                 connection.invalidate()  # the database rolls the transaction back
                 raise
 
+    def _exists(self) -> bool:
+        """Return whether the timer has tables. A command that only reads creates none."""
+        if self._ready:
+            return True
+        with self._on_own_connections():
+            return inspect(self._engine).has_table(self._tables[Store.PENDING].name)
+
     @contextmanager
-    def _prepared(self) -> Iterator[None]:
-        """Create missing tables for a block: an operator may have dropped them, or replaced the SQLite file."""
+    def _on_own_connections(self) -> Iterator[None]:
+        """Translate errors for a block, in which the engine uses no connection of a parent process."""
         with self._dialect.translated():
             if self._process != os.getpid():
                 self._process = os.getpid()
                 self._engine.dispose(close=False)  # the connections belong to the parent process
+            yield
+
+    @contextmanager
+    def _prepared(self) -> Iterator[None]:
+        """Create missing tables for a block: an operator may have dropped them, or replaced the SQLite file."""
+        with self._on_own_connections():
             if not self._ready:
-                self._prepare()
+                self._create(end="COMMIT")
+                self._ready = True
             try:
                 yield
             except Exception:
                 self._ready = False
                 raise
 
-    def _prepare(self) -> None:
+    def _create(self, *, end: str) -> None:
+        """Create missing tables in a transaction. If it ends with ROLLBACK, this was only a trial of the rights."""
         with self._engine.connect() as connection:
             try:
                 for statement in self._dialect.begin:
                     connection.exec_driver_sql(statement)
                 for table in self._tables.values():
                     table.create(connection, checkfirst=True)
-                connection.exec_driver_sql("COMMIT")
+                connection.exec_driver_sql(end)
             except BaseException:
                 connection.invalidate()
                 raise
-        self._ready = True
 
 
 def table_part(name: str) -> str:

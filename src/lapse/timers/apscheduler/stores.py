@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from lapse.engine.timer import Finding
+from lapse.engine.timer import Finding, TimerNames
 
 
 class Store(StrEnum):
@@ -87,6 +87,9 @@ class JobStores(Protocol):
 
     def server_generation(self) -> str:
         """Return a name for the server's process if a restart may lose jobs, else ""."""
+
+    def names(self) -> TimerNames:
+        """Return whether this timer has stores on the server, and if not, which others have. Creates no store."""
 
     def findings(self) -> Iterable[Finding]:
         """Return findings about whether the server keeps jobs."""

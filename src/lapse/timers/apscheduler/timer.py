@@ -18,7 +18,7 @@ from typing import Self, cast
 
 from lapse.engine.deadline import Buried, Claim, Deadline, from_milliseconds, to_milliseconds
 from lapse.engine.errors import MissingLibrary
-from lapse.engine.timer import LEASE, Finding, Stats, Traits
+from lapse.engine.timer import LEASE, Finding, Stats, TimerNames, Traits
 from lapse.engine.waiting import claim_when_due
 from lapse.engine.waker import Waker
 from lapse.timers.apscheduler.claiming import change, change_held, claim_due, end_leases
@@ -158,6 +158,10 @@ class ApschedulerTimer:
             next_due=None if counts.upcoming is None else from_milliseconds(counts.upcoming),
             now=from_milliseconds(at),
         )
+
+    def names(self) -> TimerNames:
+        """Return whether this timer has job stores, and if not, which others have."""
+        return self._stores.names()
 
     def generation(self) -> str:
         """Return the generation: the record's name, and the server process's if a restart may lose jobs."""

@@ -1,4 +1,4 @@
-"""Reads the policies of a timer's queues from the management plugin's HTTP API. AMQP does not show them."""
+"""Reads the policies and the names of queues from the management plugin's HTTP API. AMQP does not show them."""
 
 import json
 from base64 import b64encode
@@ -28,7 +28,7 @@ MOST_BYTES = 4 << 20
 
 
 class NotChecked(Exception):
-    """The policies cannot be read. The message says what to do."""
+    """The API does not answer. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,21 @@ def _queue_policy(item: dict[str, Any]) -> QueuePolicy:
 
 def _list_queues(address: Address, timer: str) -> list[dict[str, Any]]:
     """Return the queues whose names contain the timer's name. Other timers' queues may be among them."""
-    query = urlencode(
-        {
-            "name": f"lapse.{timer}.",
-            "use_regex": "false",
-            "page": 1,
-            "page_size": MOST_QUEUES,
-            "columns": "name,messages,message_bytes,policy,operator_policy,effective_policy_definition",
-        }
-    )
+    columns = "name,messages,message_bytes,policy,operator_policy,effective_policy_definition"
+    return _page(address, {"name": f"lapse.{timer}.", "use_regex": "false", "columns": columns})
+
+
+def queue_names(address: Address, pattern: str) -> list[str]:
+    """Return the names of queues in the virtual host that match the regular expression, MOST_QUEUES at most.
+
+    Raises NotChecked.
+    """
+    return [str(item.get("name")) for item in _page(address, {"name": pattern, "use_regex": "true", "columns": "name"})]
+
+
+def _page(address: Address, selection: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the first page of the virtual host's queues that the selection matches."""
+    query = urlencode(selection | {"page": 1, "page_size": MOST_QUEUES})
     vhost = quote(address.parameters.virtual_host, safe="")
     document = _get(address, f"/api/queues/{vhost}?{query}")
     items = document.get("items") if isinstance(document, dict) else None

@@ -11,12 +11,13 @@ from typing import Self
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import EPOCH, Buried, Claim, Deadline, to_milliseconds
 from lapse.engine.errors import TimerError
-from lapse.engine.timer import LEASE, Finding, Stats, Traits
+from lapse.engine.timer import LEASE, Finding, Stats, TimerNames, Traits
 from lapse.timers.rabbitmq import buried
 from lapse.timers.rabbitmq.address import Address
 from lapse.timers.rabbitmq.check import findings
 from lapse.timers.rabbitmq.claiming import Claiming, Wakeups
 from lapse.timers.rabbitmq.consumer import Consumer
+from lapse.timers.rabbitmq.known import is_known, timer_names
 from lapse.timers.rabbitmq.leases import Held
 from lapse.timers.rabbitmq.messages import Message, Received
 from lapse.timers.rabbitmq.older import Moving, older_layouts
@@ -133,13 +134,15 @@ class RabbitTimer:
 
     def buried(self, limit: int = 100) -> list[Buried]:
         """Return the buried deadlines, the longest buried first."""
-        return buried.list_buried(self._consumer.get(), self._names, limit)
+        consumer = self._existing()
+        return buried.list_buried(consumer, self._names, limit) if consumer else []
 
     def revive(self, keys: Iterable[str]) -> int:
         """Make buried deadlines due at once with attempts reset to 0, and return how many there were."""
         now = milliseconds_now()
         wanted = set(keys)
-        if not wanted:
+        consumer = self._existing() if wanted else None
+        if consumer is None:
             return 0
 
         def publish(messages: list[Message]) -> None:
@@ -148,14 +151,16 @@ class RabbitTimer:
             ]
             self._publisher.get().publish(revived)
 
-        return buried.revive(self._consumer.get(), self._names, wanted, publish)
+        return buried.revive(consumer, self._names, wanted, publish)
 
     def stats(self) -> Stats:
         """Return the broker's counts of messages that no consumer holds, and this timer object's number of claims.
 
         Messages in queues of an older layout are counted too.
         """
-        consumer = self._consumer.get()
+        consumer = self._existing()
+        if consumer is None:
+            return Stats(0, 0, 0, 0, None, None, SYSTEM_CLOCK.now())
         connection = consumer.connection
         counted = [counts(connection, self._names), *older_layouts(connection, self._names)]
         return Stats(
@@ -167,6 +172,10 @@ class RabbitTimer:
             next_due=None,
             now=SYSTEM_CLOCK.now(),
         )
+
+    def names(self) -> TimerNames:
+        """Return whether this timer has queues, and if not, which timers have, as the management API shows."""
+        return timer_names(self._address, self._names)
 
     def generation(self) -> str:
         """Return the generation that the broker had when the connection was opened."""
@@ -191,6 +200,13 @@ class RabbitTimer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _existing(self) -> Consumer | None:
+        """Return the consumer; None if the timer has no queues. To open a consumer would declare the queues."""
+        consumer = self._consumer.peek()
+        if consumer is None and not is_known(self._address, self._names):
+            return None
+        return consumer or self._consumer.get()
 
     def _arming_number(self) -> int:
         """Return the time in microseconds since 1970, or the last returned number plus 1 if that is larger."""
