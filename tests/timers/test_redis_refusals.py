@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,17 @@ import pytest
 from lapse import Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
 from lapse.testing.conformance import LONG, ago, ahead, keys_of, wait_until
 from lapse.testing.faults import Proxy
-from lapse.testing.redis_wire import info
+from lapse.testing.redis_wire import RedisAnswered, info
 from lapse.testing.servers import RedisServer
 
 pytestmark = pytest.mark.each_redis
 
 PASSWORD = "open sesame"
+
+LOADING = "the server is loading its data after a start: this ends by itself, and its log says how far it is"
+
+LOADS_A_KEY = "250000"
+"""Microseconds in which a server loads a key: ten seconds for all, unless the test ends the delay."""
 
 
 @pytest.fixture
@@ -91,35 +97,97 @@ def test_too_few_replicas_is_unavailable(own: RedisServer, ours: Timer) -> None:
     """A master that may not write without a replica is unavailable until the replica is back."""
     ours.arm([Deadline("1", ago(5))])
     own.ask("CONFIG", "SET", "min-replicas-to-write", "1")
-    with pytest.raises(TimerUnavailable, match=r"(?i)replicas"):
+    with pytest.raises(
+        TimerUnavailable, match=r"^the server takes no writes while it has too few replicas \(min-replicas-to-write\)$"
+    ):
         ours.claim()
     own.ask("CONFIG", "SET", "min-replicas-to-write", "0")
     assert keys_of(ours.claim()) == ["1"]
 
 
-def test_a_server_that_is_loading_is_unavailable(redis_binary: Path, tmp_path: Path) -> None:
-    """A server that loads its data is unavailable. Afterwards every deadline is there."""
-    slow = {"key-load-delay": "20000", "rdbcompression": "no"}
+def test_a_server_that_cannot_save_is_unavailable(redis_binary: Path, tmp_path: Path) -> None:
+    """A master whose snapshots fail takes no writes until one succeeds. The message says where to look."""
     with (
-        RedisServer(tmp_path, binary=redis_binary, config=slow) as server,
+        RedisServer(tmp_path, binary=redis_binary, config={"save": "3600 1"}) as server,
         open_timer(server.url, name="orders") as timer,
     ):
         timer.arm([Deadline("1", ago(5))])
-        for number in range(120):  # while it loads, a server looks at its connections once every 2 MiB
-            server.ask("SET", f"ballast{number}", "x" * 400_000)
+        snapshot = tmp_path / "dump.rdb"
+        snapshot.unlink(missing_ok=True)
+        snapshot.mkdir()  # no server can replace a folder by its snapshot
+        server.ask("BGSAVE")
+        wait_until(lambda: info(server.port, "persistence")["rdb_last_bgsave_status"] == "err")
+        with pytest.raises(
+            TimerUnavailable, match=r"^the server takes no writes because it cannot save its data .* log"
+        ):
+            timer.claim()
+        snapshot.rmdir()
+        server.ask("BGSAVE")
+        wait_until(lambda: info(server.port, "persistence")["rdb_last_bgsave_status"] == "ok")
+        assert keys_of(timer.claim()) == ["1"]
+
+
+def test_a_server_that_is_busy_with_a_script_is_unavailable(own: RedisServer, ours: Timer) -> None:
+    """A script of another program that does not end blocks every client. The message says how to end the script."""
+    ours.arm([Deadline("1", ago(5))])
+    own.ask("CONFIG", "SET", "lua-time-limit", "20")
+
+    def loop() -> None:
+        with suppress(OSError, RedisAnswered):  # the server ends the script, or the answer takes too long
+            own.ask("EVAL", "while true do end", 0)
+
+    looping = threading.Thread(target=loop)
+    looping.start()
+    wait_until(lambda: _refuses(own, "BUSY"))
+    with pytest.raises(
+        TimerUnavailable, match=r"^the server runs a script .* does not end: SCRIPT KILL ends the script$"
+    ):
+        ours.claim()
+    own.ask("SCRIPT", "KILL")
+    looping.join(60)
+    assert keys_of(ours.claim()) == ["1"]
+
+
+def test_a_server_that_is_loading_is_unavailable(redis_binary: Path, tmp_path: Path) -> None:
+    """A server that loads its data is unavailable. Afterwards every deadline is there."""
+    with (
+        RedisServer(
+            tmp_path, binary=redis_binary, config={"rdbcompression": "no", "key-load-delay": LOADS_A_KEY}
+        ) as server,
+        open_timer(server.url, name="orders") as timer,
+    ):
+        timer.arm([Deadline("1", ago(5))])
+        for number in range(40):  # while a server loads, it serves its connections once every 2 MiB
+            server.ask("SET", f"ballast{number}", "x" * (1 << 20))
         server.ask("SAVE")
         server.kill()
-        said: set[str] = set()
         starting = threading.Thread(target=server.start)
         starting.start()
-        while starting.is_alive():
+        wait_until(lambda: _refuses(server, "LOADING"))
+        # A call before could wait for seconds until it tries again, and find a server that has loaded everything.
+        said: list[str] = []
+        while starting.is_alive() and LOADING not in said:
             try:
                 timer.stats()
             except TimerUnavailable as error:
-                said.add(str(error))
-            starting.join(0.01)
-        assert any("loading" in text for text in said), said
+                said.append(str(error))
+        assert said[-1:] == [LOADING], said
+        with suppress(RedisAnswered):  # Redis 6.2 changes no setting while it loads
+            server.ask("CONFIG", "SET", "key-load-delay", "0")
+        starting.join(60)
+        wait_until(lambda: not starting.is_alive())
         assert keys_of(timer.claim()) == ["1"]
+
+
+def _refuses(server: RedisServer, code: str) -> bool:
+    """Return whether the server answers each command with this code."""
+    try:
+        server.ask("PING")
+    except RedisAnswered as error:
+        return str(error).startswith(code)
+    except OSError:
+        pass
+    return False
 
 
 def test_an_old_server_is_refused(redis_server: RedisServer) -> None:

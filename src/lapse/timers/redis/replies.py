@@ -37,6 +37,9 @@ FINAL = {
 """Refusals that stay until the operator changes something: a pattern of the server's words → what to do."""
 
 PASSING = {
+    r"\bLOADING\b|loading the dataset": (
+        "the server is loading its data after a start: this ends by itself, and its log says how far it is"
+    ),
     r"max number of clients": (
         "the server has as many connections as it may have: raise its setting maxclients, or end other clients"
     ),
