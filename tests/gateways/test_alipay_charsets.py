@@ -1,6 +1,7 @@
 """Alipay's messages in GBK and its relatives: verified over their bytes, then read by the charset that they name."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import quote, unquote_to_bytes, urlencode, urlsplit
@@ -17,6 +18,7 @@ from lapse.gateways.alipay import (
     TradeStatus,
 )
 from lapse.gateways.alipay.answers import read_answer
+from lapse.gateways.alipay.client import LONGEST_ANSWER
 from lapse.gateways.alipay.keys import read_private_key, read_public_key
 from lapse.gateways.alipay.signers import Signers
 from lapse.gateways.alipay.signing import sign
@@ -53,6 +55,24 @@ def answer_of(keys: KeyPair, node: bytes) -> bytes:
 
 
 # --- answers ---
+
+
+def test_an_answer_of_another_server_is_shown_as_short_text(alipays_keys: KeyPair) -> None:
+    """What is not Alipay's may have any text: a terminal's colours and a megabyte stood in the error."""
+    node = json.dumps({"sub_msg": "\x1b[31mred\n" + "a" * 10_000}).encode()
+    raw = b'{"alipay_trade_query_response":%b,"sign":"AA=="}' % node
+    with pytest.raises(AlipayUnavailable, match="not signed") as unavailable:
+        read_answer(raw, "", method=QUERY, signers=signers_of(alipays_keys))
+    assert str(unavailable.value).isprintable()
+    assert len(str(unavailable.value)) < 500
+
+
+def test_a_long_answer_of_another_server_is_given_up_soon(alipays_keys: KeyPair) -> None:
+    """A megabyte of Chinese text took 8 s of CPU time, because each charset places each of its characters."""
+    begun = time.process_time()
+    with pytest.raises(AlipayUnavailable, match="not JSON"):
+        read_answer("茶".encode() * (LONGEST_ANSWER // 3), "", method=QUERY, signers=signers_of(alipays_keys))
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize("charset", CHARSETS)

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lapse.engine.visible import visible
 from lapse.gateways.alipay.charsets import readings
 from lapse.gateways.alipay.messages import CERTIFICATE, WHAT_TO_DO, AlipayRefused, AlipayUnavailable
 from lapse.gateways.alipay.signers import Signers, UnknownSigner
 
 OK = "10000"
 UNAVAILABLE = "20000"
+MOST_TEXT = 300
+"""Characters of an answer that an error shows, if Alipay has not signed the answer."""
 _SYSTEM_ERROR = re.compile(r"SYSTEM_ERROR$|^isp\.|^aop\.unknow")
 _GAP = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
@@ -29,7 +32,8 @@ class Answer:
     @property
     def text(self) -> str:
         """The codes and the message, for errors."""
-        return " ".join(str(self.body.get(name, "")) for name in ("code", "sub_code", "sub_msg")).strip()
+        text = " ".join(str(self.body.get(name, "")) for name in ("code", "sub_code", "sub_msg"))
+        return visible(text.strip(), MOST_TEXT)
 
 
 def read_answer(raw: bytes, content_type: str, *, method: str, signers: Signers) -> dict[str, Any]:

@@ -26,11 +26,12 @@ log = logging.getLogger("lapse")
 
 CHARSET = "utf-8"
 DOWNLOAD = "alipay.open.app.alipaycert.download"
-LONGEST_ANSWER = 1 << 20
+LONGEST_ANSWER = 1 << 17
+"""Bytes. Alipay's longest answer has a certificate and is far shorter. To read this many takes a second at most."""
 
 
 class AlipayClient:
-    """Calls Alipay for one app. Threads may share it; each call blocks for at most `timeout`.
+    """Calls Alipay for one app. Threads may share it. Calls block, as the settings' `timeout` says.
 
     An answer may cost a second call: it downloads the certificate that Alipay signs with now, if that is a new one.
     """

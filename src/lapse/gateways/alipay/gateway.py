@@ -40,7 +40,7 @@ LONGEST_NUMBER = 64
 
 
 class AlipayGateway:
-    """One app at Alipay. Threads may share it; each call blocks for at most `timeout`.
+    """One app at Alipay. Threads may share it. Calls to Alipay block, as the settings' `timeout` says.
 
     The gateway trusts a message only if Alipay's key has signed it. `clock` only sets the requests' timestamps.
     """

@@ -24,8 +24,10 @@ class AlipaySettings:
     There are two modes. Either `alipay_public_key` is set, or the three certificates are: the app's, Alipay's, and
     Alipay's roots. Alipay recommends certificates.
 
-    `timeout` limits one call, from its start to the last byte. `margin` covers the difference between the shop's clock
-    and Alipay's; see `AlipayGateway.link_ends`. Raises ConfigError, which names the wrong field.
+    `timeout` limits connecting, sending, and each wait for a part of the answer, whose body must be complete within
+    `timeout` too. Only a server that sends the header of its answer byte by byte can take longer. `margin` covers the
+    difference between the shop's clock and Alipay's; see `AlipayGateway.link_ends`. Raises ConfigError, which names the
+    wrong field.
     """
 
     PRODUCTION_URL: ClassVar[str] = "https://openapi.alipay.com/gateway.do"
