@@ -155,5 +155,4 @@ def _imported(module: str, scheme: str) -> ModuleType:
 
 
 def _known() -> str:
-    """Return the schemes without their variants, such as `+sentinel`: all of them would be 28."""
-    return ", ".join(f"{scheme}://" for scheme in sorted(MECHANISMS) if "+" not in scheme)
+    return ", ".join(f"{scheme}://" for scheme in sorted(MECHANISMS))

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -16,6 +16,8 @@ from lapse.testing.conformance import LONG, ago, ahead, keys_of
 from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq import older
 from lapse.timers.rabbitmq.address import Address
+from lapse.timers.rabbitmq.channel import Channel
+from lapse.timers.rabbitmq.confirms import Publishing
 from lapse.timers.rabbitmq.consumer import Consumer
 from lapse.timers.rabbitmq.errors import QueueFull
 from lapse.timers.rabbitmq.publisher import Publisher
@@ -221,6 +223,28 @@ def test_new_queues_that_are_full_leave_deadlines_in_the_older_ones(
     assert "stay there for now: the queue is full" in caplog.text
     assert timer.settle(claims) == 1
     claim_all(timer, keys)
+
+
+def test_c10_new_queues_that_take_a_part_get_each_deadline_once(
+    older_lapse: OlderLapse, timer: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full queue took the first messages of a batch again and again, the others never, and all gained attempts."""
+    for number in range(12):
+        older_lapse.publish("due", f"{number:02}")
+    publish = Channel.publish
+    room = iter([3] * 4)
+
+    def take_a_part(self: Channel, publishings: Sequence[Publishing]) -> None:
+        taken = publishings[: next(room, None)]
+        publish(self, taken)
+        if len(taken) < len(publishings):
+            raise QueueFull("the queue is full", [publishing.body for publishing in taken])
+
+    monkeypatch.setattr(Channel, "publish", take_a_part)
+    claims = list(claim_all(timer, {f"{number:02}" for number in range(12)}).values())
+    assert next(room, None) is None
+    assert {claim.attempt for claim in claims if claim} == {1}
+    assert timer.stats().pending == 0
 
 
 def test_the_check_says_what_other_layouts_are_there(older_lapse: OlderLapse, timer: Timer) -> None:

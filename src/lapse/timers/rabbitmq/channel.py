@@ -12,7 +12,7 @@ from pika.exceptions import ChannelWrongStateError
 from lapse.engine.errors import TimerRefused
 from lapse.timers.rabbitmq.confirms import Confirms, Publishing
 from lapse.timers.rabbitmq.connection import Connection, fail, resolve
-from lapse.timers.rabbitmq.errors import AccessRefused
+from lapse.timers.rabbitmq.errors import AccessRefused, QueueFull
 
 MOST_UNCONFIRMED = 1000
 """Messages to send before waiting for confirms. This limits the memory that both sides need."""
@@ -148,8 +148,12 @@ class Channel:
         """
         for start in range(0, len(publishings), MOST_UNCONFIRMED):
             part = publishings[start : start + MOST_UNCONFIRMED]
-            with self._naming(WRITE):
-                self.connection.request(lambda future, part=part: self._send(part, future), CONFIRM_WITHIN)  # type: ignore[misc] # bound now
+            try:
+                with self._naming(WRITE):
+                    self.connection.request(lambda future, part=part: self._send(part, future), CONFIRM_WITHIN)  # type: ignore[misc] # bound now
+            except QueueFull as full:
+                full.stored.update(publishing.body for publishing in publishings[:start])
+                raise
 
     def close(self) -> None:
         """Close the channel, if it is still open."""

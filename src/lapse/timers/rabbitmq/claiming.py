@@ -10,6 +10,7 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError
 from lapse.engine.waker import Waker
 from lapse.timers.rabbitmq.consumer import MOST_AT_ONCE, Consumer, Subscription
+from lapse.timers.rabbitmq.errors import QueueFull
 from lapse.timers.rabbitmq.messages import Received
 from lapse.timers.rabbitmq.publisher import Publisher, milliseconds_now
 from lapse.timers.rabbitmq.queues import Names
@@ -89,16 +90,22 @@ class Claiming:
             except TimerError:  # a broker that is short of memory accepts no message, but due ones must be returned
                 if not due:
                     raise
-                consumer.channel.answer(requeue=[copy.tag for copy in early])
+            if left_over := {copy.tag for copy in subscription.received} - {copy.tag for copy in due}:
+                consumer.channel.answer(requeue=left_over)
             return due
 
     def _send_back(self, consumer: Consumer, subscription: Subscription, early: list[Received]) -> None:
         """Publish early messages again, so that they wait for the rest of their time.
 
         A message is early if its delay is longer than all levels together can wait. It is also early if the clock of
-        the process that computed the delay is ahead of this process's clock.
+        the process that computed the delay is ahead of this process's clock. Messages for which a queue is full stay in
+        the subscription.
         """
-        if early:
+        if not early:
+            return
+        try:
             self._publisher().publish([copy.counted for copy in early])
-            consumer.channel.answer(ack=[copy.tag for copy in early])
-            subscription.remove(early)
+        except QueueFull as full:
+            early = [copy for copy in early if copy.counted.encode() in full.stored]
+        consumer.channel.answer(ack=[copy.tag for copy in early])
+        subscription.remove(early)

@@ -20,24 +20,27 @@ class Publishing:
 
 @dataclass(slots=True)
 class _Batch:
-    """Messages sent together, from number `first` on: how many the broker must still answer, and which it refused."""
+    """Messages sent together, from number `first` on: how many are unanswered, and the numbers of the refused ones."""
 
     future: Future[None]
     publishings: Sequence[Publishing]
     first: int
     unanswered: int
     unroutable: str = ""
-    refused_by: list[str] = field(default_factory=list)
+    refused: set[int] = field(default_factory=set)
 
     def failure(self, where: str) -> PublishFailed | None:
         """Return the error of a batch whose messages are all answered, or None if all were stored."""
         if self.unroutable:
             return PublishFailed(f"RabbitMQ at {where} did not keep a message: {self.unroutable}")
-        if self.refused_by:
+        if self.refused:
+            refused = self.publishings[min(self.refused) - self.first]
+            queue = refused.exchange or refused.routing_key  # a level's exchange has its name
             return QueueFull(
-                f"RabbitMQ at {where} refused {len(self.refused_by)} of {len(self.publishings)} messages: the queue "
-                f"{self.refused_by[0]!r} is full by a policy's max-length or max-length-bytes, or cannot store now; "
-                "no accepted message is lost: let workers empty the queue, or raise the policy's limit"
+                f"RabbitMQ at {where} refused {len(self.refused)} of {len(self.publishings)} messages: the queue "
+                f"{queue!r} is full by a policy's max-length or max-length-bytes, or cannot store now; no accepted "
+                "message is lost: let workers empty the queue, or raise the policy's limit",
+                [each.body for number, each in enumerate(self.publishings, self.first) if number not in self.refused],
             )
         return None
 
@@ -72,8 +75,7 @@ class Confirms:
             if batch is None:
                 continue
             if not stored:
-                refused = batch.publishings[number - batch.first]
-                batch.refused_by.append(refused.exchange or refused.routing_key)  # a level's exchange has its name
+                batch.refused.add(number)
             batch.unanswered -= 1
             if batch.unanswered:
                 continue

@@ -3,6 +3,7 @@
 import re
 import shlex
 import ssl
+from collections.abc import Iterable
 
 from pika import exceptions
 
@@ -23,7 +24,14 @@ class PublishFailed(TimerUnavailable):
 
 
 class QueueFull(PublishFailed):
-    """A queue of the timer did not take a message. The connection is in order, and the queue keeps all that it has."""
+    """A queue of the timer did not take a message. The connection is in order, and the queue keeps all that it has.
+
+    `stored` has the bodies of those messages of the call that the broker did store.
+    """
+
+    def __init__(self, text: str, stored: Iterable[bytes] = ()) -> None:
+        super().__init__(text)
+        self.stored = set(stored)
 
 
 class AccessRefused(TimerRefused):

@@ -12,7 +12,7 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import TimerError
 from lapse.timers.rabbitmq.connection import Connection
 from lapse.timers.rabbitmq.consumer import MOST_AT_ONCE, Consumer
-from lapse.timers.rabbitmq.errors import NotFound
+from lapse.timers.rabbitmq.errors import NotFound, QueueFull
 from lapse.timers.rabbitmq.publisher import Publisher
 from lapse.timers.rabbitmq.queues import LAYOUT, Counts, Names, counts
 
@@ -44,7 +44,7 @@ class Moving:
         """Move about MOST_AT_ONCE messages, the due ones first, and return how many were moved.
 
         Returns 0 if another thread moves messages, or if all older queues were empty a short time ago. If the current
-        queues refuse messages, they stay in the older queue and are moved later.
+        queues are full, the messages that they refuse stay in the older queue and are moved later.
         """
         now = SYSTEM_CLOCK.monotonic()
         if now < self._not_before:
@@ -63,21 +63,19 @@ class Moving:
         with consumer.subscribe(queue, MOST_AT_ONCE) as subscription:
             subscription.gather()
             subscription.end()
-            received = subscription.received
-            tags = [copy.tag for copy in received]
+            stored = received = subscription.received
+            # The broker counts each delivery to a process that moves messages. It reached no handler, so it is no
+            # attempt. Earlier deliveries, to workers of the older Lapse that died, are in the same number.
+            messages = [copy.message for copy in received]
             try:
                 publisher = self._publisher()
-                if queue == older.buried:
-                    publisher.bury(copy.message for copy in received)
-                elif queue == older.due:
-                    publisher.publish(copy.counted for copy in received)
-                else:  # a message that waits in a level was delivered to no handler, so its deliveries are no attempts
-                    publisher.publish(copy.message for copy in received)
+                (publisher.bury if queue == older.buried else publisher.publish)(messages)
             except TimerError as error:
                 log.warning("%s: its messages stay there for now: %s", queue, error)
-                consumer.channel.answer(requeue=tags)
-                return 0
-            consumer.acknowledge(tags)
-        if received:
-            log.info("moved %s messages from %s, a queue of an older layout", len(received), queue)
-        return len(received)
+                bodies = error.stored if isinstance(error, QueueFull) else set()
+                stored = [copy for copy in received if copy.message.encode() in bodies]
+                consumer.channel.answer(requeue={copy.tag for copy in received} - {copy.tag for copy in stored})
+            consumer.acknowledge([copy.tag for copy in stored])
+        if stored:
+            log.info("moved %s messages from %s, a queue of an older layout", len(stored), queue)
+        return len(received) if len(stored) == len(received) else 0
