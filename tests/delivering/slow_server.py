@@ -24,6 +24,8 @@ class SlowServer:
         self.url = f"http://127.0.0.1:{self.port}/"
         self.over = threading.Event()
         """Set when the test is over."""
+        self.connections = 0
+        """How many connections were opened."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -37,6 +39,7 @@ class SlowServer:
         with suppress(OSError):  # the socket is closed at the end
             while True:
                 connection, _ = self._listening.accept()
+                self.connections += 1
                 script = self._scripts.pop(0) if self._scripts else self._otherwise
                 threading.Thread(target=self._serve, args=(script, connection), daemon=True).start()
 

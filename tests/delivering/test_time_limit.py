@@ -1,5 +1,6 @@
 """The timeout ends the whole call, in each of its steps: the slot is free, and the next order does not wait."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ pytestmark = pytest.mark.timeout(60)
 """A call without a limit would never end here."""
 
 TIMEOUT = 0.5
+LONGER = 4.0
+"""Seconds for calls that must be answered, also on a machine that is busy."""
+
 MESSAGE = Message("msg_1", '{"order_id":"1"}')
 
 
@@ -43,7 +47,7 @@ def test_a_receiver_that_drips_its_body_has_answered() -> None:
     """The status has arrived, so it counts; the call ends with the timeout, and the next one needs a new connection."""
     with (
         SlowServer(dripping_body, otherwise=fine) as server,
-        Sender(server.url, signer=None, timeout=TIMEOUT) as sender,
+        Sender(server.url, signer=None, timeout=LONGER) as sender,
     ):
         cut, next_one = sender.send(MESSAGE), sender.send(MESSAGE)
     assert isinstance(cut, Answer)
@@ -117,6 +121,50 @@ def test_a_name_without_an_address_is_no_answer(monkeypatch: pytest.MonkeyPatch)
     assert outcome.reason.startswith("ConnectError: shop.example has no address")
 
 
+def test_a_lookup_for_which_there_is_no_thread_holds_up_no_later_one(
+    stuck_names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that may have no more threads says so at once, and the next call looks the name up."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Sender("https://shop.example/", signer=None, timeout=TIMEOUT) as sender:
+        with monkeypatch.context() as no_more_threads:
+            no_more_threads.setattr(threading.Thread, "start", start)
+            outcome = sender.send(MESSAGE)
+        assert isinstance(outcome, NoAnswer)
+        assert outcome.reason == "ConnectError: shop.example cannot be looked up: can't start new thread"
+        sender.send(MESSAGE)
+    assert stuck_names == ["shop.example"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # which is what this test is about
+def test_a_fork_does_not_write_into_its_parents_connection() -> None:
+    """The receiver would read the messages of two processes mixed."""
+    with SlowServer(otherwise=fine) as server, Sender(server.url, signer=None, timeout=LONGER) as sender:
+        assert sender.send(MESSAGE) == Answer(200, "OK")
+        child = os.fork()
+        if not child:
+            os._exit(0 if sender.send(MESSAGE) == Answer(200, "OK") else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert server.connections == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # as above
+def test_a_fork_does_not_wait_for_its_parents_lookup(stuck_names: list[str]) -> None:
+    """The thread of that lookup stayed in the parent, so the lookup would never end, nor would any later one begin."""
+    with Sender("https://shop.example/", signer=None, timeout=TIMEOUT) as sender:
+        sender.send(MESSAGE)
+        child = os.fork()
+        if not child:
+            sender.send(MESSAGE)
+            os._exit(0 if len(stuck_names) == 2 else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+
+
 def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name has two addresses, and nothing answers at the first one: the second one is tried within the timeout."""
     full = socket.create_server(("127.0.0.2", 0), backlog=0)
@@ -143,7 +191,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
                 fine(connection, threading.Event())
 
         threading.Thread(target=serve, daemon=True).start()
-        with Sender(f"http://shop.example:{port}/", signer=None, timeout=4, insecure_http=True) as sender:
+        with Sender(f"http://shop.example:{port}/", signer=None, timeout=LONGER, insecure_http=True) as sender:
             assert sender.send(MESSAGE) == Answer(200, "OK")
     for one in (*waiting, full):
         one.close()
@@ -158,7 +206,7 @@ def test_c17_other_orders_do_not_wait_for_a_receiver_that_drips() -> None:
     retry = Backoff(first=timedelta(seconds=30), most=timedelta(seconds=60))
     with (
         SlowServer(dripping_header, otherwise=fine) as server,
-        Sender(server.url, signer=None, timeout=TIMEOUT) as sender,
+        Sender(server.url, signer=None, timeout=LONGER) as sender,
     ):
         webhook = Webhook(sender, name="orders", body=Body(DEFAULTS.body), backoff=retry)
         running = Running(ConcurrentWorker(timer, webhook, concurrency=1, hooks=[recorder]))

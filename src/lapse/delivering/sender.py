@@ -1,5 +1,6 @@
 """Sends one signed message to one address by HTTP POST, and returns the outcome."""
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ try:
     import httpcore
     import httpx
 
-    from lapse.delivering.no_answer import reason_of
     from lapse.delivering.proxy import proxy_for
     from lapse.delivering.time_limit import LimitedNetwork, Names, TimeLimit
 except ModuleNotFoundError as missing:
@@ -105,7 +105,7 @@ class Sender:
     """Sends messages to one address, signed by the Standard Webhooks specification. Thread-safe.
 
     * Redirects are not followed: a POST would become a GET, or its body would go to an unknown host.
-    * Each calling thread has its own connection, which stays open for the next call.
+    * Each calling thread has its own connection, which stays open for the next call. A forked process opens its own.
 
     `timeout` is in seconds and ends the whole call: name lookup, connecting, TLS, sending, and all of the answer,
     however slowly the receiver sends it. A status that has arrived counts, also if the body after it is cut off.
@@ -127,9 +127,7 @@ class Sender:
         )
         self._proxy = proxy_for(self.url)
         self._certificates = httpx.create_ssl_context()
-        self._names = Names()
-        self._own = threading.local()
-        self._connections: list[httpcore.ConnectionPool] = []
+        self._by_process: dict[int, _Network] = {}
 
     def send(self, message: Message) -> Outcome:
         """Send one message once, and return the outcome. No failure of the network raises an exception."""
@@ -137,20 +135,20 @@ class Sender:
         if self._signer is not None:
             headers |= self._signer.headers(message.id, SYSTEM_CLOCK.now(), message.body)
         content = message.body.encode()
-        connection = self._connection()
-        self._own.limit.begin(self._timeout)
+        connection, limit = self._connection()
+        limit.begin(self._timeout)
         try:
             with connection.stream("POST", self._target, headers=[*headers.items()], content=content) as response:
                 body, whole = _read(response)
         except FAILURES as error:
-            return NoAnswer(reason_of(error))
+            return NoAnswer(visible(f"{type(error).__name__}: {error}".rstrip(": ")))
         phrase = response.extensions.get("reason_phrase", b"").decode("utf-8", "replace")
         wait = _retry_after(httpx.Headers(response.headers))
         return Answer(response.status, visible(phrase, MOST_PHRASE), wait, body, whole)
 
     def close(self) -> None:
         """Close the connections."""
-        for connection in self._connections:
+        for connection in self._network().connections:
             connection.close()
 
     def __enter__(self) -> Self:
@@ -159,23 +157,37 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _connection(self) -> httpcore.ConnectionPool:
+    def _network(self) -> "_Network":
+        """Return what this process has open. What a forked process inherits stays its parent's."""
+        return self._by_process.setdefault(os.getpid(), _Network())
+
+    def _connection(self) -> tuple[httpcore.ConnectionPool, TimeLimit]:
         """Return this thread's connection, which is opened at its first use, and again after it was closed.
 
         A shared pool may close a connection as idle too long although another thread has just begun to use it.
         """
-        connection: httpcore.ConnectionPool | None = getattr(self._own, "connection", None)
+        network = self._network()
+        connection: httpcore.ConnectionPool | None = getattr(network.own, "connection", None)
         if connection is None:
-            self._own.limit = TimeLimit()
-            connection = self._own.connection = httpcore.ConnectionPool(
+            limit = network.own.limit = TimeLimit()
+            connection = network.own.connection = httpcore.ConnectionPool(
                 ssl_context=self._certificates,
                 proxy=self._proxy,
                 max_connections=1,
                 keepalive_expiry=KEEP_IDLE,
-                network_backend=LimitedNetwork(self._own.limit, self._names),
+                network_backend=LimitedNetwork(limit, network.names),
             )
-            self._connections.append(connection)
-        return connection
+            network.connections.append(connection)
+        return connection, network.own.limit
+
+
+class _Network:
+    """The connections of one process, each with the limit of its calls, and the names that it looks up."""
+
+    def __init__(self) -> None:
+        self.own = threading.local()
+        self.connections: list[httpcore.ConnectionPool] = []
+        self.names = Names()
 
 
 def _read(response: httpcore.Response) -> tuple[str, bool]:

@@ -60,7 +60,11 @@ class Names:
             waiting = self._waiting.setdefault((host, port), [])
             waiting.append(answer)
             if len(waiting) == 1:
-                threading.Thread(target=self._look_up, args=(host, port), name="lapse-names", daemon=True).start()
+                try:
+                    threading.Thread(target=self._look_up, args=(host, port), name="lapse-names", daemon=True).start()
+                except RuntimeError as error:  # this process may have no more threads
+                    del self._waiting[host, port]  # or else the next call would wait for a thread that never ran
+                    raise ConnectError(f"{host} cannot be looked up: {error}") from error
         try:
             found = answer.get(timeout=limit.left(ConnectTimeout))
         except Empty:
