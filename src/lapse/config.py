@@ -155,4 +155,5 @@ def _imported(module: str, scheme: str) -> ModuleType:
 
 
 def _known() -> str:
-    return ", ".join(f"{scheme}://" for scheme in sorted(MECHANISMS))
+    """Return the schemes without their variants, such as `+sentinel`: all of them would be 28."""
+    return ", ".join(f"{scheme}://" for scheme in sorted(MECHANISMS) if "+" not in scheme)

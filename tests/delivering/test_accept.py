@@ -8,7 +8,7 @@ import pytest
 
 from lapse import Claim, ConfigError, Release, Settle
 from lapse.delivering import Accept, Body, Sender, Webhook
-from lapse.delivering.accept import beginning, looks_like_failure
+from lapse.delivering.accept import beginning, looks_like_failure, looks_like_page
 from lapse.testing.servers import RedisServer
 from lapse.watch.options import DEFAULTS
 from tests.cli.running import run_here
@@ -159,6 +159,24 @@ def test_json_that_looks_like_a_failure(body: str) -> None:
 def test_json_that_does_not_look_like_a_failure(body: str) -> None:
     """Success as APIs commonly write it, and bodies of which nothing is known."""
     assert not looks_like_failure(body)
+
+
+def test_c13_a_login_page_with_200_is_warned_of(receiver: Receiver) -> None:
+    """The address led to a login page, which is 200: each order was settled in silence and no order was cancelled."""
+    receiver.body = "\n<!DOCTYPE html><html><title>Sign in</title>"
+    with Sender(receiver.url, signer=None) as sender:
+        webhook = Webhook(sender, name="orders", body=Body(DEFAULTS.body))
+        first, second = webhook(claim("1")), webhook(claim("2"))
+    assert isinstance(first, Settle)
+    assert "answered a page of HTML. If that is a login or an error page" in first.reason
+    assert "Sign in" not in first.reason
+    assert second == Settle()
+
+
+@pytest.mark.parametrize("body", ["", "ok", "<p>done</p>", "<?xml version='1.0'?><ok/>", '{"page": "<html>"}'])
+def test_a_short_answer_is_no_page(body: str) -> None:
+    """PHP and Flask send a short text as HTML too; XML is an answer of an API."""
+    assert not looks_like_page(body)
 
 
 def test_c13_the_first_answer_that_looks_like_a_failure_is_warned_of(receiver: Receiver) -> None:

@@ -164,7 +164,41 @@ def test_a_network_that_fails_is_tried_again() -> None:
     with webhook_to(f"http://127.0.0.1:{port}/") as webhook:
         decision = webhook(claim())
     assert isinstance(decision, Release)
-    assert "ConnectError" in decision.reason
+    assert "no server listens there: check the host and the port in the address" in decision.reason
+    assert "Errno" not in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (404, "or the address to POST to is wrong"),
+        (405, "this address takes no POST"),
+        (401, "ask for no login"),
+        (403, "no login or CSRF token"),
+    ],
+)
+def test_an_answer_of_a_wrong_address_says_what_to_correct(receiver: Receiver, status: int, advice: str) -> None:
+    """A mistyped path answered "405 Method Not Allowed" or "401 Unauthorized" and no more."""
+    receiver.body = ""
+    assert advice in deliver(receiver, (status, {})).reason
+
+
+def test_the_port_of_https_is_named_where_http_is_written() -> None:
+    """A server for TLS ended the connection: "Server disconnected without sending a response." named no cause."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def end() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        with webhook_to(f"http://127.0.0.1:{listening.getsockname()[1]}/") as webhook:
+            decision = webhook(claim())
+        thread.join()
+    assert isinstance(decision, Release)
+    assert "if this port is for TLS, write https:// in the address" in decision.reason
 
 
 def test_a_body_without_end_is_not_read_for_ever(receiver: Receiver) -> None:

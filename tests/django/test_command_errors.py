@@ -72,7 +72,7 @@ def test_a_database_that_was_not_migrated(command: str) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE elsewhere RENAME TO adopter_order")
-    assert message.startswith('the database refused: relation "adopter_order" does not exist')
+    assert message.startswith('the database refused: relation "adopter_order" does not exist; run manage.py migrate')
     assert "\n" not in message
 
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,19 @@ def test_the_advice_makes_no_error_final() -> None:
     """A worker waits for a server that is away, also where the message gives advice."""
     with open_timer("redis://127.0.0.1:1", name="orders") as timer, pytest.raises(TimerUnavailable):
         timer.stats()
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("", "this is a folder: add the name of a file to the URL"),
+        ("missing/orders.db", "there is no folder {}/missing: create it"),
+        ("notes.txt", "this file has other content, so name another file in the URL"),
+    ],
+)
+def test_a_wrong_path_of_sqlite_says_what_is_there(tmp_path: Path, place: str, advice: str) -> None:
+    """Each of these paths was answered by "is it a file in a folder that this process may write?"."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("these are notes, and no database\n" * 100)
+    assert advice.format(tmp_path) in _sentence(f"sqlite:///{tmp_path / place}")
+    assert notes.read_text().startswith("these are notes")

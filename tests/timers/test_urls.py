@@ -33,6 +33,9 @@ MISTAKES = {
     "http://h": "no timer understands http://: use one of amqp://",
     "apscheduler+mysql://h/shop": "no timer understands apscheduler+mysql://",
     # copied with what stood around it
+    "\ufeffredis://h": "the URL begins with a byte order mark (U+FEFF)",
+    "LAPSE_TIMER=redis://:hunter2@h": "the URL begins with the name of a variable, LAPSE_TIMER=: remove the name",
+    "export LAPSE_TIMER=redis://h": "the URL begins with the name of a variable, LAPSE_TIMER=: remove the name",
     '"redis://h"': "the URL begins or ends with a quotation mark: remove it",
     "redis://h/0'": "the URL begins or ends with a quotation mark: remove it",
     "redis://h\n": "the URL begins or ends with a blank or a line break: remove it",

@@ -62,6 +62,11 @@ def looks_like_failure(body: str) -> bool:
     return any(flag is False for flag in flags) or any(_is_failure(code) for code in codes)
 
 
+def looks_like_page(body: str) -> bool:
+    """Return whether the body is a whole page of HTML, such as a login page. Receivers answer pages to people."""
+    return body.lstrip("\ufeff \t\r\n")[:14].lower().startswith(("<!doctype html", "<html"))
+
+
 def _is_failure(code: object) -> bool:
     """Return whether a code or status names a failure. 0, 1 and the numbers of 2xx are usual for success."""
     if isinstance(code, str) and not code.lstrip("-").isdecimal():

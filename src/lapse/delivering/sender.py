@@ -19,6 +19,7 @@ try:
     import httpcore
     import httpx
 
+    from lapse.delivering.no_answer import reason_of
     from lapse.delivering.proxy import proxy_for
     from lapse.delivering.time_limit import LimitedNetwork, Names, TimeLimit
 except ModuleNotFoundError as missing:
@@ -141,7 +142,7 @@ class Sender:
             with connection.stream("POST", self._target, headers=[*headers.items()], content=content) as response:
                 body, whole = _read(response)
         except FAILURES as error:
-            return NoAnswer(visible(f"{type(error).__name__}: {error}".rstrip(": ")))
+            return NoAnswer(reason_of(error))
         phrase = response.extensions.get("reason_phrase", b"").decode("utf-8", "replace")
         wait = _retry_after(httpx.Headers(response.headers))
         return Answer(response.status, visible(phrase, MOST_PHRASE), wait, body, whole)

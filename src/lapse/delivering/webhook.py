@@ -4,7 +4,7 @@ import hashlib
 from datetime import timedelta
 from http import HTTPStatus
 
-from lapse.delivering.accept import Accept, beginning, looks_like_failure
+from lapse.delivering.accept import Accept, beginning, looks_like_failure, looks_like_page
 from lapse.delivering.body import Body
 from lapse.delivering.sender import Answer, Message, NoAnswer, Outcome, Sender
 from lapse.engine.backoff import Backoff
@@ -14,6 +14,18 @@ from lapse.engine.decision import Release, Settle
 NO_SUCH_ORDER = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 SETTLED = (*NO_SUCH_ORDER, HTTPStatus.CONFLICT)
 """Final answers: there is no such order, or it must not be cancelled, for example because it was paid."""
+
+_PAGE = (
+    "counted as delivered, although it answered a page of HTML. If that is a login or an error page, correct the "
+    "address or let its view ask for no login; --accept with a field of the JSON, like --accept code=0, refuses pages"
+)
+_NO_ORDER = "the shop knows no such order, or the address to POST to is wrong"
+_ADVICE: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "the shop refuses the call: its view must check the signature, and ask for no login",
+    HTTPStatus.FORBIDDEN: "the shop refuses the call: its view must check the signature, and no login or CSRF token",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this address takes no POST: correct the address, or let its view take POST",
+}
+"""Status → what the operator must change. Meanwhile the deliveries are tried again."""
 
 RETRY = Backoff(first=timedelta(seconds=1), most=timedelta(minutes=10))
 
@@ -26,7 +38,7 @@ class Webhook:
     failed deploy (400, 502), and need not revive any deadline. The worker buries a deadline that was tried too often.
 
     With `accept`, a 2xx settles the deadline only if its JSON says so; any other 2xx is tried again. Without it, the
-    first 2xx whose JSON looks like a failure settles with a reason, which is logged as a warning.
+    first 2xx that looks like a failure or a page settles with a reason, which is logged as a warning.
 
     `name` is the timer's name. A message's id consists of this name, the key and the deadline.
     """
@@ -59,19 +71,23 @@ class Webhook:
         if outcome.success:
             return Settle(self._doubt(outcome))
         if outcome.status in SETTLED:
-            return Settle(f"{outcome}: the shop knows no such order" if outcome.status in NO_SUCH_ORDER else "")
+            return Settle(f"{outcome}: {_NO_ORDER}" if outcome.status in NO_SUCH_ORDER else "")
         if outcome.overloaded and outcome.retry_after is not None:
             # Wait as long as the shop asks, plus a random time, so that not all deliveries come at the same moment.
             delay = max(delay, outcome.retry_after + Backoff().delay(1))
         if outcome.redirect:
             return Release(delay, reason=f"{outcome}: redirects are not followed, so use the final address")
-        return Release(delay, reason=_described(outcome))
+        advice = "" if beginning(outcome.body) else _ADVICE.get(outcome.status, "")  # the shop's own words say more
+        return Release(delay, reason=_described(outcome, advice))
 
     def _doubt(self, outcome: Answer) -> str:
-        """Return a warning for the first 2xx whose JSON looks like a failure; an empty text for all others."""
-        if self._warned or not looks_like_failure(outcome.body):
+        """Return a warning for the first 2xx that looks like a failure or a page; an empty text for all others."""
+        is_page = looks_like_page(outcome.body)
+        if self._warned or not (is_page or looks_like_failure(outcome.body)):
             return ""
         self._warned = True
+        if is_page:
+            return f"{outcome}: {_PAGE}"
         return _described(
             outcome,
             "counted as delivered, although its JSON looks like a failure. If it is one, use --accept with the field "

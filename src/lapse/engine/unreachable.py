@@ -26,7 +26,8 @@ def plain(words: str) -> str:
     return _NUMBERS.sub("", _SOCKET.sub(r"\1: ", words, count=1))
 
 
-def explained(words: str) -> str:
-    """Return the words of an error as `plain` does, and what to do where that is known."""
+def explained(words: str, *, within: str = "the URL") -> str:
+    """Return the words of an error as `plain` does, and what to do where that is known. `within` has the address."""
     advice = next((advice for pattern, advice in ADVICE.items() if re.search(pattern, words, re.IGNORECASE)), "")
+    advice = advice.replace("the URL", within)
     return f"{plain(words)}; {advice}" if advice else plain(words)

@@ -228,6 +228,10 @@ def nearest(text: str, known: Collection[str]) -> str | None:
 
 def check_characters(url: str) -> None:
     """Raise ConfigError for characters that no URL has: they come from quotation marks or a broken line."""
+    if url[:1] == "\ufeff":
+        raise ConfigError("the URL begins with a byte order mark (U+FEFF): save its file as UTF-8 without this mark")
+    if assigned := re.match(r"(export )?([A-Za-z_]\w{0,39})=.*://", url):
+        raise ConfigError(f"the URL begins with the name of a variable, {assigned[2]}=: remove the name")
     if url[:1] in {'"', "'"} or url[-1:] in {'"', "'"}:
         raise ConfigError("the URL begins or ends with a quotation mark: remove it")
     if url != url.strip():

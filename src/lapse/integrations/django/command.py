@@ -10,6 +10,7 @@ from django.db import Error
 from lapse.engine.errors import LapseError
 from lapse.engine.visible import one_line
 from lapse.integrations.django.checks.rehearsal import rehearse
+from lapse.integrations.django.rows.db_errors import first_line, lacks_table
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.observability import quiet_libraries
 
@@ -31,7 +32,8 @@ class LapseCommand(BaseCommand):
         except LapseError as error:
             raise CommandError(one_line(error)) from error
         except Error as error:
-            raise CommandError(f"the database refused: {one_line(error)}") from error
+            advice = "; run manage.py migrate, or correct DATABASES" if lacks_table(error) else ""
+            raise CommandError(f"the database refused: {one_line(first_line(error))}{advice}") from error
 
     def rehearse(self, orders: UnpaidOrders[Any]) -> None:
         """Log what the rehearsal warns of. Raises CommandError, with a line for each error that it found."""

@@ -27,6 +27,19 @@ def translated(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorname", "") or ""
         if code.startswith(_PASSING) or "no such table" in str(error):
             raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
-        raise TimerRefused(f"{path}: {error}: is it a file in a folder that this process may write?") from error
+        raise TimerRefused(f"{path}: {error}: {_advice(path, code)}") from error
     except OSError as error:
         raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
+
+
+def _advice(path: Path, code: str) -> str:
+    """Return what the operator must change, by what is at the path."""
+    if code.startswith("SQLITE_NOTADB"):
+        return "this file has other content, so name another file in the URL"
+    if path.is_dir():
+        return "this is a folder: add the name of a file to the URL"
+    if not path.parent.is_dir():
+        return (
+            f"there is no folder {path.parent}: create it, or correct the path; after four slashes a path is absolute"
+        )
+    return "this process must be permitted to write the file and its folder"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from django.db import InterfaceError, OperationalError, connections
 
 from lapse.engine.errors import TryLater
+from lapse.engine.unreachable import explained
 from lapse.engine.visible import one_line
 
 
@@ -31,13 +32,24 @@ def unavailable_is_try_later(using: str) -> Iterator[None]:
             raise
         if not connection.in_atomic_block:
             connection.close()  # the next call opens a new one
-        raise TryLater(f"the database is unavailable: {one_line(error)}") from error
+        reason = explained(first_line(error), within="DATABASES")
+        raise TryLater(f"the database is unavailable: {one_line(reason)}") from error
 
 
 def is_busy(error: Exception) -> bool:
     """Return whether another connection has locked the SQLite database for longer than its `timeout`."""
     code = getattr(error.__cause__, "sqlite_errorcode", None)  # the lowest byte says which kind of error it is
     return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text: PostgreSQL adds questions and the statement below it."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def lacks_table(error: Exception) -> bool:
+    """Return whether the database has no table of this name: its migrations are not applied."""
+    return bool(codes_of(error) & {"42P01", 1146}) or "no such table" in str(error)
 
 
 def codes_of(error: Exception) -> set[object]:
