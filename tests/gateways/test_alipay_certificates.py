@@ -3,6 +3,7 @@
 import base64
 import logging
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -452,6 +453,27 @@ def test_d4_strangers_cause_few_calls() -> None:
     with pytest.raises(UnknownSigner):
         signers.have_signed_message((b"a=1",), signature, other)
     assert calls == ["asked", unknown, other, "asked"]
+
+
+def test_d4_strangers_do_not_wait_for_alipay() -> None:
+    """While one message waits for Alipay's answer, others that cannot be verified are refused at once."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        answered.wait(30)
+
+    signers = Signers({}, lambda _: pytest.fail("a download"), ask)
+    first = threading.Thread(target=signers.have_signed_message, args=((b"a=1",), "AA==", ""))
+    first.start()
+    assert asked.wait(30)
+    second = threading.Thread(target=signers.have_signed_message, args=((b"a=1",), "AA==", ""), daemon=True)
+    second.start()
+    second.join(5)
+    waits = second.is_alive()
+    answered.set()
+    first.join(30)
+    assert not waits
 
 
 # --- the simulator as a program ---

@@ -80,12 +80,14 @@ class Signers:
         return any(is_signed(key, text, signature) for key in keys for text in texts)
 
     def _ask_alipay(self) -> None:
-        """Let Alipay name its present certificate, not too often."""
-        with self._asking:  # the other threads wait for the same answer
+        """Let Alipay name its present certificate, not too often. No other thread waits: strangers could hold all."""
+        with self._asking:
             now = self._clock.monotonic()
-            if self._ask and now >= self._next_question_at:
-                self._next_question_at = now + PAUSE
-                self._ask()
+            if now < self._next_question_at:
+                return
+            self._next_question_at = now + PAUSE
+        if self._ask:
+            self._ask()
 
     def _download_new(self, serial: str) -> None:
         with self._downloading:  # the other threads wait for the same download
