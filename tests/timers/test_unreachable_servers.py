@@ -77,6 +77,12 @@ def test_a_wrong_account_or_database_of_postgresql_says_what_to_correct(postgres
     assert "check the user and the password in the URL" in _sentence(account)
 
 
+def test_a_postgresql_that_takes_no_writes_says_what_to_correct(postgres: PostgresServer) -> None:
+    """A replica, or a database set read-only: "session is read-only" came without what to do."""
+    text = _sentence(f"{postgres.url}&options=-c%20default_transaction_read_only%3Don")
+    assert "session is read-only; name the primary in the URL, or permit writes in this database" in text
+
+
 def test_a_wrong_account_or_database_of_mariadb_says_what_to_correct(mariadb: MariaDbServer) -> None:
     """The answers "Unknown database" and "Access denied" came without what to do."""
     assert "create the database, or correct the URL's path" in _sentence(mariadb.url_of("shopp"))

@@ -20,6 +20,7 @@ _ADVICE = {
     r'role ".*" does not exist|authentication failed|password supplied': "check the user and the password in the URL",
     r"no pg_hba\.conf entry": "permit this user, database and host in the server's pg_hba.conf",
     r"does not support SSL": "switch on TLS at the server, or leave sslmode out of the URL",
+    r"session is read-only|read-only transaction": "name the primary in the URL, or permit writes in this database",
     r"invalid response to SSL negotiation": "no PostgreSQL answers there: check the host and the port in the URL",
 }
 """A pattern of libpq's words → what to do, beside the advice for every server."""

@@ -26,7 +26,8 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorname", "") or ""
         if code.startswith(_PASSING) or "no such table" in str(error):
-            raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
+            advice = ": make room in its folder" if code.startswith("SQLITE_FULL") else ""
+            raise TimerUnavailable(f"{path} cannot be used now: {error}{advice}") from error
         raise TimerRefused(f"{path}: {error}: {_advice(path, code)}") from error
     except OSError as error:
         raise TimerUnavailable(f"{path} cannot be used now: {error}") from error
