@@ -9,7 +9,7 @@ import pika
 import pytest
 
 from lapse import ConfigError, Deadline, Timer, TimerRefused, TimerUnavailable, open_timer
-from lapse.testing.conformance import LONG, ago, ahead, keys_of
+from lapse.testing.conformance import LONG, PATIENCE, ago, ahead, keys_of
 from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq.address import Address
 from lapse.timers.rabbitmq.queues import RESTORES, Names
@@ -103,6 +103,20 @@ def test_deleted_queues_are_declared_again_as_a_new_generation(timer: Timer, cha
     timer.arm([Deadline("2", ago(5))])
     assert keys_of(timer.claim()) == ["2"]
     assert timer.generation() != before
+
+
+def test_c11_a_queue_of_buried_deadlines_that_a_policy_deleted_is_declared_again(
+    timer: Timer, channel: pika.channel.Channel
+) -> None:
+    """No consumer uses this queue, so `expires` deletes it first; then nothing could be buried any more, or counted."""
+    timer.arm([Deadline("1", ago(5))])
+    claims = timer.claim(wait=PATIENCE, lease=LONG)
+    channel.queue_delete(Names(timer.name).buried)
+    with pytest.raises(TimerUnavailable):
+        timer.bury(claims, reason="test")
+    timer.bury(timer.claim(wait=PATIENCE, lease=LONG), reason="test")
+    assert [buried.key for buried in timer.buried()] == ["1"]
+    assert timer.stats().buried == 1
 
 
 @pytest.mark.parametrize("what", ["queue", "exchange"])

@@ -20,7 +20,8 @@ READ_WITHIN = 5.0
 def read_or_create(connection: Connection, names: Names) -> str:
     """Return the generation. If a queue is missing, declare all queues and begin a new generation."""
     with locked(connection, names):  # for reading too, because only one process can hold the message
-        if exists(connection, names.due) and (generation := _read(connection, names)):
+        stand = all(exists(connection, queue) for queue in (names.due, names.buried))
+        if stand and (generation := _read(connection, names)):
             return generation
         with Channel(connection, confirming=True) as channel:
             channel.delete_queue(names.generation)
