@@ -215,6 +215,21 @@ def test_c7_what_the_pattern_leaves_out_is_never_delivered(server: RedisServer, 
     assert event.reason == r"keys such as 'order:2:lock' are left out: their ids do not match --id '\\d+'"
 
 
+def test_c7_check_reports_no_helper_that_the_pattern_leaves_out(server: RedisServer, shop: redis.Redis) -> None:
+    """`lapse check` warned of helper keys that the watcher leaves out: by the same --id it says that they are."""
+    shop.set("nick_1001", "x", ex=1000)
+    shop.set("nick_1001:lock", "x", ex=1000)
+    asked = ("check", server.url, "--prefix", "nick_")
+    assert "looks like a helper" in run_here(*asked).stdout
+    said = run_here(*asked, "--id", r"\d+").stdout
+    assert "looks like a helper" not in said
+    assert r"ok   keys such as 'nick_1001:lock' are left out: their ids do not match --id '\\d+'" in said
+    for words in (("--id", r"\d+"), ("--prefix", "nick_", "--id", "(")):
+        done = run_here("check", server.url, *words)
+        assert done.returncode == 2
+        assert "--id" in done.stderr
+
+
 def test_c7_a_pattern_that_is_none_is_refused() -> None:
     """A pattern that is no regular expression is refused at the start, with an example."""
     with pytest.raises(ConfigError, match=r"regular expression, such as '\\d\+'"):

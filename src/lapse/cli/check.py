@@ -20,6 +20,9 @@ def check(
     *,
     name: Name = "orders",
     prefix: OfPrefix = "",
+    ids: Annotated[
+        str, typer.Option("--id", metavar="REGEX", help="With --prefix: the pattern that `lapse watch --id` has.")
+    ] = "",
     fix: Annotated[
         bool, typer.Option("--fix", help="Correct the server's settings where permitted, and report the changes.")
     ] = False,
@@ -42,7 +45,9 @@ def check(
 
     lapse check redis://localhost:6379/0 --prefix nick_ --fix
     """
-    with open_timer(url, name=timer_name(name, prefix)) as timer, _checker(timer, url, prefix) as check_server:
+    if ids and not prefix:
+        raise typer.BadParameter("--id is the pattern of `lapse watch`: give --prefix too")
+    with open_timer(url, name=timer_name(name, prefix)) as timer, _checker(timer, url, prefix, ids) as check_server:
         # Asked first, because a check of RabbitMQ declares the queues. A prefix that nothing has watched is no mistake.
         named = [] if prefix else _name_of(timer)
         if any(not finding.fit for finding in named):
@@ -80,14 +85,14 @@ def _name_of(timer: Timer) -> list[Finding]:
 
 
 @contextmanager
-def _checker(timer: Timer, url: str, prefix: str) -> Iterator[Callable[[], list[Finding]]]:
+def _checker(timer: Timer, url: str, prefix: str, ids: str) -> Iterator[Callable[[], list[Finding]]]:
     """Yield the check of the server: the timer's check, or with a prefix the check of `lapse watch`."""
     if not prefix:
         yield timer.check
         return
     from lapse.watch.run import open_watch  # noqa: PLC0415 - what it needs is an extra
 
-    with open_watch(url, prefix=prefix) as watcher:
+    with open_watch(url, prefix=prefix, ids=ids) as watcher:
         yield watcher.check
 
 

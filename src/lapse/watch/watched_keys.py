@@ -141,6 +141,7 @@ class WatchedKeys(RedisQueue):
         ids = OrderIds(self._prefix, self._ids.pattern, lambda text: notes.append(Finding(fit=True, text=text)))
         for name in keys.names:
             ids.of(name)
+        notes += [Finding(fit=True, text=self._why_left_out(name)) for name in list(ids.left_out)[:1]]
         return [*self.check_server(), *notes]
 
     def check_server(self) -> list[Finding]:
