@@ -104,7 +104,7 @@ def test_a_body_that_stalls_is_no_success_where_the_body_decides() -> None:
 @pytest.mark.parametrize("status", [404, 409, 410])
 def test_final_answers_stay_final(receiver: Receiver, status: int) -> None:
     """No such order, and must not be cancelled: the status says it, and no field is needed."""
-    assert isinstance(decide(receiver, "", accept="code=0", status=status), Settle)
+    assert isinstance(decide(receiver, '{"code": 4}', accept="code=0", status=status), Settle)
 
 
 def test_other_failures_show_the_beginning_of_the_answer(receiver: Receiver) -> None:

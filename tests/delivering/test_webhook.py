@@ -101,6 +101,22 @@ def test_answers_that_settle(receiver: Receiver, status: int) -> None:
     assert bool(decision.reason) == (status in (404, 410))
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_c13_a_wrong_path_loses_no_order(receiver: Receiver, status: int) -> None:
+    """An operator mistyped the path: each order was settled by the server's page for unknown paths, and none cancelled.
+
+    Once the address has accepted a call, it is the shop's view that knows no such order.
+    """
+    receiver.body = "<h1>Not Found</h1>"
+    receiver.answers["1001"] = [(status, {}), OK, (status, {})]
+    with webhook_to(receiver.url) as webhook:
+        first, second, third = webhook(claim()), webhook(claim()), webhook(claim())
+    assert isinstance(first, Release)
+    assert "it has accepted no call yet: correct it" in first.reason
+    assert isinstance(second, Settle)
+    assert isinstance(third, Settle)
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 400, 401, 403, 405, 408, 422, 429, 500, 502, 503])
 def test_answers_that_are_tried_again(receiver: Receiver, status: int) -> None:
     """Any answer that the shop may fix is tried again after the back-off, and no redirect is followed."""
@@ -171,7 +187,7 @@ def test_a_network_that_fails_is_tried_again() -> None:
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (404, "or the address to POST to is wrong"),
+        (404, "the address to POST to may be wrong"),
         (405, "this address takes no POST"),
         (401, "ask for no login"),
         (403, "no login or CSRF token"),

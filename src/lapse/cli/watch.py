@@ -79,9 +79,9 @@ def watch(
     It replaces a script that subscribes to `__keyevent@0__:expired`. You may run any number of watchers: only one
     delivers each order. If an order expires while no watcher runs, the next watcher delivers it.
 
-    2xx, 404, 409 and 410 settle an order. After any other answer, or none, the delivery is tried again, with longer
-    waits. After the last attempt the order is buried. The shop must check that the order is unpaid before it cancels
-    it.
+    2xx and 409 settle an order. 404 and 410 do so too, once the address has accepted a call, or if they answer JSON.
+    After any other answer, or none, the delivery is tried again, with longer waits. After the last attempt the order
+    is buried. The shop must check that the order is unpaid before it cancels it.
 
     If the shop answers 200 also when it failed, --accept names the field of its JSON that says so, like --accept
     code=0. Any other 2xx is then tried again.

@@ -62,6 +62,14 @@ def looks_like_failure(body: str) -> bool:
     return any(flag is False for flag in flags) or any(_is_failure(code) for code in codes)
 
 
+def is_document(body: str) -> bool:
+    """Return whether the body is a JSON object, as a view of a shop answers. Servers answer pages for unknown paths."""
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def looks_like_page(body: str) -> bool:
     """Return whether the body is a whole page of HTML, such as a login page. Receivers answer pages to people."""
     return body.lstrip("\ufeff \t\r\n")[:14].lower().startswith(("<!doctype html", "<html"))

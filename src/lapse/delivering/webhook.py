@@ -4,7 +4,7 @@ import hashlib
 from datetime import timedelta
 from http import HTTPStatus
 
-from lapse.delivering.accept import Accept, beginning, looks_like_failure, looks_like_page
+from lapse.delivering.accept import Accept, beginning, is_document, looks_like_failure, looks_like_page
 from lapse.delivering.body import Body
 from lapse.delivering.sender import Answer, Message, NoAnswer, Outcome, Sender
 from lapse.engine.backoff import Backoff
@@ -12,14 +12,17 @@ from lapse.engine.deadline import Claim, to_milliseconds
 from lapse.engine.decision import Release, Settle
 
 NO_SUCH_ORDER = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-SETTLED = (*NO_SUCH_ORDER, HTTPStatus.CONFLICT)
-"""Final answers: there is no such order, or it must not be cancelled, for example because it was paid."""
+"""The shop knows no such order. 409 is another final answer: it must not be cancelled, for example because it was paid."""
 
 _PAGE = (
     "counted as delivered, although it answered a page of HTML. If that is a login or an error page, correct the "
     "address or let its view ask for no login; --accept with a field of the JSON, like --accept code=0, refuses pages"
 )
 _NO_ORDER = "the shop knows no such order, or the address to POST to is wrong"
+_NO_VIEW = (
+    "the address to POST to may be wrong, because it has accepted no call yet: correct it, or let the shop answer JSON "
+    "for an order that it does not know"
+)
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the shop refuses the call: its view must check the signature, and ask for no login",
     HTTPStatus.FORBIDDEN: "the shop refuses the call: its view must check the signature, and no login or CSRF token",
@@ -33,8 +36,9 @@ RETRY = Backoff(first=timedelta(seconds=1), most=timedelta(minutes=10))
 class Webhook:
     """A handler for a ConcurrentWorker: sends each claim's key, and decides by the answer. Thread-safe.
 
-    2xx, 404, 409 and 410 settle the deadline. After any other answer, or none, the delivery is tried again after
-    `backoff`, or later if a 429 or 5xx has a Retry-After. Meanwhile the operator can fix a wrong secret (401) or a
+    2xx and 409 settle the deadline. 404 and 410 do so too, if the address has accepted a call of this process before,
+    or if the answer is JSON: else the address may be wrong, and every order would be lost to it. After any other
+    answer, or none, the delivery is tried again after `backoff`, or later if a 429 or 5xx has a Retry-After. Meanwhile the operator can fix a wrong secret (401) or a
     failed deploy (400, 502), and need not revive any deadline. The worker buries a deadline that was tried too often.
 
     With `accept`, a 2xx settles the deadline only if its JSON says so; any other 2xx is tried again. Without it, the
@@ -52,6 +56,8 @@ class Webhook:
         self._backoff = backoff
         self._accept = accept
         self._warned = False
+        self._accepted = False
+        """Whether the address has accepted a call, so that a view of the shop is there."""
 
     def __call__(self, claim: Claim) -> Settle | Release:
         """Deliver one claim and return the decision on it. No failure of the network raises an exception."""
@@ -65,13 +71,17 @@ class Webhook:
         delay = self._backoff.delay(claim.attempt)
         if isinstance(outcome, NoAnswer):
             return Release(delay, reason=str(outcome))
+        self._accepted = self._accepted or outcome.success or outcome.status == HTTPStatus.CONFLICT
         if outcome.success and self._accept is not None:
             refusal = self._accept.refusal(outcome.body, whole=outcome.whole)
             return Release(delay, reason=_described(outcome, refusal)) if refusal else Settle()
         if outcome.success:
             return Settle(self._doubt(outcome))
-        if outcome.status in SETTLED:
-            return Settle(f"{outcome}: {_NO_ORDER}" if outcome.status in NO_SUCH_ORDER else "")
+        if outcome.status == HTTPStatus.CONFLICT:
+            return Settle()
+        if outcome.status in NO_SUCH_ORDER:
+            is_view = self._accepted or is_document(outcome.body)
+            return Settle(f"{outcome}: {_NO_ORDER}") if is_view else Release(delay, reason=f"{outcome}: {_NO_VIEW}")
         if outcome.overloaded and outcome.retry_after is not None:
             # Wait as long as the shop asks, plus a random time, so that not all deliveries come at the same moment.
             delay = max(delay, outcome.retry_after + Backoff().delay(1))
