@@ -227,3 +227,12 @@ def test_what_a_crash_loses(redis_binary: Path) -> None:
         assert "last second" in said(check(server.url)[1], "appendonly yes")
     with RedisServer(binary=redis_binary, config={"save": "60 1000"}) as server:
         assert "last snapshot" in said(check(server.url)[1], "appendonly no")
+
+
+def test_what_cannot_be_looked_at_is_neither_ok_nor_bad() -> None:
+    """An operator read "ok   not checked", and took it for good news."""
+    done = run_here("check", "memory://")
+    assert done.returncode == 0
+    assert "--   not checked: whether a timer is named 'orders'\n" in done.stdout
+    found = json.loads(run_here("check", "memory://", "--json").stdout)["findings"]
+    assert [finding["text"] for finding in found if not finding["checked"]] == ["whether a timer is named 'orders'"]

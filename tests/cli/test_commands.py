@@ -120,6 +120,10 @@ def test_buried_are_listed_retried_and_dropped(url: str) -> None:
     assert "its stock row is gone" in run_here("buried", "list", url).stdout
     assert answer("buried", "retry", url, "--key", "1002", "--key", "unknown") == {"revived": 1}
     assert answer("buried", "drop", url, "--key", "1001", "--key", "1002") == {"dropped": 1}
+    for command in ("retry", "drop"):
+        mistyped = run_here("buried", command, url, "--key", "10033")
+        assert (mistyped.returncode, mistyped.stdout[0]) == (1, "0")
+        assert "10033 is not buried: `lapse buried list` shows what is" in mistyped.stderr
     found = answer("stats", url)
     assert (found["due"], found["buried"]) == (1, 2)
     assert run_here("buried", "drop", url).returncode == 2

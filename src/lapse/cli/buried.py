@@ -73,6 +73,8 @@ def retry(url: Url, *, name: Name = "orders", prefix: OfPrefix = "", key: Keys =
         if not count:
             require_known(timer)
     _report("revived", count, json=json)
+    if key and not count:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -103,6 +105,8 @@ def drop(
             require_known(timer)
         timer.disarm(chosen)
     _report("dropped", len(chosen), json=json)
+    if key and not chosen:
+        raise typer.Exit(1)
 
 
 def _lines(found: Sequence[Buried]) -> list[str]:
@@ -132,6 +136,8 @@ def _chosen(timer: Timer, given: list[str] | None) -> list[str]:
         if len(found) > 1:
             one, other = (_spelled(key) for key in (text, key_from(text)))
             raise ConfigError(f"--key {visible(text)} means two buried keys: name them as {one} and {other}")
+        if not found:
+            typer.echo(f"lapse: {visible(text)} is not buried: `lapse buried list` shows what is", err=True)
         chosen |= found
     return sorted(chosen)
 

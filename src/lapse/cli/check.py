@@ -35,7 +35,8 @@ def check(
     host's. For RabbitMQ, it has the policies that make the broker lose deadlines, and queues that another version of
     Lapse made. A replica, and a name that is nearly that of another timer, are unfit. With --prefix, it says whether
     `lapse watch` can watch such keys, which keys there are, and similar ones if there are none. Without --fix it
-    changes nothing, except that a timer in SQL creates its table, and a timer on RabbitMQ its queues.
+    changes nothing, except that a timer in SQL creates its table, and a timer on RabbitMQ its queues. A line that
+    begins with -- is about what could not be looked at.
 
     [bold]Examples[/bold]
 
@@ -76,7 +77,7 @@ def _name_of(timer: Timer) -> list[Finding]:
     except TimerUnavailable:  # a finding about the server says why
         names = None
     if names is None:
-        return [Finding(fit=True, text=f"whether a timer is named {shown(timer.name)} is not checked")]
+        return [Finding(fit=True, checked=False, text=f"whether a timer is named {shown(timer.name)}")]
     if names.known or not (names.others or names.not_listed):
         return []
     if is_mistyped(timer.name, names):
@@ -111,7 +112,8 @@ def _fix(findings: Sequence[Finding]) -> list[Finding]:
 def _report(findings: Sequence[Finding], timer: Timer, counts: Stats | None, *, fit: bool, json: bool) -> None:
     if not json:
         for finding in findings:
-            typer.echo(f"{'ok ' if finding.fit else 'BAD'}  {one_line(finding.text)}")
+            label = "BAD  " if not finding.fit else "ok   " if finding.checked else "--   not checked: "
+            typer.echo(label + one_line(finding.text))
         return
     about = {"name": timer.name, "mechanism": timer.traits.mechanism}
     write_json(
@@ -119,7 +121,9 @@ def _report(findings: Sequence[Finding], timer: Timer, counts: Stats | None, *, 
         | {
             "fit": fit,
             "traits": asdict(timer.traits),
-            "findings": [{"fit": finding.fit, "text": finding.text} for finding in findings],
+            "findings": [
+                {"fit": finding.fit, "checked": finding.checked, "text": finding.text} for finding in findings
+            ],
         }
     )
 

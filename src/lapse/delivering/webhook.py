@@ -12,7 +12,8 @@ from lapse.engine.deadline import Claim, to_milliseconds
 from lapse.engine.decision import Release, Settle
 
 NO_SUCH_ORDER = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-"""The shop knows no such order. 409 is another final answer: it must not be cancelled, for example because it was paid."""
+FINAL = (*NO_SUCH_ORDER, HTTPStatus.CONFLICT)
+"""Final answers: there is no such order, or it must not be cancelled, for example because it was paid."""
 
 _PAGE = (
     "counted as delivered, although it answered a page of HTML. If that is a login or an error page, correct the "
@@ -24,6 +25,7 @@ _NO_VIEW = (
     "for an order that it does not know"
 )
 _ADVICE: dict[int, str] = {
+    **dict.fromkeys(NO_SUCH_ORDER, _NO_VIEW),
     HTTPStatus.UNAUTHORIZED: "the shop refuses the call: its view must check the signature, and ask for no login",
     HTTPStatus.FORBIDDEN: "the shop refuses the call: its view must check the signature, and no login or CSRF token",
     HTTPStatus.METHOD_NOT_ALLOWED: "this address takes no POST: correct the address, or let its view take POST",
@@ -38,8 +40,9 @@ class Webhook:
 
     2xx and 409 settle the deadline. 404 and 410 do so too, if the address has accepted a call of this process before,
     or if the answer is JSON: else the address may be wrong, and every order would be lost to it. After any other
-    answer, or none, the delivery is tried again after `backoff`, or later if a 429 or 5xx has a Retry-After. Meanwhile the operator can fix a wrong secret (401) or a
-    failed deploy (400, 502), and need not revive any deadline. The worker buries a deadline that was tried too often.
+    answer, or none, the delivery is tried again after `backoff`, or later if a 429 or 5xx has a Retry-After. Meanwhile
+    the operator can fix a wrong secret (401) or a failed deploy (400, 502), and need not revive any deadline. The
+    worker buries a deadline that was tried too often.
 
     With `accept`, a 2xx settles the deadline only if its JSON says so; any other 2xx is tried again. Without it, the
     first 2xx that looks like a failure or a page settles with a reason, which is logged as a warning.
@@ -77,11 +80,8 @@ class Webhook:
             return Release(delay, reason=_described(outcome, refusal)) if refusal else Settle()
         if outcome.success:
             return Settle(self._doubt(outcome))
-        if outcome.status == HTTPStatus.CONFLICT:
-            return Settle()
-        if outcome.status in NO_SUCH_ORDER:
-            is_view = self._accepted or is_document(outcome.body)
-            return Settle(f"{outcome}: {_NO_ORDER}") if is_view else Release(delay, reason=f"{outcome}: {_NO_VIEW}")
+        if outcome.status in FINAL and (self._accepted or is_document(outcome.body)):
+            return Settle(f"{outcome}: {_NO_ORDER}" if outcome.status in NO_SUCH_ORDER else "")
         if outcome.overloaded and outcome.retry_after is not None:
             # Wait as long as the shop asks, plus a random time, so that not all deliveries come at the same moment.
             delay = max(delay, outcome.retry_after + Backoff().delay(1))

@@ -62,12 +62,16 @@ class Stats:
 class Finding:
     """One result of checking a timer's server, in one sentence. `fit` is False if the operator should fix it.
 
+    `checked` is False if it could not be looked at: the sentence says what, and why. Then `fit` is True, because the
+    server may well be fit.
+
     `fix` is set if Lapse can fix it: it does so and returns what it did. It raises TimerError if it lacks permission.
     """
 
     fit: bool
     text: str
     fix: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+    checked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ def policy_findings(address: Address, names: Names) -> list[Finding]:
     try:
         applied = read_policies(address, names.timer, names.queues)
     except NotChecked as error:
-        return [Finding(fit=True, text=f"not checked: whether policies make the broker lose deadlines; {error}")]
+        return [Finding(fit=True, checked=False, text=f"whether policies make the broker lose deadlines; {error}")]
     found = [*_harm(applied), *_limits(applied)]
     text = f"no policy makes the broker lose deadlines, by the management API at {address.management}"
     return found if any(not finding.fit for finding in found) else [Finding(fit=True, text=text), *found]
