@@ -69,7 +69,7 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"mechanisms: {', '.join(repr(name) for name in names)}\n\n"
         "examples:\n"
-        "  make bench                                  all, in about ten minutes; writes results, chart and pages\n"
+        "  make bench                                  all, in about fifteen minutes; writes results, chart and pages\n"
         "  make bench QUICK=1                          the short form: says whether all work, not how well\n"
         "  python -m benchmarks --only redis,sqlite    two of them, compared; nothing is written\n"
         "  python -m benchmarks --only postgresql --pending 1000000    lateness among a million\n"

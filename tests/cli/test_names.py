@@ -31,8 +31,8 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         "sqlite",
         "postgresql",
         "apscheduler+redis",
-        "apscheduler+sqlite",
-        "apscheduler+postgresql",
+        pytest.param("apscheduler+sqlite", marks=pytest.mark.long),
+        pytest.param("apscheduler+postgresql", marks=pytest.mark.long),
     ]
 )
 def url(request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:

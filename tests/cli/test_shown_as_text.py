@@ -132,7 +132,7 @@ KEY = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\\[]/ 
 
 
 @given(st.lists(KEY.filter(_storable), min_size=1, max_size=8, unique=True))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_c9_any_key_can_be_copied_from_the_list(redis: RedisServer, keys: list[str]) -> None:
     """A key may consist of any characters: what is printed has no control characters, and `--key` takes it."""
     redis.ask("FLUSHALL")

@@ -47,6 +47,7 @@ class TestAlipay(GatewayConformance):
             yield provider
 
 
+@pytest.mark.long
 class TestAlipayInGbk(TestAlipay):
     """The same where Alipay answers in GBK."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from lapse.testing.servers import PostgresServer, RedisServer
 
-COMMANDS = ["lapse_worker", "lapse_sweep", "lapse_arm"]
+COMMANDS = ["lapse_worker", *(pytest.param(name, marks=pytest.mark.long) for name in ("lapse_sweep", "lapse_arm"))]
 SHOP = {"DJANGO_SETTINGS_MODULE": "shop.settings", "DEBUG": "1", "SHOP_GATEWAY": "development"}
 CHECKOUT = Path(__file__).parents[2]
 

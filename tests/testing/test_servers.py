@@ -239,6 +239,7 @@ def test_a_broker_without_the_management_plugin_has_no_address_of_it(tmp_path: P
         _ = RabbitServer(tmp_path).management_url
 
 
+@pytest.mark.long
 def test_rabbit_starts_crashes_and_comes_back(tmp_path: Path) -> None:
     """A broker has its version, keeps account, port and queues over a SIGKILL, and leaves no process behind."""
     skip_without_rabbit()

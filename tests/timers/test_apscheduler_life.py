@@ -45,7 +45,9 @@ with open_timer(sys.argv[1], name=sys.argv[2]) as timer:
 """
 
 
-@pytest.fixture(params=[*each_redis(), pytest.param("postgresql", marks=pytest.mark.long), "sqlite"])
+@pytest.fixture(
+    params=[*each_redis(), *(pytest.param(kind, marks=pytest.mark.long) for kind in ("postgresql", "sqlite"))]
+)
 def url(request: pytest.FixtureRequest, redis_of: Callable[[Path], RedisServer], sql_url: Callable[[str], str]) -> str:
     """Return a URL of each kind of store."""
     store: str | Path = request.param

@@ -63,6 +63,7 @@ def test_c11_every_policy_that_loses_deadlines_is_bad(vhost: VirtualHost, timer:
     assert len(bad) == 5
 
 
+@pytest.mark.long
 def test_policies_that_change_nothing_are_no_finding(vhost: VirtualHost, timer: Timer) -> None:
     """Lazy mode, mirroring and a dead-letter exchange of others do not apply to the timer's queues."""
     vhost.set_policy(
@@ -73,6 +74,7 @@ def test_policies_that_change_nothing_are_no_finding(vhost: VirtualHost, timer: 
     assert finding.text.startswith("no policy makes the broker lose deadlines")
 
 
+@pytest.mark.long
 def test_a_limit_of_length_is_named_and_bad_only_when_reached(vhost: VirtualHost, timer: Timer) -> None:
     """A limit loses nothing. Once a queue is full, arming is refused, so the check says which queue that is."""
     vhost.set_policy({"max-length": 3})
@@ -108,6 +110,7 @@ def test_policies_are_not_checked_without_the_plugin(vhost: VirtualHost, timer_n
     assert "?management=" in finding.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("address", ["the broker's own port", "another path", "TLS"])
 def test_policies_are_not_checked_at_a_wrong_address(vhost: VirtualHost, timer_name: str, address: str) -> None:
     """The sentence names the address and the option, and has neither a traceback nor a password."""
@@ -125,6 +128,7 @@ def test_policies_are_not_checked_at_a_wrong_address(vhost: VirtualHost, timer_n
     assert vhost.server.password not in finding.text
 
 
+@pytest.mark.long
 def test_policies_are_not_checked_without_rights(vhost: VirtualHost, timer_name: str) -> None:
     """An account of a shop rarely has the tag `management`. The sentence has the line that gives it."""
     vhost.add_user("shop", "geheim")
@@ -158,6 +162,7 @@ def test_a_queue_that_is_full_by_its_bytes_is_bad(monkeypatch: pytest.MonkeyPatc
     assert ("is full now" in finding.text) != fit
 
 
+@pytest.mark.long
 def test_the_command_says_bad_and_ends_with_1(vhost: VirtualHost, timer: Timer) -> None:
     """An operator sees one line for each policy that loses deadlines, and the exit code of a check that failed."""
     vhost.set_policy({"expires": 3_600_000})

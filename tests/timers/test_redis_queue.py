@@ -13,7 +13,6 @@ from lapse.testing.model import timer_machine
 from lapse.testing.servers import RedisServer
 
 
-@pytest.mark.each_redis
 class TestRedisQueue(TimerConformance):
     @pytest.fixture
     def handles(self, redis_server: RedisServer, timer_name: str) -> Callable[[], Timer]:

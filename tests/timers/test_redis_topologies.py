@@ -102,7 +102,7 @@ def claimed(timer: Timer) -> list[Claim]:
         return []
 
 
-@pytest.mark.parametrize("shards", [1, SHARDS])
+@pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.long), SHARDS])
 def test_a_node_that_fails_over(redis_binary: Path, timer_name: str, shards: int) -> None:
     """After a replica has replaced its master, the client finds the new one. The worker arms again and goes on."""
     with (

@@ -44,7 +44,7 @@ class Filled:
     held: list[Claim]
 
 
-@pytest.fixture(params=list(PENDING))
+@pytest.fixture(params=[*(pytest.param(one, marks=pytest.mark.long) for one in (NEVER, WHEN_EMPTY)), WHEN_FULL])
 def statistics(request: pytest.FixtureRequest) -> str:
     """Return when the table was analysed."""
     return str(request.param)
