@@ -87,8 +87,9 @@ def _postgresql(folder: Path) -> Place:
             return str(answer)
 
     def analyse() -> None:
-        with psycopg.connect(server.url) as connection:
+        with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("ANALYZE")
+            connection.execute("CHECKPOINT")  # else the first commits wait for the disk, which still writes the filling
 
     size = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relnamespace = "
     return Place(
