@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from lapse import Deadline, open_timer
@@ -24,6 +25,15 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def own_database(postgres: PostgresServer) -> Iterator[str]:
+    """Make a database without timers of other tests, and return its URL."""
+    with psycopg.connect(postgres.url, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE names")
+        yield postgres.url_of("names")
+        admin.execute("DROP DATABASE names WITH (FORCE)")
+
+
 @pytest.fixture(
     params=[
         "redis",
@@ -36,14 +46,14 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     ]
 )
 def url(request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path) -> Iterator[str]:
-    """Return the URL of a server on which the timers orders and reminders have a deadline each."""
+    """Return the URL of a server on which only the timers orders and reminders are, with a deadline each."""
     scheme = request.param
     redis_server.ask("FLUSHALL")
     if scheme.endswith("sqlite"):
         url = f"{scheme}:///{tmp_path}/deadlines.db"
     elif scheme.endswith("postgresql"):
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.url.replace("postgresql", scheme, 1)
+        database: str = request.getfixturevalue("own_database")
+        url = database.replace("postgresql", scheme, 1)
     else:
         url = redis_server.url.replace("redis", scheme, 1)
     for name in ("orders", "reminders"):
