@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lapse.testing.servers import MariaDbServer, PostgresServer, RedisServer
+from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer, RedisServer
+from tests.timers.rabbitmq_vhost import VirtualHost
 
 _names = count()
 
@@ -44,3 +45,11 @@ def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
 def timer_name() -> str:
     """Return a name for a timer that no other test has used."""
     return f"t{next(_names)}"
+
+
+@pytest.fixture
+def vhost(rabbit: RabbitServer, timer_name: str) -> Iterator[VirtualHost]:
+    """Create a virtual host for the test. Its name needs an escape in a URL."""
+    vhost = VirtualHost(rabbit, f"{timer_name}/vhost")
+    yield vhost
+    vhost.delete()

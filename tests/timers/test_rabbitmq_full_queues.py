@@ -8,20 +8,11 @@ import pytest
 from lapse import Claim, Deadline, Timer, TimerUnavailable, open_timer
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.testing.conformance import LONG, PATIENCE, ago, ahead, keys_of, wait_until
-from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq.errors import QueueFull
 from tests.timers.rabbitmq_vhost import VirtualHost
 
 LONGEST_WAIT = 120.0
 """Seconds. A message that the next queue refused is passed on again after five seconds, by the test's broker."""
-
-
-@pytest.fixture
-def vhost(rabbit: RabbitServer, timer_name: str) -> Iterator[VirtualHost]:
-    """Create a virtual host for the test."""
-    vhost = VirtualHost(rabbit, f"{timer_name}/full")
-    yield vhost
-    vhost.delete()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.timers.rabbitmq_vhost import VirtualHost
 
 @pytest.fixture
 def vhost(rabbit: RabbitServer, timer_name: str) -> Iterator[VirtualHost]:
-    """Create a virtual host for the test."""
+    """Create a virtual host whose name stands in commands as it is."""
     vhost = VirtualHost(rabbit, f"{timer_name}-limits")
     yield vhost
     vhost.delete()

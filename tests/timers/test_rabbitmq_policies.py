@@ -9,21 +9,12 @@ from lapse import Deadline, Timer, TimerUnavailable, open_timer
 from lapse.engine.timer import Finding
 from lapse.testing.conformance import LONG, ago, ahead, wait_until
 from lapse.testing.ports import free_port
-from lapse.testing.servers import RabbitServer
 from lapse.timers.rabbitmq import management, policies
 from lapse.timers.rabbitmq.address import Address
 from lapse.timers.rabbitmq.management import QueuePolicy
 from lapse.timers.rabbitmq.queues import Names
 from tests.cli.running import run_here
 from tests.timers.rabbitmq_vhost import VirtualHost
-
-
-@pytest.fixture
-def vhost(rabbit: RabbitServer, timer_name: str) -> Iterator[VirtualHost]:
-    """Create a virtual host for the test."""
-    vhost = VirtualHost(rabbit, f"{timer_name}/policies")
-    yield vhost
-    vhost.delete()
 
 
 @pytest.fixture
