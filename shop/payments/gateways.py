@@ -6,14 +6,14 @@ from typing import Protocol
 
 from django.conf import settings
 
-from lapse.orders import Attempt, Gateway, Ruling
+from lapse.orders import Attempt, ClosingGateway, Ruling
 from shop.orders.refusals import PaymentUnavailable
 from shop.payments.alipay import alipay_payments
 from shop.payments.development import DevelopmentGateway
 from shop.payments.models import PaymentAttempt
 
 
-class PaymentGateway(Gateway, Protocol):
+class PaymentGateway(ClosingGateway, Protocol):
     """A payment provider: lapsing closes attempts there, and buyers pay there."""
 
     @property

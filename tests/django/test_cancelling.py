@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from lapse import Timer
 from lapse.integrations.django import OpenTransaction
-from lapse.orders import EXPIRED, TIMER, Attempt, Gateway, OrderBatch, Outcome, Ruling, Verdict
+from lapse.orders import EXPIRED, TIMER, Attempt, ClosingGateway, OrderBatch, Outcome, Ruling, Verdict
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order, PayAttempt
 from tests.django.adopter.placing import NOT_YET, begin_to_pay, place, status, stock
@@ -40,7 +40,7 @@ class Till:
 class Shop(AdopterOrders):
     """Orders that are paid at the till. It notes what its hooks get; `closing` is a function."""
 
-    gateways: ClassVar[dict[str, Gateway]] = {"till": Till()}
+    gateways: ClassVar[dict[str, ClosingGateway]] = {"till": Till()}
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling, Verdict
 from lapse.orders.port import Outcome
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order, PayAttempt
@@ -39,7 +39,7 @@ class Till:
 class Shop(AdopterOrders):
     """Orders that are paid at the till."""
 
-    gateways: ClassVar[dict[str, Gateway]] = {}
+    gateways: ClassVar[dict[str, ClosingGateway]] = {}
 
 
 @pytest.fixture

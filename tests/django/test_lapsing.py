@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from lapse.integrations.django import OpenTransaction
-from lapse.orders.gateway import Attempt, Gateway, Ruling
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling
 from lapse.orders.port import Outcome
 from tests.django.adopter.lapsing import AdopterOrders
 from tests.django.adopter.models import Order, Product
@@ -156,7 +156,7 @@ def test_gateways_are_not_asked_inside_a_transaction(orders: AdopterOrders) -> N
     """The error says so before anything is changed."""
 
     class Shop(AdopterOrders):
-        gateways: ClassVar[dict[str, Gateway]] = {"till": Till()}
+        gateways: ClassVar[dict[str, ClosingGateway]] = {"till": Till()}
 
     (order,) = place()
     with transaction.atomic(), pytest.raises(OpenTransaction, match="non_atomic_requests"):

@@ -11,7 +11,7 @@ from lapse import Deadline
 from lapse.orders import (
     Attempt,
     Cause,
-    Gateway,
+    ClosingGateway,
     Lapsing,
     OrderBatch,
     Orders,
@@ -172,7 +172,7 @@ class PlainShop(Shop[Row]):
 
     def __init__(self, connection: sqlite3.Connection, till: Till) -> None:
         self.connection = connection
-        self.tills: Mapping[str, Gateway] = {"till": till}
+        self.tills: Mapping[str, ClosingGateway] = {"till": till}
         self.calls: list[tuple[str, str, str, tuple[str, ...]]] = []
 
     def lapsed(self, reason: str, actor: str) -> Mapping[str, object]:

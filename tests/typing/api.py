@@ -35,7 +35,7 @@ from lapse import (
     traits_of,
 )
 from lapse.integrations.django import UnpaidOrders, timer, unpaid_orders
-from lapse.orders import EXPIRED, Attempt, Gateway, OrderBatch, Ruling, Verdict
+from lapse.orders import EXPIRED, Attempt, ClosingGateway, OrderBatch, Ruling, Verdict
 from lapse.orders.port import Orders, Outcome, Result
 
 opened = open_timer("memory://", name="orders")
@@ -132,7 +132,7 @@ class Purchases(UnpaidOrders[Purchase]):
     unpaid = Q(status="awaiting")
     deadline = "pay_by"
     lapsed: ClassVar[Mapping[str, object]] = {"status": "cancelled"}
-    gateways: ClassVar[Mapping[str, Gateway]] = {"till": Till()}
+    gateways: ClassVar[Mapping[str, ClosingGateway]] = {"till": Till()}
 
     def on_lapse(self, orders: Sequence[Purchase]) -> None:
         """Return the stock to the shelf."""

@@ -1,7 +1,7 @@
 """Lapsing orders: the shop's declarations, the framework's rows, and the services that lapse the orders."""
 
 from lapse.orders.arm_again import arm_unpaid
-from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders.gateway import Attempt, ClosingGateway, Gateway, Refund, RefundState, Ruling, Verdict
 from lapse.orders.hold import NotUnpaid
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Begun, Orders, Outcome, Result
@@ -18,12 +18,15 @@ __all__ = [
     "Attempt",
     "Begun",
     "Cause",
+    "ClosingGateway",
     "Gateway",
     "Lapsing",
     "NotUnpaid",
     "OrderBatch",
     "Orders",
     "Outcome",
+    "Refund",
+    "RefundState",
     "Result",
     "Rows",
     "Ruling",

@@ -28,12 +28,23 @@ class Attempt:
 class Verdict(StrEnum):
     """A gateway's verdict on an attempt."""
 
-    CLOSED = "closed"
-    """The attempt can no longer be paid."""
+    OPEN = "open"
+    """The provider waits for the buyer: the attempt may still be paid."""
     PAID = "paid"
-    """The buyer has paid."""
+    """The buyer has paid. A part may have been refunded since: see `Ruling.refunded`."""
+    CLOSED = "closed"
+    """The buyer has not paid, and can no longer pay."""
+    REFUNDED = "refunded"
+    """The buyer has paid, and everything was refunded. This is final: the attempt can no longer be paid."""
+    ABSENT = "does not exist"
+    """The provider knows no such payment. As long as the link has not expired, the attempt may still be paid."""
     UNKNOWN = "unknown"
     """The gateway did not answer, or its answer is not clear: the order must not become cancelled or paid."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt holds no money and can no longer be paid."""
+        return self in (Verdict.CLOSED, Verdict.REFUNDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +64,70 @@ class Ruling:
     provider_reference: str = ""
 
 
-class Gateway(Protocol):
-    """One payment provider. Calls are made outside any database transaction and may be repeated."""
+class RefundState(StrEnum):
+    """The state of the refund that the shop asked for on an attempt."""
+
+    DONE = "done"
+    """The provider has refunded the amount."""
+    PENDING = "pending"
+    """The provider has accepted the refund and will carry it out. Ask for its state later."""
+    REFUSED = "refused"
+    """The provider will never carry this refund out. A person must decide."""
+    ABSENT = "does not exist"
+    """The provider knows no such refund."""
+    UNKNOWN = "unknown"
+    """The gateway did not answer, or its answer is not clear. Repeat the same call later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A gateway's answer about the refund of one attempt.
+
+    `amount` is what this refund gives back, in the currency's main unit; None: not reported. `reason` is the provider's
+    explanation of a refusal, for an operator.
+    """
+
+    attempt: Attempt
+    state: RefundState
+    _: KW_ONLY
+    amount: Decimal | None = None
+    reason: str = ""
+
+
+class ClosingGateway(Protocol):
+    """The part of a gateway that lapsing needs. Calls are made outside any database transaction; they may be repeated.
+
+    A shop that has only this part cancels no paid order, but money that comes after the cancel is not found.
+    """
 
     def close(self, attempt: Attempt) -> Ruling:
         """Close the attempt so that it can no longer be paid. Return the ruling: PAID if the buyer paid before that.
 
-        The gateway must limit how long the call takes, for example by a timeout. An exception counts as UNKNOWN.
+        Any verdict may be returned; OPEN and ABSENT mean that the attempt could not be closed yet. The gateway must
+        limit how long the call takes, for example by a timeout. An exception counts as UNKNOWN.
         """
+        ...
+
+
+class Gateway(ClosingGateway, Protocol):
+    """One payment provider, with all that a shop needs to lose no money.
+
+    Calls are made outside any database transaction, from several threads, and may be repeated. Each call must limit how
+    long it takes. An exception counts as UNKNOWN.
+    """
+
+    def query(self, attempt: Attempt) -> Ruling:
+        """Return the gateway's verdict on the attempt without changing anything."""
+        ...
+
+    def refund(self, attempt: Attempt, amount: Decimal) -> Refund:
+        """Refund `amount` of what the buyer paid for the attempt. Return the answer.
+
+        The refund's idempotency key is the attempt: however often the call is repeated, the provider refunds once.
+        Another amount than that of the first call is REFUSED.
+        """
+        ...
+
+    def refund_status(self, attempt: Attempt) -> Refund:
+        """Return the state of the refund that `refund` asked for, without changing anything."""
         ...

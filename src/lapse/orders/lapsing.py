@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from lapse.engine.deadline import Claim, to_milliseconds
 from lapse.engine.decision import Decision, Move, Release
-from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling, Verdict
 from lapse.orders.port import Orders, Outcome, Result
 
 log = logging.getLogger("lapse")
@@ -27,7 +27,9 @@ class Lapsing:
     to gateways at once.
     """
 
-    def __init__(self, orders: Orders, gateways: Mapping[str, Gateway] | None = None, *, threads: int = 16) -> None:
+    def __init__(
+        self, orders: Orders, gateways: Mapping[str, ClosingGateway] | None = None, *, threads: int = 16
+    ) -> None:
         self.orders = orders
         self._gateways = dict(gateways or {})
         self._threads = threads

@@ -5,7 +5,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar, overload
 
-from lapse.orders.gateway import Attempt, Gateway, Ruling
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling
 
 R = TypeVar("R")
 """A framework's row: the order object that the shop's hooks receive."""
@@ -61,7 +61,7 @@ class Shop(Generic[R]):
     lapsed: ClassVar[ValuesOf] = MappingProxyType({})
     closing: ClassVar[ValuesOf | None] = None
     reason_field: ClassVar[str | None] = None
-    gateways: ClassVar[Mapping[str, Gateway]] = MappingProxyType({})
+    gateways: ClassVar[Mapping[str, ClosingGateway]] = MappingProxyType({})
     name: ClassVar[str] = "orders"
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:

@@ -208,7 +208,7 @@ class Transition(Generic[R]):
                 results[key] = Result(Outcome.PAID)
                 paid.append(order)
             elif results[key].outcome is Outcome.LOCKED:
-                if all(ruling.verdict is Verdict.CLOSED for ruling in by_key[key]):
+                if all(ruling.verdict.ended for ruling in by_key[key]):
                     closed.append(order)
                 else:
                     results[key] = Result(Outcome.UNANSWERED)

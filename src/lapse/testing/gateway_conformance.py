@@ -23,7 +23,7 @@ from enum import StrEnum
 import pytest
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.orders.gateway import Attempt, Gateway, Ruling, Verdict
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling, Verdict
 
 
 class Fault(StrEnum):
@@ -61,7 +61,7 @@ class Provider(ABC):
     * `faults`: the faults that `fail` can switch on. Leave out a fault that cannot happen to this gateway.
     """
 
-    gateway: Gateway
+    gateway: ClosingGateway
     amount: Decimal
     bound: timedelta
     faults: frozenset[Fault] = frozenset(Fault)

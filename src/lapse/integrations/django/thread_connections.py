@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from django.db import connections
 
-from lapse.orders.gateway import Attempt, Gateway, Ruling
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling
 
 
 class ConnectionClosingGateway:
@@ -13,7 +13,7 @@ class ConnectionClosingGateway:
     Lapsing calls gateways in short-lived threads, and Django would leave a connection open in each thread.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: ClosingGateway) -> None:
         self._gateway = gateway
 
     def close(self, attempt: Attempt) -> Ruling:
@@ -24,6 +24,6 @@ class ConnectionClosingGateway:
             connections.close_all()
 
 
-def closing_connections(gateways: Mapping[str, Gateway]) -> dict[str, Gateway]:
+def closing_connections(gateways: Mapping[str, ClosingGateway]) -> dict[str, ClosingGateway]:
     """Return the gateways, each wrapped so that it closes its thread's connections after a call."""
     return {name: ConnectionClosingGateway(gateway) for name, gateway in gateways.items()}
