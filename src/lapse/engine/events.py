@@ -32,6 +32,7 @@ class Kind(StrEnum):
     TIMER_BACK = "timer back"
     REARMED = "orders armed again"
     SWEPT = "orders swept"
+    RECONCILED = "money reconciled"
     UNREADABLE = "orders unreadable"
     WATCHING = "watching keys"
     DECLINED = "delivery declined"

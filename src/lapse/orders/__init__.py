@@ -4,7 +4,10 @@ from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.gateway import Attempt, ClosingGateway, Gateway, Refund, RefundState, Ruling, Verdict
 from lapse.orders.hold import NotUnpaid
 from lapse.orders.lapsing import Lapsing
+from lapse.orders.late_money import AttemptState, LateMoney, Record
+from lapse.orders.money import Attempts, Money, Question, Settled, UnknownAttempt
 from lapse.orders.port import Begun, Orders, Outcome, Result
+from lapse.orders.reconciling import Reconciler
 from lapse.orders.rows import Rows, Which
 from lapse.orders.service import Service, ServiceOptions
 from lapse.orders.shop import OrderBatch, Shop
@@ -16,15 +19,22 @@ __all__ = [
     "EXPIRED",
     "TIMER",
     "Attempt",
+    "AttemptState",
+    "Attempts",
     "Begun",
     "Cause",
     "ClosingGateway",
     "Gateway",
     "Lapsing",
+    "LateMoney",
+    "Money",
     "NotUnpaid",
     "OrderBatch",
     "Orders",
     "Outcome",
+    "Question",
+    "Reconciler",
+    "Record",
     "Refund",
     "RefundState",
     "Result",
@@ -32,11 +42,13 @@ __all__ = [
     "Ruling",
     "Service",
     "ServiceOptions",
+    "Settled",
     "Shop",
     "Since",
     "Sweep",
     "Swept",
     "Transition",
+    "UnknownAttempt",
     "Verdict",
     "Which",
     "WrongTransition",

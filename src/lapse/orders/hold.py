@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 from lapse.engine.errors import LapseError
 from lapse.orders.port import Outcome
 from lapse.orders.rows import Rows, Which
 from lapse.orders.shop import R
+
+T = TypeVar("T")
 
 _held: ContextVar[frozenset[str]] = ContextVar("held", default=frozenset())
 """The keys of the orders that this thread or task holds, or is lapsing."""
@@ -35,6 +38,25 @@ def held(keys: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _held.set(before)
+
+
+ATTEMPTS = 3
+"""How often a transaction runs that the database ends to resolve a deadlock. Then the error is passed on."""
+
+
+def in_transaction(rows: Rows[R], keys: Iterable[str], body: Callable[[], T]) -> T:
+    """Run the body in a transaction and return its result; run it again if a deadlock ended the transaction.
+
+    Inside the body, a lapse on read leaves the orders with these keys alone.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with rows.transaction(), held(keys):
+                return body()
+        except Exception as error:
+            if attempt == ATTEMPTS or not rows.may_repeat(error):
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 class NotUnpaid(LapseError):

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar, overload
 
 from lapse.orders.gateway import Attempt, ClosingGateway, Ruling
+from lapse.orders.late_money import LateMoney, Record
 
 R = TypeVar("R")
 """A framework's row: the order object that the shop's hooks receive."""
@@ -52,6 +54,8 @@ class Shop(Generic[R]):
       written when the order begins to close, or with `lapsed`, and is never overwritten. Empty text or null means that
       there is no reason yet. When an order is paid, the shop must reset the field to that value.
     * `gateways`: the gateways, by the name that `Attempt.gateway` has.
+    * `late_money`: what becomes of money that comes after its order was cancelled. Counts where Lapse keeps the
+      attempts.
     * `name`: the timer's name.
 
     `lapsed` and `closing` may also be functions of (reason, actor) that return the values. The timer's reason is
@@ -62,6 +66,7 @@ class Shop(Generic[R]):
     closing: ClassVar[ValuesOf | None] = None
     reason_field: ClassVar[str | None] = None
     gateways: ClassVar[Mapping[str, ClosingGateway]] = MappingProxyType({})
+    late_money: ClassVar[LateMoney] = LateMoney.REINSTATE
     name: ClassVar[str] = "orders"
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:
@@ -118,3 +123,36 @@ class Shop(Generic[R]):
         """
         del order, rulings
         return False
+
+    # The hooks of a shop whose attempts Lapse keeps.
+
+    def on_paid(self, order: R, attempt: Record) -> None:
+        """Make this locked, unpaid order paid, and sell the stock that it holds. The attempt's money pays it in full.
+
+        Called once, in the transaction that books the money. The row must no longer count as unpaid afterwards: it is
+        asked, and the transaction is rolled back if it still does.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say in on_paid() how an order becomes paid")
+
+    def was_cancelled(self, order: R) -> bool:
+        """Return whether this locked order, which is not unpaid, was cancelled. Otherwise it counts as paid.
+
+        Money for a cancelled order is treated as `late_money` says. Money for a paid order came twice and is refunded.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say in was_cancelled() which orders were cancelled")
+
+    def reinstate(self, order: R) -> bool:
+        """Return False, so that late money is refunded; or, overridden, reserve the stock of a cancelled order again.
+
+        The row is locked. Reserve all lines by a conditional update, make the order unpaid again and return True;
+        `on_paid` is called next. Return False if the stock is gone: what was changed here is rolled back.
+        """
+        del order
+        return False
+
+    def on_refunded(self, order: R, attempt: Record, amount: Decimal) -> None:
+        """Do nothing, or what the shop overrides: `amount` of the money that paid this order went back to the buyer.
+
+        Called in the transaction that books the refund, with the row locked, once for each part. `attempt.refunded` is
+        the total.
+        """

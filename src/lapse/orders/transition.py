@@ -6,11 +6,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError
 from lapse.orders.gateway import Verdict
-from lapse.orders.hold import held, held_here, holds_here
+from lapse.orders.hold import held_here, holds_here, in_transaction
 from lapse.orders.port import Begun, Outcome, Result
 from lapse.orders.rows import Which
 from lapse.orders.shop import OrderBatch, R, Shop
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from lapse.orders.gateway import Attempt, Ruling
     from lapse.orders.rows import Rows
     from lapse.orders.shop import Values, ValuesOf
-
-T = TypeVar("T")
-
-ATTEMPTS = 3
-"""How often a transaction runs that the database ends to resolve a deadlock. Then the error is passed on."""
 
 EXPIRED = "expired"
 """The reason of an order whose time to pay has ended."""
@@ -106,7 +101,7 @@ class Transition(Generic[R]):
         attempts: list[Attempt] = []
         todo = [key for key in dict.fromkeys(keys) if self._cause.person or key not in held_here()]
         while todo:
-            begun, todo = self._in_transaction(todo, partial(self._begin, todo))
+            begun, todo = in_transaction(self._rows, todo, partial(self._begin, todo))
             results.update(begun.results)
             attempts += begun.attempts
         # Read after the commit: the state of these orders is only reported, so it needs no lock.
@@ -190,7 +185,7 @@ class Transition(Generic[R]):
             left = part
             while left:
                 ruled = {key: by_key[key] for key in left}
-                results.update(self._in_transaction(ruled, partial(self._finish, ruled)))
+                results.update(in_transaction(self._rows, ruled, partial(self._finish, ruled)))
                 left = [key for key in left if key not in results]
         return results
 
@@ -223,17 +218,6 @@ class Transition(Generic[R]):
         lapsed = self._lapse(self._unchanged(closed, holds), reason)
         results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
         return results
-
-    def _in_transaction(self, keys: Iterable[str], body: Callable[[], T]) -> T:
-        """Run the body in a transaction and return its result; run it again if a deadlock ended the transaction."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._rows.transaction(), held(keys):
-                    return body()
-            except Exception as error:
-                if attempt == ATTEMPTS or not self._rows.may_repeat(error):
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _lock(self, keys: Sequence[str], which: Which) -> tuple[list[R], str, list[str]]:
         """Lock the rows; return the orders with the first order's reason, that reason, and the other orders' keys.

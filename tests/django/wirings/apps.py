@@ -15,3 +15,4 @@ class WiringsConfig(AppConfig):
     def ready(self) -> None:
         """Import the models that are not in `models`."""
         import_module("tests.django.wirings.shapes")
+        import_module("tests.django.wirings.cups")

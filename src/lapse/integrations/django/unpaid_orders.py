@@ -15,6 +15,7 @@ from lapse.engine.deadline import Deadline
 from lapse.integrations.django.arguments import checked_keys, checked_orders
 from lapse.integrations.django.arming import Arming
 from lapse.integrations.django.database_orders import DatabaseOrders
+from lapse.integrations.django.payments import Payments
 from lapse.integrations.django.rows.condition import reads_of
 from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
 from lapse.integrations.django.rows.orders_read import checked_queryset, orders_read
@@ -29,7 +30,6 @@ from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
 from lapse.orders.service import BATCH
-from lapse.orders.shop import Shop
 from lapse.orders.since import Since
 from lapse.orders.transition import Cause
 
@@ -48,7 +48,7 @@ Row = TypeVar("Row")
 """What a queryset returns: orders, or values of orders."""
 
 
-class UnpaidOrders(Shop[M]):
+class UnpaidOrders(Payments[M]):
     """A shop's unpaid orders. Subclass it, name the class in LAPSE_ORDERS, and run `manage.py lapse_worker`.
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of

@@ -1,0 +1,66 @@
+"""The payments of a Django shop whose attempts Lapse keeps: what `UnpaidOrders` inherits."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from django.db.models import Model
+
+from lapse.engine.errors import ConfigError
+from lapse.integrations.django.rows.attempts import AttemptRows
+from lapse.orders.money import Money, Settled
+from lapse.orders.reconciling import Reconciler
+from lapse.orders.shop import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lapse.integrations.django.attempts import AbstractPaymentAttempt
+    from lapse.integrations.django.rows.queries import Queries
+    from lapse.orders.gateway import Attempt, Gateway, Ruling
+
+M = TypeVar("M", bound=Model)
+
+
+class Payments(Shop[M], Generic[M]):
+    """Attempts to pay, and the money that comes by them. For a shop that declares `attempts`."""
+
+    attempts: ClassVar[type[AbstractPaymentAttempt] | None] = None
+
+    @cached_property
+    def _queries(self) -> Queries[M]:
+        raise NotImplementedError  # `UnpaidOrders` has them
+
+    def receive(self, ruling: Ruling) -> Settled:
+        """Book what a gateway reports about an attempt, and return what became of it. To be called for each notify.
+
+        A report takes effect once. Reports may come twice and in any sequence. Its effect is committed when
+        this returns, or with the caller's transaction. Raises UnknownAttempt: let the gateway send the notify again.
+        Raises ConfigError if the shop declares no `attempts`.
+        """
+        return self.money.receive(ruling)
+
+    @cached_property
+    def money(self) -> Money[M]:
+        """The door for money. Raises ConfigError if the shop declares no `attempts`."""
+        if self.attempts is None:
+            raise ConfigError(f"{type(self).__name__} declares no `attempts`, so Lapse keeps no attempts to pay")
+        rows = AttemptRows[M](self.attempts, self._queries.keys)
+        return Money(self, self._queries, rows, disarm=self._disarm)
+
+    def reconciler(self, **options: Any) -> Reconciler[M]:  # noqa: ANN401 - the options of `Reconciler`
+        """Return what asks the gateways about attempts, for a worker. Raises ConfigError without `attempts`."""
+        gateways = cast("Mapping[str, Gateway]", self.gateways)  # `manage.py check` has seen all methods
+        return Reconciler(self.money, gateways, state_of=self._queries.ask, **options)
+
+    def open_attempts(self, orders: Sequence[M]) -> Sequence[Attempt]:
+        """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked."""
+        return () if self.attempts is None else self.money.attempts.open_of(orders)
+
+    def on_ruling(self, order: M, rulings: Sequence[Ruling]) -> bool:
+        """Book the rulings on the order's attempts and return True if the order is paid afterwards."""
+        return False if self.attempts is None else self.money.apply_all(order, rulings)
+
+    def _disarm(self, keys: Sequence[str]) -> None:
+        raise NotImplementedError

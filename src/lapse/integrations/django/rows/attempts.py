@@ -1,0 +1,119 @@
+"""The rows of a Django shop's attempts to pay, which inherit `AbstractPaymentAttempt`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django.db import connections, router, transaction
+from django.db.models import DurationField, ExpressionWrapper, F, Model, Q, QuerySet
+from django.db.models.functions import Now
+
+from lapse.integrations.django.rows.database_clock import DatabaseNow
+from lapse.integrations.django.rows.row_locks import one_of
+from lapse.orders.gateway import Attempt
+from lapse.orders.late_money import OPEN, AttemptState, Record
+from lapse.orders.money import Question
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from lapse.integrations.django.rows.order_keys import OrderKeys
+
+STILL_OPEN = Q(state__in=sorted(OPEN))
+"""The attempts that may still be paid."""
+
+M = TypeVar("M", bound=Model)
+
+
+class AttemptRows(Generic[M]):
+    """The table of a shop's attempts. It implements `lapse.orders.Attempts`. `keys` are the keys of the orders."""
+
+    def __init__(self, model: type[Any], keys: OrderKeys) -> None:
+        self._model = model
+        self._order_key = f"order__{keys.column}"
+
+    def find(self, reference: str) -> Record | None:
+        """Return the attempt without locking its row, or None."""
+        row = self._read().filter(reference=reference).first()
+        return None if row is None else _record(row)
+
+    def lock(self, reference: str) -> Record:
+        """Lock the attempt's row in the open transaction. Return the attempt as it is once locked."""
+        self._table().select_for_update().only("pk").get(reference=reference)
+        return _record(self._read().get(reference=reference))
+
+    def store(self, record: Record, *, ask_in: timedelta | None) -> None:
+        """Write the locked row. The gateway is asked after `ask_in`; None: never again."""
+        self._table().filter(reference=record.reference).update(
+            state=record.state.value,
+            provider_reference=record.provider_reference,
+            paid=record.paid,
+            refunded=record.refunded,
+            refunding=record.refunding,
+            alarm=record.alarm[:500],
+            asks=min(record.asks, 32_000),
+            ask_at=None if ask_in is None else DatabaseNow(-ask_in),
+            changed_at=Now(),
+        )
+
+    def number_taken(self, record: Record, provider_reference: str) -> bool:
+        """Return whether another attempt at the same gateway has this number of a payment."""
+        others = self._table().filter(gateway=record.gateway, provider_reference=provider_reference)
+        return others.exclude(reference=record.reference).exists()
+
+    def ask_now(self, reference: str) -> None:
+        """Let the gateway be asked about this attempt at once."""
+        self._table().filter(reference=reference).update(ask_at=DatabaseNow(), asks=0)
+
+    def ask_others(self, record: Record) -> None:
+        """Let the gateway be asked at once about the other attempts of the order that may still be paid."""
+        orders = list(self._table().filter(reference=record.reference).values_list("order", flat=True))
+        of_order = self._table().filter(STILL_OPEN, order__in=orders)
+        of_order.exclude(reference=record.reference).update(ask_at=DatabaseNow(), asks=0)
+
+    def open_of(self, orders: Sequence[M]) -> list[Attempt]:
+        """Return the attempts of these orders that may still be paid."""
+        rows = self._read().filter(STILL_OPEN, order__in=[order.pk for order in orders])
+        return [_attempt(row) for row in rows]
+
+    def to_ask(self, limit: int, *, within: timedelta) -> list[Question]:
+        """Return up to `limit` attempts that must be asked about now, and put each off by `within`."""
+        using = router.db_for_write(self._model)
+        with transaction.atomic(using=using):
+            self._table().filter(one_of("pk", ())).update(asks=F("asks"))  # on SQLite, it takes the write lock
+            due = self._table().filter(ask_at__lte=DatabaseNow()).order_by("ask_at", "pk")
+            skip = connections[using].features.has_select_for_update_skip_locked
+            pks = list(due.select_for_update(skip_locked=skip).values_list("pk", flat=True)[:limit])
+            self._table().filter(pk__in=pks).update(ask_at=DatabaseNow(-within))
+        rows = self._read().filter(pk__in=pks).order_by("ask_at", "pk")
+        return [Question(_record(row), _attempt(row)) for row in rows]
+
+    def _table(self) -> QuerySet[Any]:
+        rows: QuerySet[Any] = QuerySet(self._model, using=router.db_for_write(self._model))
+        return rows
+
+    def _read(self) -> QuerySet[Any]:
+        left = ExpressionWrapper(F("expires_at") - DatabaseNow(), output_field=DurationField())
+        rows: QuerySet[Any] = self._table().annotate(left=left, order_key=F(self._order_key)).order_by("pk")
+        return rows
+
+
+def _record(row: Any) -> Record:  # noqa: ANN401 - a row of the shop's model, annotated
+    return Record(
+        reference=row.reference,
+        order_key=str(row.order_key),
+        gateway=row.gateway,
+        state=AttemptState(row.state),
+        amount=row.amount,
+        paid=row.paid,
+        refunded=row.refunded,
+        refunding=row.refunding,
+        provider_reference=row.provider_reference,
+        alarm=row.alarm,
+        asks=row.asks,
+    )
+
+
+def _attempt(row: Any) -> Attempt:  # noqa: ANN401 - as above
+    return Attempt(str(row.order_key), row.reference, row.gateway, row.left)

@@ -1,0 +1,274 @@
+"""The one door for money: each report of a gateway is booked here, in one transaction, from wherever it came."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from lapse.engine.errors import LapseError
+from lapse.orders.gateway import RefundState, Verdict
+from lapse.orders.hold import in_transaction
+from lapse.orders.late_money import AttemptState, Booking, Effect, OrderState, ask_in, book
+from lapse.orders.rows import Which
+from lapse.orders.shop import R
+from lapse.orders.transition import WrongTransition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+    from decimal import Decimal
+
+    from lapse.orders.gateway import Attempt, Refund, Ruling
+    from lapse.orders.late_money import Record
+    from lapse.orders.rows import Rows
+    from lapse.orders.shop import Shop
+
+R_contra = TypeVar("R_contra", contravariant=True)
+
+log = logging.getLogger("lapse")
+
+
+class UnknownAttempt(LapseError):
+    """The shop has no such attempt, or its transaction is not committed yet. Let the gateway report again."""
+
+
+class Settled(StrEnum):
+    """What became of a gateway's report."""
+
+    PAID = "paid"
+    """The money has paid the order now."""
+    REINSTATED = "reinstated"
+    """The cancelled order was reinstated, and the money has paid it."""
+    REFUND_DUE = "refund due"
+    """No order can take the money. Lapse refunds it."""
+    REVIEW = "review"
+    """A person must look at the attempt: `Record.alarm` says why."""
+    REFUNDED = "refunded"
+    """The buyer has the money back, or a part of it."""
+    NOTED = "noted"
+    """The report is about no money. The attempt's new state was stored."""
+    KNOWN = "known"
+    """The report says nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An attempt about which the gateway must be asked now: as it is stored, and as the gateway receives it."""
+
+    record: Record
+    attempt: Attempt
+
+
+class Attempts(Protocol[R_contra]):
+    """The rows of the attempts to pay. Everywhere, the order's row is locked before the rows of its attempts."""
+
+    def find(self, reference: str) -> Record | None:
+        """Return the attempt without locking its row, or None."""
+        ...
+
+    def lock(self, reference: str) -> Record:
+        """Lock the attempt's row in the open transaction. Return the attempt as it is once locked."""
+        ...
+
+    def store(self, record: Record, *, ask_in: timedelta | None) -> None:
+        """Write the locked row. The gateway is asked after `ask_in`, by the database's clock; None: never again."""
+        ...
+
+    def open_of(self, orders: Sequence[R_contra]) -> Sequence[Attempt]:
+        """Return the attempts of these orders that may still be paid."""
+        ...
+
+    def number_taken(self, record: Record, provider_reference: str) -> bool:
+        """Return whether another attempt at the same gateway has this number of a payment."""
+        ...
+
+    def ask_now(self, reference: str) -> None:
+        """Let the gateway be asked about this attempt at once."""
+        ...
+
+    def ask_others(self, record: Record) -> None:
+        """Let the gateway be asked at once about the other attempts of the order that may still be paid."""
+        ...
+
+    def to_ask(self, limit: int, *, within: timedelta) -> Sequence[Question]:
+        """Return up to `limit` attempts that must be asked about now, in any state of their orders.
+
+        The attempts that wait longest come first. Each is put off by `within`, so that no other process asks at the
+        same time. If this process crashes, another process asks after that time.
+        """
+        ...
+
+
+class Money(Generic[R]):
+    """Books what gateways report about attempts. `disarm` is called in the transaction that pays an order."""
+
+    def __init__(
+        self, shop: Shop[R], rows: Rows[R], attempts: Attempts[R], *, disarm: Callable[[Sequence[str]], None]
+    ) -> None:
+        self.attempts = attempts
+        self._shop = shop
+        self._rows = rows
+        self._disarm = disarm
+
+    def receive(self, ruling: Ruling) -> Settled:
+        """Book a gateway's verdict on an attempt and return what became of it. It is committed when this returns.
+
+        The verdict may come by a notify, a query or a close, more than once and in any sequence. Waits for other
+        transactions that have locked the order. Raises UnknownAttempt.
+        """
+        key = self._found(ruling.attempt).order_key
+        return in_transaction(self._rows, [key], lambda: self.apply(self._locked(key), ruling))
+
+    def apply(self, order: R, ruling: Ruling) -> Settled:
+        """Book the verdict in the open transaction, which has locked the order. Return what became of it.
+
+        Raises UnknownAttempt.
+        """
+        self._found(ruling.attempt)
+        before = self.attempts.lock(ruling.attempt.reference)
+        if ruling.verdict is Verdict.UNKNOWN and not before.state.open:
+            return Settled.KNOWN  # the gateway is away, which is no answer to count
+        state = self._state_of(order)
+        number = ruling.provider_reference
+        taken = bool(number) and self.attempts.number_taken(before, number)
+        return self._carry_out(
+            order, state, before, book(before, state, ruling, self._shop.late_money, number_taken=taken)
+        )
+
+    def begin_refund(self, attempt: Attempt) -> Decimal | None:
+        """Return the amount to refund, or None if no refund is due any more. Raises UnknownAttempt.
+
+        The amount is stored before the gateway is asked for it, and stays the same: a provider refuses a second request
+        for the same attempt with another amount.
+        """
+        key = self._found(attempt).order_key
+        return in_transaction(self._rows, [key], partial(self._begin_refund, key, attempt.reference))
+
+    def refunded(self, refund: Refund) -> Settled:
+        """Book the gateway's answer to a refund and return what became of it. Raises UnknownAttempt."""
+        key = self._found(refund.attempt).order_key
+        return in_transaction(self._rows, [key], lambda: self._refunded(self._locked(key), refund))
+
+    def _begin_refund(self, key: str, reference: str) -> Decimal | None:
+        order = self._locked(key)
+        before = self.attempts.lock(reference)
+        if before.state is not AttemptState.REFUND_DUE:
+            return None
+        if before.refunding is None:
+            before = replace(before, refunding=before.kept)
+            self._store(before, self._state_of(order))
+        return before.refunding
+
+    def _refunded(self, order: R, refund: Refund) -> Settled:
+        before = self.attempts.lock(refund.attempt.reference)
+        amount = before.refunding or before.kept
+        if before.state is not AttemptState.REFUND_DUE or refund.state not in (RefundState.DONE, RefundState.REFUSED):
+            return Settled.KNOWN
+        if refund.state is RefundState.DONE:
+            after = replace(before, state=AttemptState.REFUNDED, refunded=before.paid or amount, alarm="")
+        else:
+            alarm = f"the gateway refuses to refund {amount}: {refund.reason or 'it gave no reason'}"
+            after = replace(before, state=AttemptState.REVIEW, alarm=alarm)
+        return self._carry_out(order, self._state_of(order), before, Booking(after))
+
+    def _carry_out(self, order: R, state: OrderState, before: Record, booking: Booking) -> Settled:
+        """Do what the booking says to the order, store the attempt, and return what became of the report."""
+        after, effect = booking.record, booking.effect
+        if effect is Effect.REINSTATE and not self._reinstated(order):
+            after, effect = replace(after, state=AttemptState.REFUND_DUE), Effect.NONE
+        if effect in (Effect.PAY, Effect.REINSTATE):
+            self._shop.on_paid(order, after)
+            self._refuse_unpaid(order, "on_paid()", unpaid=True)
+            self._disarm([after.order_key])
+            self.attempts.ask_others(after)
+            state = OrderState.PAID
+        elif effect is Effect.REFUNDED:
+            self._shop.on_refunded(order, after, after.refunded - before.refunded)
+        if after == before and ask_in(after.state, after.asks, order_waits=False) is None:
+            return Settled.KNOWN
+        asks = before.asks + 1 if after.state is before.state else 0
+        self._store(replace(after, asks=asks), state)
+        return self._settled(before, after, effect)
+
+    def _settled(self, before: Record, after: Record, effect: Effect) -> Settled:
+        if after.alarm and after.alarm != before.alarm:
+            log.error("attempt %s of order %s needs a person: %s", after.reference, after.order_key, after.alarm)
+        if after == before:
+            return Settled.KNOWN
+        if effect in (Effect.PAY, Effect.REINSTATE):
+            return Settled.PAID if effect is Effect.PAY else Settled.REINSTATED
+        if after.alarm != before.alarm and after.alarm:
+            return Settled.REVIEW
+        if after.refunded > before.refunded:
+            return Settled.REFUNDED
+        if after.state is AttemptState.REFUND_DUE and before.state is not AttemptState.REFUND_DUE:
+            log.warning(
+                "attempt %s of order %s: %s was paid, and no order can take it. It is refunded",
+                after.reference,
+                after.order_key,
+                after.paid,
+            )
+            return Settled.REFUND_DUE
+        return Settled.NOTED
+
+    def _reinstated(self, order: R) -> bool:
+        """Let the shop reserve the stock again; return whether it could. If not, its changes are rolled back."""
+        try:
+            with self._rows.transaction():
+                self._reinstate(order)
+        except _NoStock:
+            return False
+        return True
+
+    def _reinstate(self, order: R) -> None:
+        if not self._shop.reinstate(order):
+            raise _NoStock
+        self._refuse_unpaid(order, "reinstate()", unpaid=False)
+
+    def _refuse_unpaid(self, order: R, hook: str, *, unpaid: bool) -> None:
+        """Roll back if the order counts as unpaid after it was paid, or does not count as unpaid where it must."""
+        if bool(self._rows.unpaid([order])) is unpaid:
+            still = "still counts as unpaid" if unpaid else "does not count as unpaid"
+            raise WrongTransition(
+                f"after {hook}, order {self._rows.key_of(order)!r} {still}, so nothing was changed: write the field "
+                "that `unpaid` reads"
+            )
+
+    def _store(self, record: Record, order: OrderState) -> None:
+        waits = order is OrderState.UNPAID
+        self.attempts.store(record, ask_in=ask_in(record.state, record.asks, order_waits=waits))
+
+    def _state_of(self, order: R) -> OrderState:
+        if self._rows.unpaid([order]):
+            return OrderState.UNPAID
+        return OrderState.CANCELLED if self._shop.was_cancelled(order) else OrderState.PAID
+
+    def _locked(self, key: str) -> R:
+        orders = self._rows.lock([key], Which.ALL, wait=True)
+        if not orders:
+            raise UnknownAttempt(f"no order has the key {key!r}")
+        return orders[0]
+
+    def _found(self, attempt: Attempt) -> Record:
+        record = self.attempts.find(attempt.reference)
+        if record is None or record.gateway != attempt.gateway:
+            raise UnknownAttempt(f"gateway {attempt.gateway!r} has no attempt {attempt.reference!r} in this shop")
+        return record
+
+    def apply_all(self, order: R, rulings: Sequence[Ruling]) -> bool:
+        """Book the verdicts on the attempts of a locked order; return whether the order is paid by one of them.
+
+        Money first, so that an order that one attempt pays is not lapsed because another attempt was closed.
+        """
+        settled = [
+            self.apply(order, ruling)
+            for ruling in sorted(rulings, key=lambda ruling: ruling.verdict is not Verdict.PAID)
+        ]
+        return Settled.PAID in settled or Settled.REINSTATED in settled
+
+
+class _NoStock(Exception):
+    """Ends the transaction of a reinstatement that did not work."""

@@ -1,0 +1,210 @@
+"""Money that comes to a shop whose attempts Lapse keeps, on each kind of database."""
+
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db.models.functions import Now
+
+from lapse.integrations.django.attempts import State
+from lapse.orders import Attempt, LateMoney, Outcome, Ruling, Settled, UnknownAttempt, Verdict
+from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
+from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("database")]
+
+LATER = timedelta(hours=1)
+PART = Decimal("20.00")
+
+
+@pytest.fixture(autouse=True)
+def bank(monkeypatch: pytest.MonkeyPatch) -> Bank:
+    """Open a new bank for the shop."""
+    opened = Bank()
+    monkeypatch.setattr(CupOrders, "gateways", {"bank": opened})
+    return opened
+
+
+def paid(attempt: CupAttempt, amount: Decimal = PRICE, *, back: Decimal | None = None) -> Ruling:
+    """Return a notify of the bank."""
+    named = Attempt(str(attempt.order_id), attempt.reference, "bank")
+    return Ruling(named, Verdict.PAID, amount=amount, refunded=back, provider_reference=f"bank-{attempt.reference}")
+
+
+def stored(attempt: CupAttempt) -> tuple[str, str, Decimal | int, int]:
+    """Return the states of attempt and order, the turnover, and the pieces that are not held."""
+    attempt.refresh_from_db()
+    order = CupOrder.objects.get(pk=attempt.order_id)
+    return attempt.state, order.status, order.turnover, Cup.objects.get(pk=order.cup_id).stock
+
+
+def ask(attempt: CupAttempt) -> Counter[Settled]:
+    """Let the time come to ask the gateway about the attempt, and reconcile."""
+    CupAttempt.objects.filter(pk=attempt.pk).update(ask_at=Now())
+    return CupOrders().reconciler().once()
+
+
+def test_a_notify_pays_the_order_once() -> None:
+    """The same notify again says nothing new."""
+    attempt = begin(place(due=LATER), "a1")
+    assert CupOrders().receive(paid(attempt)) is Settled.PAID
+    assert CupOrders().receive(paid(attempt)) is Settled.KNOWN
+    assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
+    assert attempt.paid == PRICE
+    assert attempt.ask_at is None
+
+
+def test_an_unknown_attempt_is_refused() -> None:
+    """R6: the notify may have overtaken the order's own transaction, so the gateway must send it again."""
+    with pytest.raises(UnknownAttempt, match="'bank' has no attempt 'a1'"):
+        CupOrders().receive(Ruling(Attempt("1", "a1", "bank"), Verdict.PAID))
+    attempt = begin(place(due=LATER), "a1")
+    with pytest.raises(UnknownAttempt, match="'till' has no attempt 'a1'"):
+        CupOrders().receive(Ruling(Attempt("1", attempt.reference, "till"), Verdict.PAID))
+
+
+def test_money_that_lapsing_finds_pays_the_order(bank: Bank) -> None:
+    """R2, R7: step two finds the payment whose notify was lost."""
+    attempt = begin(order := place(), "a1")
+    bank.pay("a1")
+    assert CupOrders().lapse([str(order.pk)])[str(order.pk)].outcome is Outcome.PAID
+    assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
+
+
+@pytest.mark.parametrize("policy", LateMoney)
+@pytest.mark.parametrize("stock", [True, False])
+def test_money_after_the_cancel(bank: Bank, monkeypatch: pytest.MonkeyPatch, policy: LateMoney, stock: bool) -> None:
+    """M1, M6, R3, R4: the link is paid after the order lapsed, and the notify is lost. The reconciler finds it."""
+    monkeypatch.setattr(CupOrders, "late_money", policy)
+    attempt = begin(order := place(), "a1")
+    assert CupOrders().lapse([str(order.pk)])[str(order.pk)].outcome is Outcome.LAPSED
+    assert stored(attempt) == (State.CLOSED, "cancelled", 0, 1)
+    if not stock:
+        Cup.objects.update(stock=0)
+    bank.pay("a1")
+    (news,) = ask(attempt)
+    if policy is LateMoney.REVIEW:
+        assert news is Settled.REVIEW
+        assert stored(attempt) == (State.REVIEW, "cancelled", 0, int(stock))
+    elif policy is LateMoney.REINSTATE and stock:
+        assert news is Settled.REINSTATED
+        assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
+    else:
+        assert news is Settled.REFUND_DUE
+        assert list(CupOrders().reconciler().once()) == [Settled.REFUNDED]
+        assert stored(attempt) == (State.REFUNDED, "cancelled", 0, int(stock))
+        assert bank.payments["a1"].back == PRICE
+
+
+def test_a_second_payment_is_found_and_refunded(bank: Bank) -> None:
+    """M2, R14: once the first attempt has paid the order, the second is closed, or its money refunded."""
+    order = place(due=LATER)
+    first, second, third = (begin(order, reference) for reference in ("a1", "a2", "a3"))
+    bank.pay("a2")
+    assert CupOrders().receive(paid(first)) is Settled.PAID
+    reconciler = CupOrders().reconciler()
+    assert reconciler.once() == {Settled.REFUND_DUE: 1, Settled.NOTED: 1}
+    assert reconciler.once() == {Settled.REFUNDED: 1}
+    assert [stored(attempt)[0] for attempt in (first, second, third)] == [State.SUCCEEDED, State.REFUNDED, State.CLOSED]
+    assert stored(first)[1:] == ("paid", PRICE, 0)
+    assert bank.payments["a3"].closed
+
+
+def test_a_refund_is_final() -> None:
+    """M3: the refund is reported first, and the success after it."""
+    attempt = begin(place(due=LATER), "a1")
+    refund = Ruling(paid(attempt).attempt, Verdict.REFUNDED, amount=PRICE, refunded=PRICE, provider_reference="bank-a1")
+    assert CupOrders().receive(refund) is Settled.REFUNDED
+    assert CupOrders().receive(paid(attempt)) is Settled.KNOWN
+    assert stored(attempt) == (State.REFUNDED, "awaiting", 0, 0)
+
+
+def test_a_refund_in_parts_counts_each_part_once() -> None:
+    """M4: the turnover follows, also where a part is reported twice or late."""
+    attempt = begin(place(due=LATER), "a1")
+    shop = CupOrders()
+    shop.receive(paid(attempt))
+    reports = [shop.receive(paid(attempt, back=back)) for back in (PART, PART, 2 * PART, PART)]
+    assert reports == [Settled.REFUNDED, Settled.KNOWN, Settled.REFUNDED, Settled.KNOWN]
+    assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE - 2 * PART, 0)
+
+
+def test_a_wrong_amount_is_refunded_and_the_order_lapses(bank: Bank) -> None:
+    """M5, R13: a part is not "unpaid", and not "paid": it goes back, and the order lapses at its deadline."""
+    attempt = begin(order := place(), "a1")
+    bank.pay("a1", PART)
+    shop = CupOrders()
+    shop.lapse([str(order.pk)])
+    assert shop.reconciler().once() == {Settled.REFUNDED: 1}
+    assert shop.lapse([str(order.pk)])[str(order.pk)].outcome in (Outcome.LAPSED, Outcome.NOT_UNPAID)
+    assert stored(attempt) == (State.REFUNDED, "cancelled", 0, 1)
+    assert bank.payments["a1"].back == PART
+
+
+def test_money_given_back_at_the_provider_leaves_the_work_list(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M10: a person used the provider's own console."""
+    monkeypatch.setattr(CupOrders, "late_money", LateMoney.REVIEW)
+    attempt = begin(order := place(), "a1")
+    CupOrders().lapse([str(order.pk)])
+    bank.pay("a1")
+    ask(attempt)
+    bank.give_back("a1", PRICE)
+    assert ask(attempt) == {Settled.REFUNDED: 1}
+    assert stored(attempt)[0] == State.REFUNDED
+    assert attempt.alarm == ""
+
+
+def test_a_refund_whose_answer_is_lost_is_made_once(bank: Bank) -> None:
+    """R4: the bank refunds and its answer is lost; the second try learns that it was done."""
+    attempt = begin(order := place(), "a1")
+    CupOrders().lapse([str(order.pk)])
+    Cup.objects.update(stock=0)
+    bank.pay("a1")
+    ask(attempt)
+    with bank.away():
+        assert ask(attempt) == {Settled.KNOWN: 1}
+    assert stored(attempt)[0] == State.REFUND_DUE
+    assert attempt.ask_at is not None
+    assert ask(attempt) == {Settled.REFUNDED: 1}
+    assert bank.payments["a1"].back == PRICE
+
+
+def test_a_refund_that_is_refused_needs_a_person(bank: Bank) -> None:
+    """R4: the work list names the reason, and the gateway is asked on."""
+    attempt = begin(order := place(), "a1")
+    CupOrders().lapse([str(order.pk)])
+    Cup.objects.update(stock=0)
+    bank.pay("a1")
+    bank.refuses = True
+    ask(attempt)
+    assert ask(attempt) == {Settled.REVIEW: 1}
+    assert stored(attempt)[0] == State.REVIEW
+    assert attempt.alarm == "the gateway refuses to refund 58.00: the bank says no"
+    assert attempt.ask_at is not None
+
+
+def test_a_bank_that_is_away_uses_up_no_question(bank: Bank) -> None:
+    """A closed attempt is asked about a few times only; a question without an answer is none of these."""
+    attempt = begin(order := place(), "a1")
+    CupOrders().lapse([str(order.pk)])
+    with bank.away():
+        for _ in range(10):
+            ask(attempt)
+    bank.pay("a1")
+    assert ask(attempt) == {Settled.REINSTATED: 1}
+
+
+def test_two_processes_ask_about_different_attempts() -> None:
+    """An attempt that one process asks about is left alone by the others for a minute."""
+    order = place(due=LATER)
+    for number in range(5):
+        begin(order, f"a{number}")
+    CupAttempt.objects.update(ask_at=Now())
+    shop = CupOrders()
+    rows = shop.money.attempts
+    first = rows.to_ask(3, within=LATER)
+    second = rows.to_ask(3, within=LATER)
+    references = [question.record.reference for question in [*first, *second]]
+    assert sorted(references) == [f"a{number}" for number in range(5)]
+    assert not rows.to_ask(3, within=LATER)
