@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from lapse import ConfigError
 from lapse.gateways.alipay import AlipayGateway, AlipaySettings, read_key_file
-from lapse.orders import Attempt, Ruling, Verdict
+from lapse.orders import Attempt, Refund, Ruling
 
 if TYPE_CHECKING:
     from shop.payments.models import PaymentAttempt
@@ -94,9 +95,16 @@ class AlipayPayments:
         return self._gateway.close(attempt)
 
     def query(self, attempt: Attempt) -> Ruling:
-        """Return Alipay's verdict on the attempt. Raises AlipayError where there is no answer."""
-        trade = self._gateway.query(attempt.reference)
-        return Ruling(attempt, Verdict.UNKNOWN) if trade is None else trade.ruling(attempt)
+        """Return Alipay's verdict on the attempt."""
+        return self._gateway.query(attempt)
+
+    def refund(self, attempt: Attempt, amount: Decimal) -> Refund:
+        """Refund yuan of the attempt, once however often this is called; return Alipay's answer."""
+        return self._gateway.refund(attempt, amount)
+
+    def refund_status(self, attempt: Attempt) -> Refund:
+        """Return the state of that refund at Alipay."""
+        return self._gateway.refund_status(attempt)
 
 
 def open_alipay() -> AlipayGateway | None:

@@ -82,7 +82,7 @@ def _receive(body: bytes, content_type: str, gateway: AlipayGateway) -> NotifyRe
         reference=trade.out_trade_no,
         provider_reference=trade.trade_no,
         status=trade.status.value,
-        verdict=trade.status.verdict,
+        verdict=trade.verdict,
         amount=trade.total_amount,
     )
     return receive_notify(notice, raw)

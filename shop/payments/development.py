@@ -1,6 +1,7 @@
 """A gateway for development: its page has one button, and pressing it pays at once. No money is involved."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.conf import settings
 from django.core import checks
@@ -8,7 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from lapse.orders import Attempt, Ruling, Verdict
+from lapse.orders import Attempt, Refund, RefundState, Ruling, Verdict
 from shop.orders.models import Order, Status
 from shop.payments.models import OPEN, PAID, PaymentAttempt, State
 from shop.payments.settle import settle
@@ -42,7 +43,18 @@ class DevelopmentGateway:
         if row.state in PAID:
             return Ruling(attempt, Verdict.PAID, amount=row.amount, provider_reference=row.trade_no)
         still_open = PaymentAttempt.objects.filter(OPEN, pk=row.pk).exists()
-        return Ruling(attempt, Verdict.UNKNOWN if still_open else Verdict.CLOSED)
+        return Ruling(attempt, Verdict.OPEN if still_open else Verdict.CLOSED)
+
+    def refund(self, attempt: Attempt, amount: Decimal) -> Refund:
+        """Return DONE for what was paid, and REFUSED for anything else. No money moves here, so nothing is recorded."""
+        row = PaymentAttempt.objects.get(out_trade_no=attempt.reference)
+        if row.state not in PAID or not 0 < amount <= row.amount:
+            return Refund(attempt, RefundState.REFUSED, reason=f"{amount} were not paid for this attempt")
+        return Refund(attempt, RefundState.DONE, amount=amount)
+
+    def refund_status(self, attempt: Attempt) -> Refund:
+        """Return ABSENT, because no refund is recorded here: the shop then asks for the refund again."""
+        return Refund(attempt, RefundState.ABSENT)
 
 
 @transaction.atomic

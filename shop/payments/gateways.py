@@ -6,15 +6,15 @@ from typing import Protocol
 
 from django.conf import settings
 
-from lapse.orders import Attempt, ClosingGateway, Ruling
+from lapse.orders import Gateway
 from shop.orders.refusals import PaymentUnavailable
 from shop.payments.alipay import alipay_payments
 from shop.payments.development import DevelopmentGateway
 from shop.payments.models import PaymentAttempt
 
 
-class PaymentGateway(ClosingGateway, Protocol):
-    """A payment provider: lapsing closes attempts there, and buyers pay there."""
+class PaymentGateway(Gateway, Protocol):
+    """A payment provider: the shop asks, closes and refunds attempts there, and buyers pay there."""
 
     @property
     def least_time(self) -> timedelta:
@@ -29,13 +29,6 @@ class PaymentGateway(ClosingGateway, Protocol):
         """Return the address where the buyer pays this attempt: absolute, or a path of this shop.
 
         Called outside any transaction, and again for the same attempt.
-        """
-        ...
-
-    def query(self, attempt: Attempt) -> Ruling:
-        """Return the verdict on the attempt without changing anything. UNKNOWN: it may still be paid.
-
-        Raises LapseError where the provider does not answer.
         """
         ...
 

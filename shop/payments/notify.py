@@ -92,7 +92,7 @@ def _act(notice: Notice, raw: str) -> Judged:
     message.save()
     if notice.verdict == Verdict.PAID:
         settle(notice.reference, provider_reference=notice.provider_reference)
-    elif notice.verdict == Verdict.CLOSED:
+    elif notice.verdict.ended:
         _close(order, attempt)
     return Judged.ACCEPTED
 

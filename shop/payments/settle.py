@@ -42,7 +42,7 @@ def apply_rulings(order: Order, rulings: Sequence[Ruling]) -> bool:
             settle(attempt.out_trade_no, provider_reference=ruling.provider_reference)
             order.refresh_from_db()
         else:
-            state = State.CLOSED if ruling.verdict == Verdict.CLOSED else State.UNKNOWN
+            state = State.CLOSED if ruling.verdict.ended else State.UNKNOWN
             PaymentAttempt.objects.filter(OPEN, pk=attempt.pk).update(state=state, changed_at=Now())
     return order.status == Status.PAID
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapse.testing.alipay import new_key_pair
-from lapse.testing.alipay.app import APP_ID, SELLER_ID
+from lapse.testing.alipay.gateway import APP_ID, SELLER_ID
 from lapse.testing.alipay.keys import pair_of
 from lapse.testing.ports import free_port
 from shop.running.choices import Choices

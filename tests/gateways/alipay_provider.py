@@ -16,7 +16,7 @@ from lapse.testing.clock import ManualClock
 from lapse.testing.gateway_conformance import Fault, Provider
 
 LASTS = timedelta(minutes=10)
-CALLS = ["alipay.trade.close", "alipay.trade.query"]
+CALLS = [f"alipay.trade.{name}" for name in ("close", "query", "refund", "fastpay.refund.query")]
 RECOVERED = {"system_error": [], "hanging": [], "forge": False, "answers": "right"}
 SUBJECT = "茶杯"
 REFERENCES = (f"c{number}" for number in itertools.count())
@@ -27,6 +27,7 @@ class AlipayProvider(Provider):
 
     amount = Decimal("58.00")
     bound = timedelta(seconds=20)
+    reports_refunds = False  # Alipay's query has no amount refunded; its notify has
 
     def __init__(
         self,
@@ -77,6 +78,15 @@ class AlipayProvider(Provider):
         past = self._settings.margin + timedelta(seconds=1)
         self._clock.advance(LASTS + past)
         return replace(attempt, expires_in=-past)
+
+    def refund_elsewhere(self, attempt: Attempt, amount: Decimal) -> None:
+        """Refund in the simulator's console."""
+        self._simulator.refund(attempt.reference, amount)
+
+    def refunded(self, attempt: Attempt) -> Decimal:
+        """Read the simulator's book."""
+        trade = self._simulator.trade(attempt.reference)
+        return Decimal(trade["refunded"]) if trade else Decimal()
 
     def fail(self, fault: Fault) -> None:
         """Switch on the fault in the simulator, or take the server away."""

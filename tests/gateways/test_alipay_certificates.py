@@ -25,9 +25,9 @@ from lapse.gateways.alipay.client import DOWNLOAD
 from lapse.gateways.alipay.keys import read_certificates, read_private_key
 from lapse.gateways.alipay.signers import PAUSE, Signers, UnknownSigner
 from lapse.gateways.alipay.signing import sign
-from lapse.orders import Attempt, Verdict
+from lapse.orders import Attempt, RefundState, Verdict
 from lapse.testing.alipay import AlipaySimulator, Authority, Buyer, KeyPair, new_key_pair, sign_notify
-from lapse.testing.alipay.app import APP_ID, SELLER_ID
+from lapse.testing.alipay.gateway import APP_ID, SELLER_ID
 from lapse.testing.clock import ManualClock
 from tests.gateways.listening import Listener
 
@@ -80,7 +80,7 @@ def test_d4_a_shop_with_certificates_is_paid(gateway: AlipayGateway, shop: Liste
     assert gateway.read_notify(body, content_type).trade.out_trade_no == "c1"
     assert gateway.read_return(urlsplit(back).query.encode()).out_trade_no == "c1"
     assert gateway.close(Attempt("order", "c1", "alipay", LONG_OVER)).verdict == Verdict.PAID
-    assert gateway.refund("c1", Decimal("8.00"), "r1") == Decimal("8.00")
+    assert gateway.refund(Attempt("order", "c1", "alipay"), Decimal("8.00")).state == RefundState.DONE
 
 
 def test_d4_requests_name_the_certificates(
@@ -103,7 +103,7 @@ def test_d4_a_call_with_another_certificate_is_refused(
     """A certificate that the app had before is Alipay's to refuse, and the refusal is shown."""
     other = replace(settings, app_certificate=authority.issue(app_keys.public, APPS_NAME))
     with AlipayGateway(other) as gateway, pytest.raises(AlipayRefused, match="app-cert-sn"):
-        gateway.query("c1")
+        gateway.trade("c1")
 
 
 # --- serial numbers ---
@@ -359,7 +359,7 @@ def test_d4_an_untrusted_new_certificate_is_refused(
     paid(gateway, "p1")
     alipay.rotate(trusted=False)
     with pytest.raises(AlipayUnavailable, match="none of root_certificates has signed it"):
-        gateway.query("p1")
+        gateway.trade("p1")
     assert gateway.close(Attempt("order", "p1", "alipay", LONG_OVER)).verdict == Verdict.UNKNOWN
     assert "is not known" in caplog.text
     paid(gateway, "p2")
@@ -403,7 +403,7 @@ def test_d4_a_merchant_cannot_sign_for_alipay(
         gateway.read_notify(urlencode(sign_notify(form, merchant.private)).encode())
     assert "is not Alipay's for this seller" in caplog.text
     with pytest.raises(AlipayUnavailable, match="is not known"):
-        gateway.query("n1")
+        gateway.trade("n1")
 
 
 @pytest.mark.parametrize("serial", ["x", "../../etc", "0" * 31, "A" * 5_000, "茶"])

@@ -32,6 +32,7 @@ class DevelopmentProvider(Provider):
     gateway = DevelopmentGateway()
     bound = timedelta(seconds=20)
     faults = frozenset()
+    refunds = False
 
     def __init__(self, buyer: User, cup: Product) -> None:
         self._buyer = buyer

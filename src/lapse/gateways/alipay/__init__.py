@@ -13,10 +13,9 @@ from lapse.gateways.alipay.messages import (
     MessageRefused,
     Notification,
     Returned,
-    Trade,
-    TradeStatus,
 )
 from lapse.gateways.alipay.settings import AlipaySettings
+from lapse.gateways.alipay.trades import Trade, TradeStatus
 
 __all__ = [
     "AlipayError",

@@ -1,4 +1,4 @@
-"""Alipay's page pay: a signed payment link, the notify, and the calls that lapsing makes.
+"""Alipay's page pay: a signed payment link, the notify, and the port of a payment gateway.
 
 **When a link has ended.** Alipay has no trade until the buyer scans the link or signs in. Before that, both close and
 query answer ACQ.TRADE_NOT_EXIST, although the link can still be paid. So that answer means closed only after the link
@@ -17,7 +17,7 @@ from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
-from lapse.gateways.alipay import messages
+from lapse.gateways.alipay import messages, refunds
 from lapse.gateways.alipay.client import AlipayClient
 from lapse.gateways.alipay.messages import (
     AlipayError,
@@ -25,10 +25,10 @@ from lapse.gateways.alipay.messages import (
     AlipayUnavailable,
     Notification,
     Returned,
-    Trade,
 )
 from lapse.gateways.alipay.settings import AlipaySettings
-from lapse.orders.gateway import Attempt, Ruling, Verdict
+from lapse.gateways.alipay.trades import Trade, read_trade
+from lapse.orders.gateway import Attempt, Refund, Ruling, Verdict
 
 log = logging.getLogger("lapse")
 
@@ -40,7 +40,10 @@ LONGEST_NUMBER = 64
 
 
 class AlipayGateway:
-    """One app at Alipay. Threads may share it. Calls to Alipay block, as the settings' `timeout` says.
+    """One app at Alipay: a `lapse.orders.Gateway`. Threads may share it. Calls to Alipay block.
+
+    Each HTTP call ends within the settings' `timeout`. A call of the port makes one HTTP call, or two if the first
+    answer alone decides nothing.
 
     The gateway trusts a message only if Alipay's key has signed it. `clock` only sets the requests' timestamps.
     """
@@ -119,9 +122,53 @@ class AlipayGateway:
             query, self._client.signers, app_id=self.settings.app_id, seller_id=self.settings.seller_id, own=own
         )
 
-    # Calls to Alipay.
+    # The port. No call raises an AlipayError: the log has the reason of each UNKNOWN.
 
-    def query(self, out_trade_no: str) -> Trade | None:
+    def query(self, attempt: Attempt) -> Ruling:
+        """Return Alipay's verdict on the attempt without changing anything.
+
+        ABSENT: Alipay has no trade, and the link can still be paid. CLOSED: the trade was closed unpaid; or Alipay has
+        no trade, and by `attempt.expires_in` the link expired at least `margin` ago. PAID and REFUNDED: the ruling has
+        Alipay's trade number and the amount in yuan, not yet compared with the order's. A query cannot see a partial
+        refund, so `refunded` of a PAID ruling is None here; the notify has it. UNKNOWN: no answer, or an unclear one.
+        """
+        try:
+            return self._ruling(attempt, self.trade(attempt.reference))
+        except AlipayError as error:
+            log.warning("attempt %s could not be queried: %s", attempt.reference, error)
+            return Ruling(attempt, Verdict.UNKNOWN)
+
+    def close(self, attempt: Attempt) -> Ruling:
+        """Close the attempt so that it can no longer be paid; return the ruling, as `query` does.
+
+        CLOSED also means that Alipay has closed the trade now. ABSENT: it could not be closed yet.
+        """
+        try:
+            return self._close(attempt)
+        except AlipayError as error:
+            log.warning("attempt %s could not be closed: %s", attempt.reference, error)
+            return Ruling(attempt, Verdict.UNKNOWN)
+
+    def refund(self, attempt: Attempt, amount: Decimal) -> Refund:
+        """Refund `amount` yuan of what the buyer paid; return the answer. However often it is called, it refunds once.
+
+        The first call decides the amount: another amount is REFUSED. UNKNOWN: repeat the same call later; `reason` says
+        what Alipay needs before that, if it is known. A refusal is believed only if Alipay has no record of the refund:
+        an earlier call whose answer was lost may have refunded everything, and then there is nothing left to refund.
+        """
+        return refunds.refund(self._client, attempt, amount)
+
+    def refund_status(self, attempt: Attempt) -> Refund:
+        """Return the state of the refund that `refund` asked for. A refund in Alipay's console is not this refund.
+
+        ABSENT: Alipay has no record of the refund, so `refund` may be called again. Alipay's record may be 10 seconds
+        late. DONE: `amount` is what this refund gave back.
+        """
+        return refunds.refund_status(self._client, attempt)
+
+    # What only Alipay has.
+
+    def trade(self, out_trade_no: str) -> Trade | None:
         """Return the trade, or None if Alipay has none. Until the link expires, a trade may still begin.
 
         Raises AlipayUnavailable or AlipayRefused.
@@ -133,59 +180,38 @@ class AlipayGateway:
                 return None
             raise
         try:
-            return messages.read_trade(answer, "trade_status")
+            return read_trade(answer)
         except ValueError as error:
             raise AlipayUnavailable(f"Alipay's answer to a query is incomplete: {error}") from error
-
-    def close(self, attempt: Attempt) -> Ruling:
-        """Close the attempt so that it can no longer be paid; return the ruling. Raises no AlipayError.
-
-        CLOSED: Alipay has closed the trade; or Alipay has no trade, and by `attempt.expires_in` the link expired at
-        least `margin` ago. PAID: the ruling has Alipay's trade number and the amount in yuan, not yet compared with the
-        order's. UNKNOWN: no answer, or an unclear one; the log has the reason.
-        """
-        try:
-            return self._close(attempt)
-        except AlipayError as error:
-            log.warning("attempt %s could not be closed: %s", attempt.reference, error)
-            return Ruling(attempt, Verdict.UNKNOWN)
 
     def probe(self) -> None:
         """Query a number that no trade has: afterwards, Alipay and this gateway have believed each other's signatures.
 
         Raises AlipayUnavailable or AlipayRefused, which says which setting is wrong if only another setting can help.
         """
-        self.query(f"probe_{secrets.token_hex(16)}")
-
-    def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> Decimal:
-        """Refund `amount` yuan; return the total refunded so far. Calls with the same request number refund once.
-
-        Raises AlipayUnavailable: repeat the call with the same request number. Raises AlipayRefused.
-        """
-        content = {"out_trade_no": out_trade_no, "refund_amount": f"{amount:.2f}", "out_request_no": out_request_no}
-        return Decimal(str(self._client.call("alipay.trade.refund", content).get("refund_fee", "0")))
+        self.trade(f"probe_{secrets.token_hex(16)}")
 
     def _close(self, attempt: Attempt) -> Ruling:
         try:
             self._client.call("alipay.trade.close", {"out_trade_no": attempt.reference})
         except AlipayRefused as refusal:
             if refusal.sub_code == NOT_EXIST:
-                return self._without_trade(attempt)
+                return self._ruling(attempt, None)
             if refusal.sub_code not in NOT_CLOSABLE:
                 raise
         else:
             return Ruling(attempt, Verdict.CLOSED)
-        trade = self.query(attempt.reference)
-        if trade is None:
-            return self._without_trade(attempt)
-        ruling = trade.ruling(attempt)
-        if ruling.verdict is Verdict.UNKNOWN:
+        ruling = self._ruling(attempt, self.trade(attempt.reference))
+        if ruling.verdict is Verdict.OPEN:
             log.warning("attempt %s could not be closed: its trade waits for the buyer's payment", attempt.reference)
         return ruling
 
-    def _without_trade(self, attempt: Attempt) -> Ruling:
+    def _ruling(self, attempt: Attempt, trade: Trade | None) -> Ruling:
+        """Return the ruling on the attempt to which the trade belongs; None: Alipay has no trade."""
+        if trade is not None:
+            return trade.ruling(attempt)
         # `expires_in` was read before the call to Alipay, so when the answer comes, even less time is left.
         if attempt.expires_in is not None and attempt.expires_in <= -self.settings.margin:
             return Ruling(attempt, Verdict.CLOSED)
         log.info("attempt %s stays open: its link is not scanned and has not expired", attempt.reference)
-        return Ruling(attempt, Verdict.UNKNOWN)
+        return Ruling(attempt, Verdict.ABSENT)

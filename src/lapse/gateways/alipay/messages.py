@@ -8,24 +8,22 @@ AlipayError
 ```
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from lapse.engine.errors import LapseError
 from lapse.gateways.alipay.charsets import KNOWN, UTF_8, codec_of, declared_charset, decoded_fields, raw_fields
 from lapse.gateways.alipay.signers import Signers, UnknownSigner
 from lapse.gateways.alipay.signing import SIGN_TYPE, signed_text
-from lapse.orders.gateway import Attempt, Ruling, Verdict
+from lapse.gateways.alipay.trades import Trade, amount_of, read_trade, text_of
+from lapse.orders.gateway import Attempt, Ruling
 
 CHINA = timezone(timedelta(hours=8))
 CERTIFICATE = "alipay_cert_sn"
 """The field with the serial number of the certificate that Alipay signed with."""
-_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
 
 
 class AlipayError(LapseError):
@@ -71,51 +69,38 @@ class MessageRefused(AlipayError):
         self.fields = fields
 
 
-class TradeStatus(StrEnum):
-    """The status of a trade at Alipay."""
-
-    WAIT_BUYER_PAY = "WAIT_BUYER_PAY"
-    TRADE_CLOSED = "TRADE_CLOSED"
-    """Closed unpaid, or fully refunded after it was paid."""
-    TRADE_SUCCESS = "TRADE_SUCCESS"
-    TRADE_FINISHED = "TRADE_FINISHED"
-    """Paid, and refunds are no longer possible."""
-
-    @property
-    def paid(self) -> bool:
-        """Return whether the buyer has paid, and the money has not been refunded in full."""
-        return self in (TradeStatus.TRADE_SUCCESS, TradeStatus.TRADE_FINISHED)
-
-    @property
-    def verdict(self) -> Verdict:
-        """Return the verdict on the attempt for this status; UNKNOWN while the trade waits for the buyer."""
-        if self.paid:
-            return Verdict.PAID
-        return Verdict.CLOSED if self is TradeStatus.TRADE_CLOSED else Verdict.UNKNOWN
-
-
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """One trade: the shop's number, Alipay's number, the status, and the amount in yuan."""
-
-    out_trade_no: str
-    trade_no: str
-    status: TradeStatus
-    total_amount: Decimal
-
-    def ruling(self, attempt: Attempt) -> Ruling:
-        """Return the verdict on the attempt by the trade's status, with the amount if it was paid."""
-        amount = self.total_amount if self.status.paid else None
-        return Ruling(attempt, self.status.verdict, amount=amount, provider_reference=self.trade_no)
-
-
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A verified notify: from Alipay, for this app and seller. The shop must compare the amount with the order's."""
+    """A verified notify: from Alipay, for this app and seller. The shop must compare the amount with the order's.
+
+    `notify_id` is Alipay's number of the notify, the same each time that Alipay sends this notify again. `refund_key`
+    is the `out_request_no` of the refund that the notify reports, or Alipay's own number of a refund in its console;
+    "" if the notify reports no refund.
+    """
 
     trade: Trade
     notify_id: str
     raw: Mapping[str, str] = field(repr=False)
+    refund_key: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What the notify says of its trade, in at most 160 characters: two notifies with one identity say the same.
+
+        The identity has what was refunded. A shop that recognises notifies by trade and status alone would take a
+        second refund for a repetition of the first. `notify_id` alone would not do: Alipay may report one state twice.
+        """
+        refunded = self.trade.refunded or Decimal()
+        return f"{self.trade.trade_no} {self.trade.status} {refunded:.2f} {self.refund_key}".rstrip()
+
+    def ruling(self, attempt: Attempt) -> Ruling:
+        """Return the ruling on the attempt to which the notify belongs, with amount and amount refunded.
+
+        Raises ValueError for another attempt.
+        """
+        if attempt.reference != self.trade.out_trade_no:
+            raise ValueError(f"the notify is about {self.trade.out_trade_no!r}, not about {attempt.reference!r}")
+        return self.trade.ruling(attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +117,11 @@ def china_time(moment: datetime) -> str:
     return moment.astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def read_trade(message: Mapping[str, Any], status: str) -> Trade:
-    """Return the trade of a message; `status` names the field that has the trade's status. Raises ValueError."""
-    return Trade(
-        _text(message, "out_trade_no"),
-        _text(message, "trade_no"),
-        TradeStatus(_text(message, status)),
-        _amount(_text(message, "total_amount")),
-    )
-
-
 def read_notify(body: bytes, signers: Signers, *, app_id: str, seller_id: str, content_type: str = "") -> Notification:
     """Return the notify, verified over its bytes. Raises MessageRefused."""
     form = _verified(body, signers, content_type, app_id=app_id, seller_id=seller_id)
     try:
-        return Notification(read_trade(form, "trade_status"), form.get("notify_id", ""), form)
+        return Notification(read_trade(form), form.get("notify_id", ""), form, form.get("out_biz_no", ""))
     except ValueError as error:
         raise MessageRefused(Flaw.MALFORMED, f"a signed notify cannot be read: {error}", form) from error
 
@@ -158,7 +133,7 @@ def read_return(query: bytes, signers: Signers, *, app_id: str, seller_id: str, 
     """
     form = _verified(query, signers, "", app_id=app_id, seller_id=seller_id, own=own)
     try:
-        return Returned(_text(form, "out_trade_no"), _text(form, "trade_no"), _amount(_text(form, "total_amount")))
+        return Returned(text_of(form, "out_trade_no"), text_of(form, "trade_no"), amount_of(form, "total_amount"))
     except ValueError as error:
         raise MessageRefused(Flaw.MALFORMED, f"a signed return cannot be read: {error}", form) from error
 
@@ -208,16 +183,3 @@ def _signed_texts(raw: Mapping[str, str]) -> Sequence[bytes]:
         for more in ((), (CERTIFICATE,))
     )
     return list(dict.fromkeys(text.encode("latin-1") for text in texts))
-
-
-def _text(message: Mapping[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"it has no {name}")
-    return value
-
-
-def _amount(text: str) -> Decimal:
-    if not _AMOUNT.fullmatch(text):
-        raise ValueError(f"{text!r} is not an amount")
-    return Decimal(text)

@@ -12,8 +12,9 @@ As a program: `python -m lapse.testing.alipay --public-key app_public.pem --port
 The simulator checks the signature of every request, answers with Alipay's own codes, and signs answers and notifies.
 With an `Authority` it issues certificates, for Alipay's mode of certificates.
 It sends a notify again until the shop answers exactly `success`, and refuses payments after `time_expire`. A payment
-happens only by the buttons of the cashier page. `alipay.faults(...)` lets it lose notifies, answer SYSTEM_ERROR, hang
-and so on; see `Faults`. Everything is in memory: a new simulator has no trades.
+happens only by the buttons of the cashier page. `alipay.refund(...)` refunds as the merchant does in Alipay's console.
+`alipay.faults(...)` lets the simulator lose notifies, answer SYSTEM_ERROR, hang or refuse refunds; see `Faults`.
+Everything is in memory: a new simulator has no trades.
 """
 
 from lapse.engine.errors import MissingLibrary
@@ -26,9 +27,10 @@ try:
 except ModuleNotFoundError as error:
     raise MissingLibrary("lapse.testing.alipay", "simulator", distribution="lapse-testing") from error
 
-from lapse.testing.alipay.app import SimulatorSettings, create_app
+from lapse.testing.alipay.app import create_app
 from lapse.testing.alipay.authority import Authority
 from lapse.testing.alipay.faults import Answers, Faults, Notifying
+from lapse.testing.alipay.gateway import SimulatorSettings
 from lapse.testing.alipay.harness import AlipaySimulator, Buyer
 from lapse.testing.alipay.keys import KeyPair, new_key_pair, sign_notify
 

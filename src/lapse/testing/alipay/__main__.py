@@ -11,9 +11,9 @@ import uvicorn
 
 from lapse.engine.errors import ConfigError
 from lapse.testing.alipay import SimulatorSettings, create_app, new_key_pair
-from lapse.testing.alipay.app import APP_ID, SELLER_ID
 from lapse.testing.alipay.authority import Authority
 from lapse.testing.alipay.certified import Certified
+from lapse.testing.alipay.gateway import APP_ID, SELLER_ID
 from lapse.testing.alipay.keys import pair_of
 
 DEFAULT_PACE = 0.01

@@ -41,6 +41,8 @@ class Faults:
     * `notify`, `notify_delay`: what happens to notifies, and the delay in seconds.
     * `notify_amount`: the amount, in yuan, that notifies and queries report instead of the true one.
     * `system_error`, `unavailable`: methods that answer ACQ.SYSTEM_ERROR, or code 20000; such as "alipay.trade.close".
+    * `refund_refused`: the sub-code that refuses every refund, such as ACQ.SELLER_BALANCE_NOT_ENOUGH; "" refuses none.
+    * `overtime`: links can be paid after their end, as if this clock were late.
     * `hang`: the seconds after which the methods in `hanging` answer. Their effect comes at once.
     * `charset`: the charset of answers, notifies and the return; "" is that of the shop's call.
     * `unnamed`: notifies and the return do not name the certificate that Alipay signed with.
@@ -53,6 +55,8 @@ class Faults:
     notify_amount: Decimal | None = None
     system_error: tuple[str, ...] = ()
     unavailable: tuple[str, ...] = ()
+    refund_refused: str = ""
+    overtime: bool = False
     hanging: tuple[str, ...] = ()
     hang: float = 0.0
     charset: str = ""
@@ -81,7 +85,9 @@ def _read(name: str, value: Any) -> Any:  # noqa: ANN401, PLR0911 - any JSON val
                 return float(value)
             case "charset":
                 return value and codecs.lookup(value).name
-            case "forge" | "unnamed":
+            case "refund_refused":
+                return str(value or "")
+            case "forge" | "unnamed" | "overtime":
                 return bool(value)
             case _:
                 return (value,) if isinstance(value, str) else tuple(str(one) for one in value)

@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import threading
+from decimal import Decimal
 from typing import Any, Self
 from urllib.parse import urljoin
 
@@ -13,9 +14,10 @@ import uvicorn
 
 from lapse.engine.clock import SYSTEM_CLOCK, Clock
 from lapse.engine.errors import LapseError
-from lapse.testing.alipay.app import Alipay, SimulatorSettings, create_app
+from lapse.testing.alipay.app import create_app
 from lapse.testing.alipay.authority import Authority
 from lapse.testing.alipay.certified import CertificateSettings
+from lapse.testing.alipay.gateway import Alipay, SimulatorSettings
 from lapse.testing.alipay.keys import new_key_pair, pair_of
 
 STARTS_WITHIN = 30.0
@@ -95,6 +97,11 @@ class AlipaySimulator:
     def trade(self, out_trade_no: str) -> dict[str, Any] | None:
         """Return one trade, or None."""
         return next((trade for trade in self.trades() if trade["out_trade_no"] == out_trade_no), None)
+
+    def refund(self, out_trade_no: str, amount: Decimal | None = None) -> None:
+        """Refund yuan as the merchant does in Alipay's console; by default all that is left. Raises LapseError."""
+        yuan = None if amount is None else str(amount)
+        self._request("POST", "/control/refund", {"out_trade_no": out_trade_no, "amount": yuan})
 
     def notify(self, out_trade_no: str, **changes: str) -> None:
         """Send a notify of the trade now, with `changes` replaced and signed. Raises LapseError if there is none."""

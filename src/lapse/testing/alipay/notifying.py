@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from urllib.parse import urlencode
 
 import httpx
@@ -83,7 +84,19 @@ class Notifier:
             "subject": trade.cashier.subject,
             "gmt_create": write_time(trade.created_at),
             **({"gmt_payment": write_time(trade.paid_at)} if trade.paid_at else {}),
-            **({"refund_fee": f"{trade.refunded:.2f}", "gmt_refund": write_time(now)} if trade.refunds else {}),
+            **(self._refund(trade, now) if trade.refunds else {}),
+            **({"gmt_close": write_time(trade.closed_at)} if trade.closed_at else {}),
+            # As Alipay does: a trade that was closed unpaid has an amount refunded, too.
+            **({"refund_fee": "0.00"} if trade.closed_at and not trade.refunds else {}),
+        }
+
+    @staticmethod
+    def _refund(trade: SimulatedTrade, now: datetime) -> dict[str, str]:
+        """Return the fields about refunds: the total, and the time and the number of the latest refund."""
+        return {
+            "refund_fee": f"{trade.refunded:.2f}",
+            "gmt_refund": f"{write_time(now)}.{now.microsecond // 1000:03}",  # this field alone has milliseconds
+            "out_biz_no": list(trade.refunds)[-1],
         }
 
     async def close(self) -> None:

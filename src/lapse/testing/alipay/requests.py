@@ -16,8 +16,10 @@ from lapse.testing.alipay.trades import Cashier, Refused
 
 CHINA = timezone(timedelta(hours=8))
 TIME = "%Y-%m-%d %H:%M:%S"
-PAGE_PAY, QUERY, CLOSE, REFUND = (f"alipay.trade.{name}" for name in ("page.pay", "query", "close", "refund"))
-METHODS = (PAGE_PAY, QUERY, CLOSE, REFUND, DOWNLOAD)
+PAGE_PAY, QUERY, CLOSE, REFUND, REFUND_QUERY = (
+    f"alipay.trade.{name}" for name in ("page.pay", "query", "close", "refund", "fastpay.refund.query")
+)
+METHODS = (PAGE_PAY, QUERY, CLOSE, REFUND, REFUND_QUERY, DOWNLOAD)
 MISSING, INVALID = "40001", "40002"
 _NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
 _AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")

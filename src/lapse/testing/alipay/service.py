@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from lapse.gateways.alipay.messages import TradeStatus
+from lapse.gateways.alipay.trades import TradeStatus
 from lapse.testing.alipay.keys import Signer, sign_notify
 from lapse.testing.alipay.messages import MESSAGES, language
 from lapse.testing.alipay.requests import write_time

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lapse.engine.clock import Clock
-from lapse.gateways.alipay.messages import TradeStatus
+from lapse.gateways.alipay.trades import TradeStatus
 
 
 class Refused(Exception):
@@ -43,7 +43,9 @@ class SimulatedTrade:
     created_at: datetime
     status: TradeStatus = TradeStatus.WAIT_BUYER_PAY
     paid_at: datetime | None = None
+    closed_at: datetime | None = None
     refunds: dict[str, Decimal] = field(default_factory=dict)
+    """The refunds in yuan, by `out_request_no`; the oldest first."""
 
     @property
     def refunded(self) -> Decimal:
@@ -59,6 +61,8 @@ class Book:
         self.cashiers: dict[str, Cashier] = {}
         self._trades: dict[str, SimulatedTrade] = {}
         self._numbers = itertools.count(1)
+        self.overtime = False
+        """Whether links can be paid after their end."""
 
     def open(self, cashier: Cashier) -> Cashier:
         """Return the cashier of a link, which makes no trade. Raises Refused if the number had other terms before."""
@@ -78,7 +82,7 @@ class Book:
         """Return the trade, or None. A trade that was not paid in time is closed."""
         trade = self._trades.get(out_trade_no)
         if trade and trade.status is TradeStatus.WAIT_BUYER_PAY and self.is_over(trade.cashier):
-            trade.status = TradeStatus.TRADE_CLOSED
+            self._close(trade)
         return trade
 
     def get(self, out_trade_no: str) -> SimulatedTrade:
@@ -94,7 +98,7 @@ class Book:
 
     def is_over(self, cashier: Cashier) -> bool:
         """Return whether the link has ended."""
-        return self.clock.now() >= cashier.time_expire
+        return not self.overtime and self.clock.now() >= cashier.time_expire
 
     def scan(self, cashier: Cashier) -> SimulatedTrade:
         """Return the trade of the link that the buyer scans, created if needed. Raises Refused after its end."""
@@ -123,7 +127,7 @@ class Book:
         trade = self.get(out_trade_no)
         if trade.status is not TradeStatus.WAIT_BUYER_PAY:
             raise Refused("ACQ.TRADE_STATUS_ERROR", "交易状态不合法")
-        trade.status = TradeStatus.TRADE_CLOSED
+        self._close(trade)
         return trade
 
     def refund(self, out_trade_no: str, amount: Decimal, out_request_no: str) -> tuple[SimulatedTrade, bool]:
@@ -141,5 +145,18 @@ class Book:
             raise Refused("ACQ.REFUND_AMT_NOT_EQUAL_TOTAL", "退款金额超限")
         trade.refunds[out_request_no] = amount
         if trade.refunded == trade.cashier.total_amount:
-            trade.status = TradeStatus.TRADE_CLOSED
+            self._close(trade)
         return trade, True
+
+    def refund_in_console(self, out_trade_no: str, amount: Decimal | None) -> SimulatedTrade:
+        """Refund yuan as the merchant does in Alipay's console, None for all that is left; return the trade.
+
+        Raises Refused.
+        """
+        trade = self.get(out_trade_no)
+        rest = trade.cashier.total_amount - trade.refunded
+        number = f"{trade.trade_no}{len(trade.refunds) + 1:03}"
+        return self.refund(out_trade_no, rest if amount is None else amount, number)[0]
+
+    def _close(self, trade: SimulatedTrade) -> None:
+        trade.status, trade.closed_at = TradeStatus.TRADE_CLOSED, self.clock.now()
