@@ -10,6 +10,10 @@ from pytest_django import Settings
 
 from lapse.integrations.django.checks.q_match import q_matches
 from lapse.integrations.django.checks.setup import check_setup
+from lapse.integrations.django.unpaid_orders import UnpaidOrders
+from lapse.orders import LateMoney
+from tests.django.wirings.cups import Cup, Detached
+from tests.django.wirings.money import Bank, CupOrders
 
 
 def ids(settings: Settings, orders: str | None = "lapsing.AdopterOrders") -> list[str | None]:
@@ -60,6 +64,31 @@ def test_a_connection_that_never_commits_is_refused(monkeypatch: pytest.MonkeyPa
     """A worker would cancel orders, and roll all of it back when it stops."""
     monkeypatch.setitem(connections["default"].settings_dict, "AUTOCOMMIT", False)  # noqa: FBT003 - what the setting is
     assert ids(settings) == ["lapse.E021"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        pytest.param({}, [], id="right"),
+        pytest.param({"attempts": None}, ["lapse.W016"], id="attempts that the shop keeps by itself"),
+        pytest.param({"attempts": Cup}, ["lapse.E016"], id="a model that is none of attempts"),
+        pytest.param({"attempts": Detached}, ["lapse.E016"], id="attempts without an order"),
+        pytest.param({"on_paid": UnpaidOrders.on_paid}, ["lapse.E016"], id="no way to pay"),
+        pytest.param({"was_cancelled": UnpaidOrders.was_cancelled}, ["lapse.E016"], id="no way to see a cancel"),
+        pytest.param({"reinstate": UnpaidOrders.reinstate}, ["lapse.E016"], id="no way to reinstate"),
+        pytest.param({"reinstate": UnpaidOrders.reinstate, "late_money": LateMoney.REFUND}, [], id="refunds only"),
+        pytest.param({"gateways": {"till": object()}}, ["lapse.E017"], id="a gateway that cannot refund"),
+    ],
+)
+def test_a_shop_in_which_money_could_be_lost(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], found: list[str]
+) -> None:
+    """It is refused before the first order, and a shop that looks for late money by itself is warned."""
+    settings.LAPSE_ORDERS = "tests.django.wirings.money.CupOrders"
+    monkeypatch.setattr(CupOrders, "gateways", {"bank": Bank()})
+    for name, value in changes.items():
+        monkeypatch.setattr(CupOrders, name, value)
+    assert [message.id for message in check_setup()] == found
 
 
 @pytest.mark.parametrize(
@@ -145,6 +174,7 @@ def test_a_timer_with_an_unknown_scheme_is_found(settings: Settings, url: str) -
 @pytest.mark.parametrize("url", ["reddis://:hunter2@localhost", "redis://:hunter2[@localhost"])
 def test_no_check_repeats_a_password(settings: Settings, url: str) -> None:
     """A mistyped scheme, or a URL that cannot be read, is found without any part of the URL in the message."""
+    settings.LAPSE_ORDERS = "tests.django.adopter.lapsing.AdopterOrders"
     settings.LAPSE_TIMER = url
     (message,) = check_setup()
     assert message.id == "lapse.E006"

@@ -46,3 +46,12 @@ class CupAttempt(AbstractPaymentAttempt):
         """In the application of the other wirings."""
 
         app_label = "wirings"
+
+
+class Detached(AbstractPaymentAttempt):
+    """An attempt to pay no order at all."""
+
+    class Meta:
+        """In the application of the other wirings."""
+
+        app_label = "wirings"

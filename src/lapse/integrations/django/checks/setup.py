@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from lapse.config import check_url
 from lapse.engine.errors import ConfigError
+from lapse.integrations.django.checks.attempts import check_attempts
 from lapse.integrations.django.checks.condition import check_condition, check_still_unpaid
 from lapse.integrations.django.checks.connection import check_autocommit, check_time_zone
 from lapse.integrations.django.checks.index import check_declared_index
@@ -58,7 +59,8 @@ def check_setup(
     rehearsed = using in (databases or ())
     deadline = _check_deadline(orders, None if rehearsed else using)
     found += [*check_time_zone(using), *check_autocommit(using)]
-    return [*found, *deadline, *check_condition(orders), *_check_writes(orders), *_check_key(orders)]
+    payments = check_attempts(orders)
+    return [*found, *deadline, *check_condition(orders), *_check_writes(orders), *_check_key(orders), *payments]
 
 
 def _check_settings() -> Iterator[checks.CheckMessage]:
