@@ -32,12 +32,19 @@ class CancelledOut(Schema):
 
 
 class DayOut(Schema):
-    """One day, UTC. An order counts as placed, paid or cancelled on the day when that happened."""
+    """One day, UTC. An order counts as placed, paid or cancelled on the day when that happened.
+
+    A past day never changes: a cancelled order that is reinstated stays in `cancelled`, and counts as `reinstated` and
+    `paid` on the day of the reinstatement. `refunded` is the money of paid orders that went back to buyers on this
+    day; its `count` is the number of refunds, because an order may be refunded in parts.
+    """
 
     day: date
     placed: SumOut
     paid: SumOut
     cancelled: CancelledOut
+    reinstated: SumOut
+    refunded: SumOut
 
 
 @router.get(
@@ -64,4 +71,6 @@ def _day_out(day: Day) -> DayOut:
         cancelled=CancelledOut(
             expired=sum_of(Event.EXPIRED), buyer=sum_of(Event.BUYER), merchant=sum_of(Event.MERCHANT)
         ),
+        reinstated=sum_of(Event.REINSTATED),
+        refunded=sum_of(Event.REFUNDED),
     )

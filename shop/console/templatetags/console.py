@@ -33,6 +33,9 @@ WORDS = {
     "failed": gettext_lazy("failed"),
     "unknown": gettext_lazy("no answer"),
     "orphaned": gettext_lazy("refund due"),
+    "refunded": gettext_lazy("refunded"),
+    "review": gettext_lazy("needs a decision"),
+    "reinstated": gettext_lazy("reinstated"),
     "payment begun": gettext_lazy("payment started"),
 }
 """The values of rows in the visitor's language. What is stored is the same in every language."""
