@@ -4,6 +4,7 @@ import base64
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,9 +15,9 @@ from standardwebhooks.webhooks import Webhook as Verifying
 from lapse import Backoff, Claim, ConfigError, Release, Settle
 from lapse.delivering import Answer as Sent
 from lapse.delivering import Body, Message, NoAnswer, Sender, Signer, Webhook
-from lapse.delivering.proxy import proxy_for
 from lapse.delivering.sender import LONGEST_WAIT
 from lapse.delivering.webhook import RETRY
+from lapse.network.proxy import proxy_for
 from lapse.watch.options import DEFAULTS
 from tests.watch.receiver import OK, Answer, Receiver
 
@@ -54,16 +55,17 @@ def deliver(receiver: Receiver, answer: Answer, attempt: int = 1) -> Settle | Re
         return webhook(claim(attempt=attempt))
 
 
-def test_no_thread_uses_anothers_connection(receiver: Receiver) -> None:
-    """A pool that threads share may close for idleness what one of them has just begun to use: a call comes twice."""
-    with webhook_to(receiver.url) as webhook:
-        for _ in range(2):
-            thread = threading.Thread(target=lambda: [webhook(claim()), webhook(claim())])
-            thread.start()
-            thread.join()
-    first, again, second, once_more = (call.port for call in receiver.calls)
-    assert (first, second) == (again, once_more)
-    assert first != second
+def test_no_call_uses_anothers_connection(receiver: Receiver) -> None:
+    """A pool that calls share may close for idleness what one of them has just begun to use: a call comes twice."""
+    both_are_here = threading.Barrier(2, timeout=30)
+    receiver.before_answer = lambda _: both_are_here.wait()
+    with webhook_to(receiver.url) as webhook, ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(webhook, [claim(), claim()])) == [Settle()] * 2
+        first, second = (call.port for call in receiver.calls)
+        assert first != second
+        receiver.before_answer = lambda _: None
+        assert [webhook(claim()) for _ in range(2)] == [Settle()] * 2
+    assert {call.port for call in receiver.calls[2:]} < {first, second}
 
 
 def test_the_signature_is_one_that_the_shop_accepts(receiver: Receiver) -> None:

@@ -1,10 +1,10 @@
 """Checks the addresses to which messages may be sent."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from lapse.engine.errors import ConfigError
 from lapse.engine.visible import visible
+from lapse.network.loopback import is_loopback
 
 
 def checked_address(url: str, *, insecure_http: bool = False) -> str:
@@ -34,13 +34,3 @@ def checked_address(url: str, *, insecure_http: bool = False) -> str:
             "control that network"
         )
     return url
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether the host is this machine, without a DNS query."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

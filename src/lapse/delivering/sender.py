@@ -1,7 +1,5 @@
 """Sends one signed message to one address by HTTP POST, and returns the outcome."""
 
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,8 +18,7 @@ try:
     import httpx
 
     from lapse.delivering.no_answer import reason_of
-    from lapse.delivering.proxy import proxy_for
-    from lapse.delivering.time_limit import LimitedNetwork, Names, TimeLimit
+    from lapse.network.connections import FAILURES, Connections
 except ModuleNotFoundError as missing:
     raise MissingLibrary("lapse.delivering", "watch") from missing
 
@@ -33,18 +30,6 @@ MOST_BODY = 64 * 1024
 
 MOST_PHRASE = 100
 """How many characters of the words beside a status are kept."""
-
-FAILURES = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-)
-"""The exceptions of a network, or of a receiver, that fails."""
-
-KEEP_IDLE = 1.5
-"""Seconds for which an idle connection may be used again. Servers usually close idle connections later, so that they do
-not close one while a message is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +91,7 @@ class Sender:
     """Sends messages to one address, signed by the Standard Webhooks specification. Thread-safe.
 
     * Redirects are not followed: a POST would become a GET, or its body would go to an unknown host.
-    * Each calling thread has its own connection, which stays open for the next call. A forked process opens its own.
+    * Each call has a connection for itself, which stays open for the next call. A forked process opens its own.
 
     `timeout` is in seconds and ends the whole call: name lookup, connecting, TLS, sending, and all of the answer,
     however slowly the receiver sends it. A status that has arrived counts, also if the body after it is cut off.
@@ -120,26 +105,21 @@ class Sender:
         self._signer = signer
         self._timeout = timeout
         try:
-            target = httpx.URL(self.url)
+            self._connections = Connections(self.url)
         except httpx.InvalidURL as error:
             raise ConfigError(f"the address to POST to cannot be read: {visible(str(error))}") from None
-        self._target = httpcore.URL(
-            scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
-        )
-        self._proxy = proxy_for(self.url)
-        self._certificates = httpx.create_ssl_context()
-        self._by_process: dict[int, _Network] = {}
 
     def send(self, message: Message) -> Outcome:
         """Send one message once, and return the outcome. No failure of the network raises an exception."""
         headers = {"user-agent": "lapse", "accept": "*/*", "accept-encoding": "identity", **message.headers}
         if self._signer is not None:
             headers |= self._signer.headers(message.id, SYSTEM_CLOCK.now(), message.body)
-        content = message.body.encode()
-        connection, limit = self._connection()
-        limit.begin(self._timeout)
+        content, target = message.body.encode(), self._connections.target
         try:
-            with connection.stream("POST", self._target, headers=[*headers.items()], content=content) as response:
+            with (
+                self._connections.lend(self._timeout) as connection,
+                connection.stream("POST", target, headers=[*headers.items()], content=content) as response,
+            ):
                 body, whole = _read(response)
         except FAILURES as error:
             return NoAnswer(reason_of(error))
@@ -149,46 +129,13 @@ class Sender:
 
     def close(self) -> None:
         """Close the connections."""
-        for connection in self._network().connections:
-            connection.close()
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _network(self) -> "_Network":
-        """Return what this process has open. What a forked process inherits stays its parent's."""
-        return self._by_process.setdefault(os.getpid(), _Network())
-
-    def _connection(self) -> tuple[httpcore.ConnectionPool, TimeLimit]:
-        """Return this thread's connection, which is opened at its first use, and again after it was closed.
-
-        A shared pool may close a connection as idle too long although another thread has just begun to use it.
-        """
-        network = self._network()
-        connection: httpcore.ConnectionPool | None = getattr(network.own, "connection", None)
-        if connection is None:
-            limit = network.own.limit = TimeLimit()
-            connection = network.own.connection = httpcore.ConnectionPool(
-                ssl_context=self._certificates,
-                proxy=self._proxy,
-                max_connections=1,
-                keepalive_expiry=KEEP_IDLE,
-                network_backend=LimitedNetwork(limit, network.names),
-            )
-            network.connections.append(connection)
-        return connection, network.own.limit
-
-
-class _Network:
-    """The connections of one process, each with the limit of its calls, and the names that it looks up."""
-
-    def __init__(self) -> None:
-        self.own = threading.local()
-        self.connections: list[httpcore.ConnectionPool] = []
-        self.names = Names()
 
 
 def _read(response: httpcore.Response) -> tuple[str, bool]:

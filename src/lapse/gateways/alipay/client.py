@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import secrets
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -19,6 +20,8 @@ from lapse.gateways.alipay.signing import SIGN_TYPE, sign, signed_text
 
 try:
     import httpx
+
+    from lapse.network.connections import FAILURES, Connections
 except ModuleNotFoundError as error:
     raise MissingLibrary("lapse.gateways.alipay", "alipay") from error
 
@@ -28,10 +31,16 @@ CHARSET = "utf-8"
 DOWNLOAD = "alipay.open.app.alipaycert.download"
 LONGEST_ANSWER = 1 << 17
 """Bytes. Alipay's longest answer has a certificate and is far shorter. To read this many takes a second at most."""
+HEADERS = [
+    ("user-agent", "lapse"),
+    ("accept", "*/*"),
+    ("accept-encoding", "identity"),
+    ("content-type", "application/x-www-form-urlencoded"),
+]
 
 
 class AlipayClient:
-    """Calls Alipay for one app. Threads may share it. Calls block, as the settings' `timeout` says.
+    """Calls Alipay for one app. Threads may share it. Each call ends within the settings' `timeout`, all in all.
 
     An answer may cost a second call: it downloads the certificate that Alipay signs with now, if that is a new one.
     """
@@ -48,8 +57,16 @@ class AlipayClient:
             self.signers = Signers(
                 {serial_of(alipay): rsa_key(alipay, "alipay_certificate")}, self._download, self._ask, clock=clock
             )
-        # The environment's proxy serves remote hosts, not a simulator on this machine.
-        self.http = httpx.Client(timeout=settings.timeout.total_seconds(), trust_env=not settings.is_local)
+        # Only the charset is in the address of a call: Alipay must know it before it decodes the body. The signed
+        # parameters are the body, because proxies and servers log addresses.
+        try:
+            self._connections = Connections(self._address({"charset": CHARSET}))
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"gateway_url cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connections.close()
 
     def link(self, method: str, content: dict[str, str], addresses: dict[str, str]) -> str:
         """Return the address that makes a browser carry the call. No call is made."""
@@ -65,22 +82,21 @@ class AlipayClient:
 
     def _send(self, method: str, content: dict[str, str]) -> tuple[bytes, str]:
         """Return the bytes of an answer, not verified, and its Content-Type. Raises AlipayUnavailable."""
-        parameters = self._signed(method, content, {})
-        # The signed parameters are the body, because libraries and proxies log addresses. Only the charset is in the
-        # address as well: Alipay must know it before it decodes the body.
-        address = self._address({"charset": CHARSET})
-        give_up_at = self._clock.monotonic() + self._settings.timeout.total_seconds()
+        body = urlencode(self._signed(method, content, {})).encode()
         answer = bytearray()
         try:
-            with self.http.stream("POST", address, data=parameters) as response:
-                for chunk in response.iter_bytes():
-                    answer += chunk
-                    if self._clock.monotonic() > give_up_at or len(answer) > LONGEST_ANSWER:
-                        raise AlipayUnavailable(f"{method}: the answer is too slow or too long")
-                if response.status_code != httpx.codes.OK:
-                    raise AlipayUnavailable(f"{method}: HTTP status {response.status_code}")
-                return bytes(answer), response.headers.get("content-type", "")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            with (
+                self._connections.lend(self._settings.timeout.total_seconds()) as connection,
+                connection.stream("POST", self._connections.target, headers=HEADERS, content=body) as response,
+            ):
+                if response.status != HTTPStatus.OK:
+                    raise AlipayUnavailable(f"{method}: HTTP status {response.status}")
+                for part in response.iter_stream():
+                    answer += part
+                    if len(answer) > LONGEST_ANSWER:
+                        raise AlipayUnavailable(f"{method}: the answer is longer than {LONGEST_ANSWER} bytes")
+                return bytes(answer), httpx.Headers(response.headers).get("content-type", "")
+        except FAILURES as error:
             raise AlipayUnavailable(f"{method}: {type(error).__name__} {error}".rstrip()) from error
 
     def _ask(self) -> None:

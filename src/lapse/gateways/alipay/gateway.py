@@ -59,7 +59,7 @@ class AlipayGateway:
 
     def __exit__(self, *_: object) -> None:
         """Close the connections. A process that keeps one gateway until it ends need not call this."""
-        self._client.http.close()
+        self._client.close()
 
     # The link.
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from ipaddress import ip_address
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.errors import ConfigError
 from lapse.gateways.alipay.certificates import Certificates
 from lapse.gateways.alipay.keys import PrivateKey, PublicKey, read_private_key, read_public_key
+from lapse.network.loopback import is_loopback
 
 CERTIFICATES = ("app_certificate", "alipay_certificate", "root_certificates")
 SANDBOX_APP = "9021"
@@ -24,10 +24,9 @@ class AlipaySettings:
     There are two modes. Either `alipay_public_key` is set, or the three certificates are: the app's, Alipay's, and
     Alipay's roots. Alipay recommends certificates.
 
-    `timeout` limits connecting, sending, and each wait for a part of the answer, whose body must be complete within
-    `timeout` too. Only a server that sends the header of its answer byte by byte can take longer. `margin` covers the
-    difference between the shop's clock and Alipay's; see `AlipayGateway.link_ends`. Raises ConfigError, which names the
-    wrong field.
+    `timeout` ends a whole HTTP call: name lookup, connecting, TLS, sending, and all of the answer, however slowly it
+    comes. `margin` covers the difference between the shop's clock and Alipay's; see `AlipayGateway.link_ends`. Raises
+    ConfigError, which names the wrong field.
     """
 
     PRODUCTION_URL: ClassVar[str] = "https://openapi.alipay.com/gateway.do"
@@ -85,7 +84,7 @@ class AlipaySettings:
     @property
     def is_local(self) -> bool:
         """Return whether the gateway's address is on this machine."""
-        return _is_local(self._host)
+        return is_loopback(self._host)
 
     def warnings(self) -> list[str]:
         """Return what will fail later, or cannot work from elsewhere; each is a sentence that names the field."""
@@ -95,7 +94,7 @@ class AlipaySettings:
                 f"{name} expires on {over:%Y-%m-%d}: renew it in Alipay's console, download it and set it before"
                 for name, over in self.certificates.expiring(SYSTEM_CLOCK.now()).items()
             ]
-        if not self.is_local and _is_local(urlsplit(self.notify_url).hostname or ""):
+        if not self.is_local and is_loopback(urlsplit(self.notify_url).hostname or ""):
             found.append("notify_url is on this machine, where Alipay cannot send a notify: set the public address")
         return found
 
@@ -132,10 +131,3 @@ class AlipaySettings:
                 "alipay_public_key is the public half of your own private_key: set Alipay's key for this app, "
                 "支付宝公钥 (not 应用公钥), which Alipay's console shows where the app's public key was uploaded"
             )
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

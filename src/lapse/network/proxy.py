@@ -6,8 +6,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from httpcore import URL, Proxy
 
-from lapse.delivering.address import is_loopback
 from lapse.engine.errors import ConfigError
+from lapse.network.loopback import is_loopback
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
 
