@@ -231,4 +231,4 @@ def test_each_claim_gets_its_decision() -> None:
     assert isinstance(decisions["locked"], Release)
     assert decisions["locked"].forgive
     assert isinstance(decisions["silent"], Release)
-    assert not decisions["silent"].forgive
+    assert decisions["silent"].forgive  # that a gateway does not answer is no order's fault, so it is never buried

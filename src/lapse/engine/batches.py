@@ -79,7 +79,21 @@ class BatchExecutor:
                 parts.extend(self._after_failure(part, error))
             else:
                 self._settlement.carry_out(part, decisions)
-                self._settlement.report(Kind.HANDLED, part, seconds=SYSTEM_CLOCK.monotonic() - begun)
+                self._report(part, decisions, SYSTEM_CLOCK.monotonic() - begun)
+
+    def _report(self, part: list[Claim], decisions: Mapping[str, Decision], seconds: float) -> None:
+        """Report the claims as handled, except those that were released uncounted: their work is not done yet."""
+        later: list[Claim] = []
+        done = part
+        if decisions:
+            later = [claim for claim in part if isinstance(made := decisions.get(claim.key), Release) and made.forgive]
+            uncounted = {claim.key for claim in later}
+            done = [claim for claim in part if claim.key not in uncounted]
+        if done:
+            self._settlement.report(Kind.HANDLED, done, seconds=seconds)
+        if later:
+            reasons = sorted({made.reason for claim in later if isinstance(made := decisions[claim.key], Release)})
+            self._settlement.report(Kind.RELEASED, later, seconds=seconds, reason=", ".join(filter(None, reasons)))
 
     def _give_back(self, claims: list[Claim], error: TryLater) -> None:
         """Release the claims for the time that the handler asked for. No attempt is counted."""

@@ -1,6 +1,8 @@
 """Lapsing orders: the shop's declarations, the framework's rows, and the services that lapse the orders."""
 
 from lapse.orders.arm_again import arm_unpaid
+from lapse.orders.calls import GatewayCalls
+from lapse.orders.closing import Closing
 from lapse.orders.gateway import Attempt, ClosingGateway, Gateway, Refund, RefundState, Ruling, Verdict
 from lapse.orders.hold import NotUnpaid
 from lapse.orders.lapsing import Lapsing
@@ -23,8 +25,10 @@ __all__ = [
     "Attempts",
     "Begun",
     "Cause",
+    "Closing",
     "ClosingGateway",
     "Gateway",
+    "GatewayCalls",
     "Lapsing",
     "LateMoney",
     "Money",

@@ -29,20 +29,36 @@ class Cooldown:
         _, not_before = self._waits.get(key, (0, float("-inf")))
         return self._clock.monotonic() >= not_before
 
+    def left(self, key: str) -> float:
+        """Return the seconds until the order may be tried; 0 if it may be tried now."""
+        _, not_before = self._waits.get(key, (0, float("-inf")))
+        return max(0.0, not_before - self._clock.monotonic())
+
     def failed_again(self, key: str) -> None:
         """Record that the try failed. The next try has to wait longer."""
-        times = self._waits.get(key, (0, 0.0))[0] + 1
-        self._waits[key] = (times, self._clock.monotonic() + self._backoff.delay(times).total_seconds())
+        times = self._times(key) + 1
+        self._wait(key, times, self._backoff.delay(times))
 
     def record(self, key: str, result: Result) -> None:
-        """Record the result of a try. An order whose gateway did not answer, or that was postponed, has to wait."""
-        if result.outcome is Outcome.UNANSWERED:
-            self.failed_again(key)
-        elif result.outcome is Outcome.POSTPONED:
-            wait = POSTPONED if result.due_in is None else result.due_in
-            self._waits[key] = (0, self._clock.monotonic() + wait.total_seconds())
-        else:
-            self._waits.pop(key, None)
+        """Record the result of a try. An order whose gateway did not answer, or that was postponed, has to wait.
+
+        It waits for as long as the result says; without that, by the back-off, or 15 minutes if it was postponed.
+        """
+        match result:
+            case Result(Outcome.UNANSWERED, due_in=None):
+                self.failed_again(key)
+            case Result(Outcome.UNANSWERED, due_in=timedelta() as wait):
+                self._wait(key, self._times(key), wait)
+            case Result(Outcome.POSTPONED, due_in=wait):
+                self._wait(key, 0, POSTPONED if wait is None else wait)
+            case _:
+                self._waits.pop(key, None)
+
+    def _times(self, key: str) -> int:
+        return self._waits.get(key, (0, 0.0))[0]
+
+    def _wait(self, key: str, times: int, wait: timedelta) -> None:
+        self._waits[key] = (times, self._clock.monotonic() + wait.total_seconds())
 
     def drop_expired(self) -> None:
         """Drop the entries of orders that have not been tried for a long time."""

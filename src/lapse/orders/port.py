@@ -26,7 +26,8 @@ class Outcome(StrEnum):
     LOCKED = "locked"
     """Another transaction has locked the order. Nothing was done; try again soon."""
     UNANSWERED = "unanswered"
-    """The gateway could not say whether the order was paid. The order keeps its stock; try again later."""
+    """No gateway has said yet whether the order was paid. The order keeps its stock. A call may still be under way, and
+    this process finishes the order when the answer comes; otherwise try again later."""
     UNKNOWN = "unknown"
     """No order has this key."""
 
@@ -36,7 +37,8 @@ class Result:
     """The result for one order.
 
     If the outcome is NOT_DUE, `due_at` is the stored deadline; if it is POSTPONED, the time that the shop named.
-    `due_in` is the time left until then by the database's clock. Both are None if there is no such time.
+    `due_in` is the time left until then by the database's clock. Both are None if there is no such time. If the outcome
+    is UNANSWERED, `due_in` is the time after which another try may have an answer, or None.
     """
 
     outcome: Outcome

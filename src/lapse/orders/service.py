@@ -1,23 +1,37 @@
 """The service that lapses a shop's orders: a worker on the timer and a sweep, or the sweep alone."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
 
 from lapse.engine.batches import BatchExecutor, Handler
 from lapse.engine.claim_loop import RECONNECT, ClaimLoop
-from lapse.engine.errors import ConfigError, TimerUnavailable
-from lapse.engine.events import Event, Hook, Kind, emit, log_event
+from lapse.engine.clock import SYSTEM_CLOCK
+from lapse.engine.deadline import Claim, Deadline
+from lapse.engine.decision import Decision
+from lapse.engine.errors import ConfigError, LapseError, TimerUnavailable
+from lapse.engine.events import Event, Hook, Kind, emit, log_event, named
 from lapse.engine.settlement import Settlement
 from lapse.engine.stopping import stop_on_signals
 from lapse.engine.timer import LEASE, Timer
 from lapse.engine.waker import Waker
 from lapse.engine.worker import DRAIN, MAX_ATTEMPTS
 from lapse.orders.arm_again import ARM_BATCH, arm_unpaid
+from lapse.orders.isolate import Isolated
 from lapse.orders.lapsing import Lapsing
+from lapse.orders.port import Outcome
 from lapse.orders.sweep import Sweep
+
+log = logging.getLogger("lapse")
+
+FINISHED = frozenset({Outcome.LAPSED, Outcome.PAID, Outcome.NOT_UNPAID, Outcome.UNKNOWN})
+"""The outcomes after which an order needs no deadline."""
+
+DRAIN_LOOK = 0.05
+"""Seconds between two looks for a second signal while calls to gateways end."""
 
 BATCH = 500
 """The largest number of orders that one transaction lapses, so that no lock is held for long."""
@@ -41,7 +55,8 @@ class ServiceOptions:
     max_attempts: int = MAX_ATTEMPTS
     """Attempts before a deadline is buried (10)."""
     drain: timedelta = DRAIN
-    """How long the current batch may take to finish after a signal to stop (10 s)."""
+    """How long the current batch and the calls to gateways may take to finish after a signal to stop (10 s). An order
+    whose gateway has not answered by then stays closing, and its deadline fires again."""
     arm_batch: int = ARM_BATCH
     """How many deadlines one call arms when the timer may have lost deadlines (2,000)."""
 
@@ -85,6 +100,7 @@ class Service:
         self._worker: ClaimLoop | None = None
         self._waker = Waker()
         self._stopping = False
+        self._give_up_at: float | None = None
         beside = open_timer is not None
         self.sweep_every = self._options.sweep_beside_timer if beside else self._options.sweep_alone
         self._sweep = Sweep(
@@ -93,6 +109,7 @@ class Service:
             batch=self._options.batch,
             grace=self._options.grace if beside else timedelta(0),
             timer=name,
+            wait=timedelta(0),
             disarm=self._disarm if beside else None,
             hooks=self._hooks,
         )
@@ -115,9 +132,12 @@ class Service:
             finally:
                 self._sweep.stop()
                 thread.join(self._options.drain.total_seconds())
+                self._drain()
 
     def stop(self) -> None:
         """Finish the current batch and return from `run`. May be called from any thread or signal handler."""
+        if self._stopping:  # the second signal ends all waits
+            self._give_up_at = 0.0
         self._stopping = True
         self._waker.interrupt()
         if self._worker is not None:
@@ -127,7 +147,7 @@ class Service:
         self._timer = timer
         self._worker = ClaimLoop(
             timer,
-            lambda settlement: _Batches(self._lapsing.handle, settlement, self._options.batch, self._after_thread),
+            lambda settlement: _Batches(self._handle, settlement, self._options.batch, self._after_thread),
             lease=self._options.lease,
             max_attempts=self._options.max_attempts,
             backoff=None,
@@ -139,8 +159,36 @@ class Service:
             self._worker.stop()
         try:
             self._worker.run()
+            self._drain()  # before the caller closes the timer, in which finished orders are disarmed
         finally:
             self._timer = None  # the sweep may still run while the caller closes the timer
+
+    def _handle(self, claims: list[Claim]) -> Mapping[str, Decision]:
+        """Lapse the claimed orders and return the decisions. Orders with an open attempt follow in the background."""
+        return self._lapsing.handle(claims, partial(self._finished, {claim.key: claim for claim in claims}))
+
+    def _finished(self, claims: Mapping[str, Claim], isolated: Isolated) -> None:
+        """Disarm the orders that were finished after their gateways had answered, and report them. In any thread."""
+        for key, error in isolated.failed.items():
+            self._report(Kind.FAILED, [claims[key]], error=error, reason="step three failed after the gateway answered")
+        finished = [claims[key] for key, result in isolated.results.items() if result.outcome in FINISHED]
+        later = [Deadline(key, result.due_at) for key, result in isolated.results.items() if result.due_at is not None]
+        if (timer := self._timer) is not None and (finished or later):
+            try:
+                timer.disarm([claim.key for claim in finished])
+                timer.arm(later)
+            except LapseError as error:  # these deadlines fire once more without effect, which costs little
+                log.info("finished orders could not be disarmed: %s", error)
+        if finished:
+            self._report(Kind.HANDLED, finished, reason="after their gateways had answered")
+
+    def _drain(self) -> None:
+        """Let calls to gateways end. Orders whose calls last too long stay closing; their deadlines fire again."""
+        end = SYSTEM_CLOCK.monotonic() + self._options.drain.total_seconds()
+        while not self._lapsing.closing.drain(DRAIN_LOOK):
+            if self._give_up_at is not None or SYSTEM_CLOCK.monotonic() >= end:
+                log.warning("stopping before all gateways have answered; their orders stay closing and are tried again")
+                return
 
     def _opened(self, open_timer: Callable[[], Timer]) -> Timer | None:
         """Return the timer as soon as its server answers. Return None if the service stops before that."""
@@ -177,6 +225,19 @@ class Service:
         timer = self._timer
         if timer is not None:
             timer.disarm(keys)
+
+    def _report(self, kind: Kind, claims: Sequence[Claim], *, reason: str, error: BaseException | None = None) -> None:
+        late = tuple([claim.late_by for claim in claims])
+        event = Event(
+            kind=kind,
+            timer=self._name,
+            count=len(claims),
+            keys=named(claims),
+            lateness=late,
+            reason=reason,
+            error=error,
+        )
+        emit(self._hooks, event)
 
     def _emit(self, kind: Kind, reason: str = "") -> None:
         emit(self._hooks, Event(kind=kind, timer=self._name, reason=reason))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from lapse.engine.backoff import Backoff
 from lapse.engine.clock import SYSTEM_CLOCK
@@ -14,7 +15,7 @@ from lapse.engine.errors import LapseError
 from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
 from lapse.orders.cooldown import Cooldown
-from lapse.orders.isolate import isolate
+from lapse.orders.isolate import Isolated, isolate
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
 
@@ -46,6 +47,8 @@ class Sweep:
     * `grace` is how long after its deadline the sweep leaves an order to the timer.
     * An order whose lapse raises, or whose gateway does not answer, is tried again after `backoff`, which grows. An
       order that the shop postponed is tried again at the time that the shop named, or after 15 minutes.
+    * `wait` is how long the sweep waits for gateways at each page; None: for the budget of one call. An order whose
+      gateway has not answered by then counts as unanswered; it is finished in the background when the answer comes.
     * `disarm` receives the keys of the lapsed orders, so that a timer can forget them.
     * `hooks` receive an event for every sweep (IDLE: there was nothing to do) and for failures; `timer` is the name in
       those events.
@@ -62,6 +65,7 @@ class Sweep:
         grace: timedelta = timedelta(0),
         timer: str = "orders",
         backoff: Backoff | None = None,
+        wait: timedelta | None = None,
         disarm: Callable[[Sequence[str]], None] | None = None,
         hooks: Iterable[Hook] = (log_event,),
     ) -> None:
@@ -73,6 +77,7 @@ class Sweep:
         self._grace = grace
         self._timer = timer
         self._cooldown = Cooldown(backoff or Backoff())
+        self._lapse_keys = partial(lapsing.lapse, wait=wait, done=self._finished)
         self._disarm = disarm
         self._hooks = tuple(hooks)
         self._waker = Waker()
@@ -139,14 +144,24 @@ class Sweep:
     def _lapse(self, page: Sequence[Deadline], swept: Swept) -> list[str]:
         """Lapse one page and add the outcomes to `swept`; return the keys that lapsed."""
         keys = [order.key for order in page if self._cooldown.ready(order.key)]
-        isolated = isolate(self._lapsing.lapse, keys)
+        isolated = isolate(self._lapse_keys, keys)
+        swept.failed += isolated.failed
+        swept.outcomes.update(result.outcome for result in isolated.results.values())
+        for key, result in isolated.results.items():
+            self._cooldown.record(key, result)
+        return self._report(isolated)
+
+    def _finished(self, isolated: Isolated) -> None:
+        """Report orders that were finished in the background, after their gateways had answered."""
+        if lapsed := self._report(isolated):
+            named = tuple(lapsed[:KEYS_NAMED])
+            self._emit(Kind.SWEPT, count=len(lapsed), keys=named, reason="after their gateways had answered")
+
+    def _report(self, isolated: Isolated) -> list[str]:
+        """Report the orders that failed, and disarm those that lapsed; return the keys of the latter."""
         for key, error in isolated.failed.items():
-            swept.failed.append(key)
             self._cooldown.failed_again(key)
             self._emit(Kind.FAILED, count=1, keys=(key,), error=error, reason="the sweep goes on with the others")
-        for key, result in isolated.results.items():
-            swept.outcomes[result.outcome] += 1
-            self._cooldown.record(key, result)
         lapsed = [key for key, result in isolated.results.items() if result.outcome is Outcome.LAPSED]
         if lapsed and self._disarm is not None:
             try:

@@ -8,9 +8,11 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from django.db import connections
 from django.db.models import Q, QuerySet
 
 from lapse.engine.backoff import Backoff
+from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Deadline
 from lapse.integrations.django.arguments import checked_keys, checked_orders
 from lapse.integrations.django.arming import Arming
@@ -26,6 +28,8 @@ from lapse.integrations.django.rows.stored_deadline import StoredDeadline
 from lapse.integrations.django.rows.transactions import refuse_old_snapshot, refuse_transaction
 from lapse.integrations.django.rows.windows import Windows
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
+from lapse.orders.calls import GatewayCalls
+from lapse.orders.closing import Closing
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
@@ -34,14 +38,16 @@ from lapse.orders.since import Since
 from lapse.orders.transition import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from lapse.orders.lapsing import Lapsing
     from lapse.orders.port import Result
 
-ASK_AGAIN = timedelta(seconds=5)
-"""How long reads and sales skip an order whose gateway did not answer. Longer each time, up to a minute."""
+READ_WAIT = timedelta(seconds=1)
+"""How long a read or a sale waits for gateways, in all. A gateway usually answers within half a second, and a buyer
+notices a page that takes much longer than a second. An order that is not answered by then is finished in the
+background."""
 
 
 Row = TypeVar("Row")
@@ -113,8 +119,12 @@ class UnpaidOrders(Payments[M]):
         key = order if isinstance(order, str) else self._queries.key_of(self._checked([order], "hold(order)")[0])
         return hold(self._queries, key, disarm=self._disarm)
 
-    def lapse(self, keys: Collection[str]) -> dict[str, Result]:
+    def lapse(self, keys: Collection[str], *, wait: timedelta | None = None) -> dict[str, Result]:
         """Lapse the orders that are unpaid and due. Return the result for every key.
+
+        Waits for gateways for at most `wait` in all; None: for the budget of one call (5 s). An order whose gateway has
+        not answered by then is UNANSWERED, and this process finishes it when the answer comes. Meanwhile, and for a
+        while after an unclear answer, further calls do not wait for this order.
 
         Raises OpenTransaction inside a transaction if the shop has gateways; with `writers_lock`, inside a transaction
         that is stricter than READ COMMITTED. Raises TryLater if the database does not answer, and TypeError for a key
@@ -122,7 +132,7 @@ class UnpaidOrders(Payments[M]):
         """
         keys = checked_keys(keys)
         self._refuse_open_transaction()
-        return _in_batches(DatabaseOrders(self, self._queries).lapsing(), keys)
+        return _in_batches(self.port().lapsing(), keys, self._budget if wait is None else wait)
 
     def cancel(self, orders: Iterable[M], *, by: str, reason: str) -> dict[str, Result]:
         """Cancel unpaid orders for a person, whether due or not. Return the result for every key.
@@ -132,8 +142,9 @@ class UnpaidOrders(Payments[M]):
         already has a reason. The timer is disarmed with the transaction that cancels.
 
         NOT_UNPAID: the order was paid or cancelled before, or while this call waited. UNANSWERED: the order's gateway
-        did not answer, so the order stays closing and keeps its stock. Call again, or let the timer lapse it when it is
-        due.
+        has not answered within the budget of one call (5 s in all), so the order stays closing and keeps its stock.
+        This process goes on with it. If the process ends before that, call again, or let the timer lapse the order when
+        it is due.
 
         The instances in `orders` are not refreshed. Raises TypeError for other objects than orders, ValueError if `by`
         or `reason` is empty, and the errors of `lapse`.
@@ -143,20 +154,22 @@ class UnpaidOrders(Payments[M]):
         keys = [self._queries.key_of(order) for order in self._checked(orders, "cancel(orders, by=…, reason=…)")]
         self._refuse_open_transaction()
         cause = Cause(str(reason), str(by), person=True)
-        return _in_batches(DatabaseOrders(self, self._queries, cause, disarm=self._disarm).lapsing(), keys)
+        port = DatabaseOrders(self, self._queries, cause, closing=self._closing, disarm=self._disarm)
+        return _in_batches(port.lapsing(), keys, self._budget)
 
     def lapse_overdue(self, where: Q | None = None, *, limit: int = BATCH) -> dict[str, Result]:
         """Lapse up to `limit` overdue orders that match `where`, oldest first. Return the result of each.
 
-        A sale uses this to get the stock that overdue orders still hold, without waiting for a worker. If lapsing an
-        order raises, the error is logged and the order is left out. Raises the errors of `lapse`.
+        A sale uses this to get the stock that overdue orders still hold, without waiting for a worker. It waits for
+        gateways for about a second in all. If lapsing an order raises, the error is logged and the order is left out.
+        Raises the errors of `lapse`.
 
         An order that `hold` holds is left alone. An order that the caller's own transaction has locked in another way
         is not: locks do not stop the transaction that has them. So call this before the order to be paid is read.
         """
         self._refuse_open_transaction()
         return lapse_on_read(
-            self.lapse,
+            self._lapse_within(READ_WAIT),
             lambda count: self._overdue(count, where or Q()),
             batch=min(limit, BATCH),
             limit=limit,
@@ -167,15 +180,16 @@ class UnpaidOrders(Payments[M]):
         """Lapse the overdue orders in the query. Return the query, not yet evaluated, so that it shows the new state.
 
         It takes any queryset of the orders: slices, `values()`, `annotate()`, unions, `using()` a replica. If no order
-        is overdue, it costs one query; a slice costs one more on MySQL and MariaDB. An order stays unchanged if another
-        transaction has locked it or its gateway does not answer. So check its deadline before you offer to pay.
+        is overdue, it costs one query; a slice costs one more on MySQL and MariaDB. It waits for gateways for about a
+        second in all. An order stays unchanged if another transaction has locked it or its gateway does not answer. So
+        check its deadline before you offer to pay.
 
         Raises TypeError for another object, such as a list or a raw query, and the errors of `lapse`.
         """
         checked_queryset(queryset, self.model)
         self._refuse_open_transaction()
         lapse_on_read(
-            self.lapse,
+            self._lapse_within(READ_WAIT),
             lambda limit: self._overdue(limit, orders_read(queryset, self._queries.using)),
             batch=BATCH,
             cooldown=self._cooldowns[self.name],
@@ -191,11 +205,29 @@ class UnpaidOrders(Payments[M]):
 
         With `background`, it replaces old database connections, for a process without requests.
         """
-        return DatabaseOrders(self, self._queries, background=background)
+        return DatabaseOrders(self, self._queries, closing=self._closing, background=background)
+
+    @property
+    def _closing(self) -> Closing:
+        """What closes attempts at gateways; one per object, so that a gateway is called from one pool of threads."""
+        found: Closing | None = vars(self).get("_closing_shared")
+        if found is None:  # of two threads that come first, both get the same
+            made = Closing(GatewayCalls(after_call=connections.close_all))
+            found = vars(self).setdefault("_closing_shared", made)
+        return found
+
+    @property
+    def _budget(self) -> timedelta:
+        return self._closing.calls.budget
 
     @cached_property
     def _cooldowns(self) -> dict[str, Cooldown]:
-        return defaultdict(lambda: Cooldown(Backoff(first=ASK_AGAIN, most=12 * ASK_AGAIN)))  # by the timer's name
+        return defaultdict(lambda: Cooldown(Backoff(most=timedelta(minutes=1))))  # by the timer's name
+
+    def _lapse_within(self, wait: timedelta) -> Callable[[Sequence[str]], dict[str, Result]]:
+        """Return a `lapse` that waits for gateways for at most `wait` in all of its calls."""
+        end = SYSTEM_CLOCK.monotonic() + wait.total_seconds()
+        return lambda keys: self.lapse(keys, wait=timedelta(seconds=max(0.0, end - SYSTEM_CLOCK.monotonic())))
 
     @cached_property
     def _arming(self) -> Arming:
@@ -241,10 +273,11 @@ class UnpaidOrders(Payments[M]):
             refuse_old_snapshot(self._queries.using)
 
 
-def _in_batches(lapsing: Lapsing, keys: Iterable[str]) -> dict[str, Result]:
+def _in_batches(lapsing: Lapsing, keys: Iterable[str], wait: timedelta) -> dict[str, Result]:
     """Lapse the orders in batches, so that no transaction is large. Return the result for each key."""
     results: dict[str, Result] = {}
     left = iter(dict.fromkeys(keys))
+    end = SYSTEM_CLOCK.monotonic() + wait.total_seconds()
     while part := list(islice(left, BATCH)):
-        results.update(lapsing.lapse(part))
+        results.update(lapsing.lapse(part, wait=timedelta(seconds=max(0.0, end - SYSTEM_CLOCK.monotonic()))))
     return results
