@@ -60,7 +60,8 @@ class GatewayCalls:
         """Call `work` in a thread of the attempt's gateway; return the future of its answer. Never waits.
 
         The answer is the object `unknown` if `work` raises. It is that at once, without a call, if the gateway is not
-        to be called now or too many calls wait. The future's callbacks run in the gateway's thread, in a copy of the caller's context.
+        to be called now or too many calls wait. The future's callbacks run in the gateway's thread, in a copy of the
+        caller's context.
         """
         call: _Call[A] = _Call(attempt.reference, work, unknown)
         self._line(attempt.gateway).submit(call)

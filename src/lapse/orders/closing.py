@@ -37,7 +37,8 @@ class Closing:
     * An order whose attempts are being closed is not asked about again meanwhile. After an unclear answer it waits by
       `backoff`.
     * If the rulings come while the caller waits, step three runs in the caller's thread. Otherwise it runs in the
-      thread of the gateway that answered last. Orders whose rulings come while another step three runs share one transaction.
+      thread of the gateway that answered last. Orders whose rulings come while another step three runs share one
+      transaction.
     * A PAID ruling goes to step three at once, without waiting for other gateways, and however late it is.
     * If step three raises, no money is lost: the attempt stays open in the shop's records, and is asked about again.
     """
