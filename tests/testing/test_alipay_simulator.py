@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -34,7 +35,7 @@ def alipay() -> Iterator[AlipaySimulator]:
 @pytest.fixture(autouse=True)
 def no_faults(alipay: AlipaySimulator) -> None:
     """Begin without faults."""
-    alipay.faults(notify="send", notify_delay=0, notify_amount=None, hanging=[])
+    alipay.faults(notify="send", notify_delay=0, notify_amount=None, hanging=[], overtime=False)
 
 
 @pytest.fixture
@@ -202,6 +203,67 @@ def test_unknown_addresses(alipay: AlipaySimulator) -> None:
     assert httpx.get(f"{alipay.url}/cashier/unknown").status_code == 404
     assert httpx.post(f"{Buyer(link(alipay, 'odd')).page}/steal").status_code == 404
     assert httpx.get(alipay.url).status_code == 200
+
+
+def test_a_link_in_overtime_is_paid_after_its_end(alipay: AlipaySimulator) -> None:
+    """As long as the fault is on: with it, a shop rehearses money that comes after its order lapsed."""
+    late = Buyer(link(alipay, "overtime", ends_in=-60))
+    assert not late.scan()
+    alipay.faults(overtime=True)
+    assert late.scan()
+    assert late.pay()
+    alipay.faults(overtime=False)
+    assert (alipay.trade("overtime") or {})["trade_status"] == "TRADE_SUCCESS"
+
+
+# --- refunds ---
+
+
+def test_refunds_in_the_console(alipay: AlipaySimulator, shop: Listener) -> None:
+    """A part, then all that is left; each is notified with the total, and too much is refused."""
+    paid(alipay, shop, "console")
+    shop.wait_for(1)
+    with pytest.raises(LapseError, match="REFUND_AMT_NOT_EQUAL_TOTAL"):
+        alipay.refund("console", Decimal("12.51"))
+    alipay.refund("console", Decimal("2.50"))
+    part = shop.wait_for(2)[1]
+    assert (part["trade_status"], part["refund_fee"]) == ("TRADE_SUCCESS", "2.50")
+    assert re.fullmatch(r"[-0-9]{10} [0-9:]{8}\.[0-9]{3}", part["gmt_refund"])
+    assert "gmt_close" not in part
+    alipay.refund("console")
+    full = shop.wait_for(3)[2]
+    assert (full["trade_status"], full["refund_fee"]) == ("TRADE_CLOSED", "12.50")
+    assert full["gmt_payment"]
+    assert full["gmt_close"]
+    assert full["out_biz_no"] != part["out_biz_no"]
+    assert (alipay.trade("console") or {})["refunded"] == "12.50"
+    with pytest.raises(LapseError, match="TRADE_STATUS_ERROR"):
+        alipay.refund("console")
+    with pytest.raises(LapseError, match="TRADE_NOT_EXIST"):
+        alipay.refund("unknown")
+
+
+def test_a_closed_trade_is_notified_as_alipay_does(alipay: AlipaySimulator, shop: Listener) -> None:
+    """Closed unpaid, its notify has an amount refunded of 0.00 and no time of a payment."""
+    Buyer(link(alipay, "closed", notify_url=shop.url)).scan()
+    httpx.get(call(alipay, "alipay.trade.close", {"out_trade_no": "closed"}))
+    alipay.notify("closed")
+    (form,) = shop.wait_for(1)
+    assert (form["trade_status"], form["refund_fee"]) == ("TRADE_CLOSED", "0.00")
+    assert form["gmt_close"]
+    assert "gmt_payment" not in form
+
+
+def test_a_refund_without_a_number_has_the_trades(alipay: AlipaySimulator, shop: Listener) -> None:
+    """A refund by another program, which sends no number, is found under the number of the trade."""
+    paid(alipay, shop, "plain")
+    refund = {"out_trade_no": "plain", "refund_amount": "1.00"}
+    for moved in ("Y", "N"):
+        answer = httpx.get(call(alipay, "alipay.trade.refund", refund)).json()["alipay_trade_refund_response"]
+        assert answer["fund_change"] == moved
+    query = {"out_trade_no": "plain", "out_request_no": "plain"}
+    found = httpx.get(call(alipay, "alipay.trade.fastpay.refund.query", query)).json()
+    assert found["alipay_trade_fastpay_refund_query_response"]["refund_amount"] == "1.00"
 
 
 # --- notifies ---

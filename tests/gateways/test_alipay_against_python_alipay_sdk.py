@@ -1,4 +1,4 @@
-"""Another library of Alipay, python-alipay-sdk, judges our signatures and serial numbers, in both directions."""
+"""Another library of Alipay, python-alipay-sdk, judges our gateway and our simulator, in both directions."""
 
 import json
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ from alipay.exceptions import AliPayException
 
 from lapse.gateways.alipay import AlipayGateway, AlipaySettings
 from lapse.gateways.alipay.certificates import Certificates
+from lapse.gateways.alipay.refunds import key_of
+from lapse.orders import Attempt, RefundState, Verdict
 from lapse.testing.alipay import AlipaySimulator, Authority, Buyer, KeyPair, new_key_pair
 from tests.gateways.listening import Listener
 
@@ -107,17 +109,114 @@ def test_our_simulator_takes_its_calls_and_it_believes_our_answers(
         assert not other.verify(dict(signed) | {"out_trade_no": "o2"}, signature)
 
 
-def test_it_verifies_what_our_gateway_signs(gateway: AlipayGateway, app_keys: KeyPair) -> None:
-    """The signature of our link is one of the app's key, by the other library's reckoning too."""
-    link = gateway.page_pay_url("o3", AMOUNT, "茶杯", datetime.now(UTC) + timedelta(minutes=10))
-    parameters = dict(parse_qsl(urlsplit(link).query))
-    signature = parameters.pop("sign")
-    judge = AliPay(
+def paid(other: AliPay, settings: AlipaySettings, number: str) -> Buyer:
+    """Pay the other library's link and return its buyer."""
+    buyer = Buyer(link_of(other, settings, number))
+    assert buyer.scan()
+    assert buyer.pay()
+    return buyer
+
+
+def test_a_whole_shop_on_the_other_library(other: AliPay, settings: AlipaySettings, shop: Listener) -> None:
+    """Each of its calls is answered by our simulator as it understands, and it verifies each answer and each notify."""
+    waiting = Buyer(link_of(other, settings, "w1"))
+    assert waiting.scan()
+    assert other.api_alipay_trade_query(out_trade_no="w1")["trade_status"] == "WAIT_BUYER_PAY"
+    assert other.api_alipay_trade_close(out_trade_no="w1")["code"] == "10000"
+    assert waiting.pay() is None
+    assert other.api_alipay_trade_close(out_trade_no="w1")["sub_code"] == "ACQ.TRADE_STATUS_ERROR"
+    closed = other.api_alipay_trade_query(out_trade_no="w1")
+    assert closed["trade_status"] == "TRADE_CLOSED"
+    assert "send_pay_date" not in closed
+    paid(other, settings, "w2")
+    for change in ("Y", "N"):
+        refund = other.api_alipay_trade_refund("8.00", out_trade_no="w2", out_request_no="r1")
+        assert (refund["code"], refund["fund_change"], refund["refund_fee"]) == ("10000", change, "8.00")
+    refused = other.api_alipay_trade_refund("9.00", out_trade_no="w2", out_request_no="r1")
+    assert refused["sub_code"] == "ACQ.DISCORDANT_REPEAT_REQUEST"
+    found = other.api_alipay_trade_fastpay_refund_query("r1", out_trade_no="w2")
+    assert (found["refund_status"], found["refund_amount"], found["total_amount"]) == (
+        "REFUND_SUCCESS",
+        "8.00",
+        "58.00",
+    )
+    assert "refund_status" not in other.api_alipay_trade_fastpay_refund_query("r2", out_trade_no="w2")
+    assert other.api_alipay_trade_refund("50.00", out_trade_no="w2", out_request_no="r2")["refund_fee"] == "58.00"
+    back = other.api_alipay_trade_query(out_trade_no="w2")
+    assert back["trade_status"] == "TRADE_CLOSED"
+    assert back["send_pay_date"]
+    shop.wait_for(3)
+    totals = set()
+    for body, _ in shop.bodies:
+        form = form_of(body)
+        signature = form.pop("sign")
+        assert other.verify(dict(form), signature)
+        assert not other.verify(dict(form) | {"refund_fee": "0.01"}, signature)
+        totals.add((form["trade_status"], form.get("refund_fee")))
+    assert totals == {("TRADE_SUCCESS", None), ("TRADE_SUCCESS", "8.00"), ("TRADE_CLOSED", "58.00")}
+
+
+def test_both_libraries_see_one_refund(gateway: AlipayGateway, other: AliPay, settings: AlipaySettings) -> None:
+    """Whichever of the two refunds an attempt, the other one finds the refund by its key and moves no money again."""
+    ours, theirs = (Attempt("order", number, "alipay") for number in ("b1", "b2"))
+    for attempt in (ours, theirs):
+        paid(other, settings, attempt.reference)
+    assert gateway.refund(ours, AMOUNT).state == RefundState.DONE
+    by_number = {"out_trade_no": ours.reference, "out_request_no": key_of(ours)}
+    assert other.api_alipay_trade_fastpay_refund_query(**by_number)["refund_amount"] == "58.00"
+    assert other.api_alipay_trade_refund("58.00", **by_number)["fund_change"] == "N"
+    assert gateway.refund_status(theirs).state == RefundState.ABSENT
+    other.api_alipay_trade_refund("58.00", out_trade_no=theirs.reference, out_request_no=key_of(theirs))
+    assert gateway.refund_status(theirs) == gateway.refund(theirs, AMOUNT)
+    assert gateway.refund(theirs, AMOUNT).state == RefundState.DONE
+    assert {gateway.query(attempt).verdict for attempt in (ours, theirs)} == {Verdict.REFUNDED}
+
+
+def test_it_verifies_each_of_our_calls(
+    gateway: AlipayGateway, app_keys: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other library verifies what our gateway posts: query, close, refund, and the query of a refund."""
+    sent: list[dict[str, str]] = []
+    signed = gateway._client._signed
+
+    def recorded(*arguments: Any) -> dict[str, str]:
+        sent.append(signed(*arguments))
+        return sent[-1]
+
+    monkeypatch.setattr(gateway._client, "_signed", recorded)
+    attempt = Attempt("order", "v1", "alipay")
+    for call in (gateway.query, gateway.close, gateway.refund_status):
+        call(attempt)
+    gateway.refund(attempt, AMOUNT)
+    assert {one["method"].removeprefix("alipay.trade.") for one in sent} == {
+        "query",
+        "close",
+        "refund",
+        "fastpay.refund.query",
+    }
+    for parameters in sent:
+        signature = parameters.pop("sign")
+        text = "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+        assert judge_of(app_keys)._verify(text, signature)
+        assert not judge_of(app_keys)._verify(text.replace("v1", "v2"), signature)
+
+
+def judge_of(app_keys: KeyPair) -> AliPay:
+    """Return the other library, which takes the app's signatures for Alipay's."""
+    return AliPay(
         appid="1",
         app_private_key_string=app_keys.private,
         alipay_public_key_string=app_keys.public,
         app_notify_url=None,
     )
+
+
+def test_it_verifies_what_our_gateway_signs(gateway: AlipayGateway, app_keys: KeyPair) -> None:
+    """The signature of our link is one of the app's key, by the other library's reckoning too."""
+    link = gateway.page_pay_url("o3", AMOUNT, "茶杯", datetime.now(UTC) + timedelta(minutes=10))
+    parameters = dict(parse_qsl(urlsplit(link).query))
+    signature = parameters.pop("sign")
+    judge = judge_of(app_keys)
     text = "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
     assert judge._verify(text, signature)
     assert not judge._verify(text.replace("58.00", "0.01"), signature)
