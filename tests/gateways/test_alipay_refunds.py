@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from lapse.orders import Attempt, Refund, RefundState, Verdict
 from lapse.testing.alipay import AlipaySimulator, Buyer, sign_notify
 from tests.gateways.listening import Listener
 
+CHECKOUT = Path(__file__).parents[2]
 AMOUNT = Decimal("58.00")
 PART = Decimal("8.00")
 NUMBERS = (f"refund{number}" for number in itertools.count())
@@ -67,6 +69,15 @@ def test_each_code_of_a_refusal(
         assert refund.reason.endswith(advice)
     alipay.faults(refund_refused="")
     assert gateway.refund(attempt, AMOUNT) == Refund(attempt, RefundState.DONE, amount=AMOUNT)
+
+
+def test_the_page_has_each_code() -> None:
+    """The how-to says of each code whether it is final, and what to do."""
+    page = (CHECKOUT / "docs" / "how-to" / "pay-by-alipay.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `ACQ.")]
+    for table, word in ((REFUSED, "refused"), (LATER, "later")):
+        for code, advice in table.items():
+            assert any(f"`{code}`" in row and f"| {word} | {advice} |" in row for row in rows), code
 
 
 def test_an_unknown_code_decides_nothing(gateway: AlipayGateway, alipay: AlipaySimulator) -> None:
@@ -225,6 +236,7 @@ def test_notifies_say_what_was_refunded(gateway: AlipayGateway, alipay: AlipaySi
     assert read[3].refund_key == key_of(attempt)
     assert len({one.identity for one in read}) == 4
     assert max(len(one.identity) for one in read) <= 160
+    assert read[1].ruling() == read[1].ruling(Attempt("", attempt.reference, "alipay"))
     with pytest.raises(ValueError, match="not about"):
         read[0].ruling(ATTEMPT)
 

@@ -22,6 +22,8 @@ from lapse.gateways.alipay.trades import Trade, amount_of, read_trade, text_of
 from lapse.orders.gateway import Attempt, Ruling
 
 CHINA = timezone(timedelta(hours=8))
+PROVIDER = "alipay"
+"""The name that attempts at Alipay have, unless the shop chose another."""
 CERTIFICATE = "alipay_cert_sn"
 """The field with the serial number of the certificate that Alipay signed with."""
 
@@ -93,11 +95,14 @@ class Notification:
         refunded = self.trade.refunded or Decimal()
         return f"{self.trade.trade_no} {self.trade.status} {refunded:.2f} {self.refund_key}".rstrip()
 
-    def ruling(self, attempt: Attempt) -> Ruling:
+    def ruling(self, attempt: Attempt | None = None) -> Ruling:
         """Return the ruling on the attempt to which the notify belongs, with amount and amount refunded.
 
-        Raises ValueError for another attempt.
+        Without `attempt`, the ruling is about the attempt with the trade's number at the gateway "alipay", and has no
+        key of an order: `unpaid_orders().receive` needs no more. Raises ValueError for another attempt.
         """
+        if attempt is None:
+            attempt = Attempt(order_key="", reference=self.trade.out_trade_no, gateway=PROVIDER)
         if attempt.reference != self.trade.out_trade_no:
             raise ValueError(f"the notify is about {self.trade.out_trade_no!r}, not about {attempt.reference!r}")
         return self.trade.ruling(attempt)
