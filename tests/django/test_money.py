@@ -1,14 +1,17 @@
 """Money that comes to a shop whose attempts Lapse keeps, on each kind of database."""
 
+import threading
 from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connections
 from django.db.models.functions import Now
 
 from lapse.integrations.django.attempts import State
-from lapse.orders import Attempt, LateMoney, Outcome, Ruling, Settled, UnknownAttempt, Verdict
+from lapse.orders import Attempt, LateMoney, Outcome, Ruling, Service, ServiceOptions, Settled, UnknownAttempt, Verdict
+from tests.django.adopter.threads import wait_until
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
 
@@ -163,7 +166,7 @@ def test_a_refund_whose_answer_is_lost_is_made_once(bank: Bank) -> None:
     bank.pay("a1")
     ask(attempt)
     with bank.away():
-        assert ask(attempt) == {Settled.KNOWN: 1}
+        assert not ask(attempt)
     assert stored(attempt)[0] == State.REFUND_DUE
     assert attempt.ask_at is not None
     assert ask(attempt) == {Settled.REFUNDED: 1}
@@ -208,3 +211,28 @@ def test_two_processes_ask_about_different_attempts() -> None:
     references = [question.record.reference for question in [*first, *second]]
     assert sorted(references) == [f"a{number}" for number in range(5)]
     assert not rows.to_ask(3, within=LATER)
+
+
+def test_a_worker_reconciles_beside_the_sweep(bank: Bank) -> None:
+    """The service finds the money of an attempt whose order lapsed, refunds it, and stops cleanly."""
+    attempt = begin(place(), "a1")
+    orders = CupOrders()
+    service = Service(
+        orders.port(background=True).lapsing(),
+        None,
+        options=ServiceOptions(sweep_alone=timedelta(milliseconds=50)),
+        reconciler=orders.reconciler(every=timedelta(milliseconds=50)),
+        after_thread=connections.close_all,
+    )
+    worker = threading.Thread(target=service.run)
+    worker.start()
+    try:
+        wait_until(lambda: stored(attempt)[:2] == (State.CLOSED, "cancelled"))
+        Cup.objects.update(stock=0)
+        bank.pay("a1")
+        CupAttempt.objects.update(ask_at=Now())
+        wait_until(lambda: stored(attempt)[:2] == (State.REFUNDED, "cancelled"))
+    finally:
+        service.stop()
+        worker.join()
+    assert bank.payments["a1"].back == PRICE

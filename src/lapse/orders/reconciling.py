@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
-from concurrent.futures import Future, wait
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol
+from typing import TYPE_CHECKING, Generic
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.errors import LapseError
+from lapse.engine.errors import LapseError, TryLater
 from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
-from lapse.orders.gateway import Refund, RefundState, Ruling, Verdict
+from lapse.orders.calls import GatewayCalls
+from lapse.orders.gateway import RefundState, Ruling, Verdict
 from lapse.orders.late_money import AttemptState
 from lapse.orders.money import Settled
 from lapse.orders.port import Outcome
 from lapse.orders.shop import R
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from decimal import Decimal
+    from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
-    from lapse.orders.gateway import Attempt, Gateway
+    from lapse.orders.gateway import Gateway, Refund
     from lapse.orders.money import Money, Question
     from lapse.orders.port import Result
 
@@ -44,26 +45,7 @@ PATIENCE = timedelta(seconds=10)
 NEWS = (Settled.PAID, Settled.REINSTATED, Settled.REFUND_DUE, Settled.REVIEW, Settled.REFUNDED)
 
 
-class Calls(Protocol):
-    """Runs calls to gateways in threads, so many at once for each gateway."""
-
-    def submit(self, gateway: str, call: Callable[[], Settled], /) -> Future[Settled]:
-        """Run the call in a thread of this gateway. Return its future, cancelled if the gateway is not called now."""
-        ...
-
-
-class Inline:
-    """Runs each call in the caller's thread, for a shop's own scripts and tests."""
-
-    def submit(self, gateway: str, call: Callable[[], Settled], /) -> Future[Settled]:
-        """Run the call and return its result."""
-        del gateway
-        future: Future[Settled] = Future()
-        try:
-            future.set_result(call())
-        except Exception as error:  # noqa: BLE001 - the caller reads it from the future
-            future.set_exception(error)
-        return future
+Booker = Callable[[Callable[[], Settled]], None]
 
 
 class Reconciler(Generic[R]):
@@ -83,7 +65,7 @@ class Reconciler(Generic[R]):
         *,
         state_of: Callable[[Sequence[str]], Mapping[str, Result]],
         resume: Callable[[Sequence[str]], object] | None = None,
-        calls: Calls | None = None,
+        calls: GatewayCalls | None = None,
         every: timedelta = timedelta(seconds=5),
         batch: int = 100,
         timer: str = "orders",
@@ -93,13 +75,14 @@ class Reconciler(Generic[R]):
         self._gateways = gateways
         self._state_of = state_of
         self._resume = resume
-        self._calls: Calls = calls or Inline()
+        self._calls = calls or GatewayCalls()
         self._every = every.total_seconds()
         self._batch = batch
         self._timer = timer
         self._hooks = tuple(hooks)
         self._waker = Waker()
         self._stopping = False
+        self._booked = deque[tuple[Settled, str]]()  # what gateways' threads have booked, not yet reported
 
     def run(self) -> None:
         """Ask and repeat until `stop`. Failures do not end it; of several in a row the first is reported."""
@@ -122,7 +105,10 @@ class Reconciler(Generic[R]):
         self._waker.interrupt()
 
     def once(self) -> Counter[Settled]:
-        """Ask about all attempts whose time has come; return how many reports became what. Raises TryLater."""
+        """Ask about all attempts whose time has come; return what became of reports that said something new.
+
+        Raises TryLater if the database does not answer.
+        """
         counts = Counter[Settled]()
         while not self._stopping:
             page = self._money.attempts.to_ask(self._batch, within=PUT_OFF)
@@ -139,21 +125,11 @@ class Reconciler(Generic[R]):
         open_of = [q.record.order_key for q in page if q.record.state.open and q.record.order_key in waiting]
         if open_of and self._resume is not None:
             self._resume(open_of)
-        futures = {
-            self._calls.submit(q.record.gateway, partial(self._ask, q, waits=q.record.order_key in waiting)): q
-            for q in page
-        }
-        wait(futures, PATIENCE.total_seconds())
-        counts, keys = Counter[Settled](), list[str]()
-        for future, question in futures.items():
-            if not future.done() or future.cancelled():
-                continue
-            if (error := future.exception()) is not None:
-                log.error("attempt %s could not be reconciled", question.record.reference, exc_info=error)
-                continue
-            counts[future.result()] += 1
-            if future.result() in NEWS:
-                keys.append(question.record.order_key)
+        calls = [self._submit(q, waits=q.record.order_key in waiting) for q in page if self._has_gateway(q)]
+        wait(calls, PATIENCE.total_seconds())
+        booked = [self._booked.popleft() for _ in range(len(self._booked))]
+        counts = Counter(settled for settled, _ in booked)
+        keys = [key for settled, key in booked if settled in NEWS]
         news = ", ".join(f"{counts[settled]} {settled}" for settled in NEWS if counts[settled])
         kind = Kind.RECONCILED if news else Kind.IDLE
         seconds = SYSTEM_CLOCK.monotonic() - begun
@@ -163,60 +139,57 @@ class Reconciler(Generic[R]):
         emit(self._hooks, event)
         return counts
 
-    def _ask(self, question: Question, *, waits: bool) -> Settled:
-        """Ask the gateway about one attempt, book the answer and return what became of it.
+    def _has_gateway(self, question: Question) -> bool:
+        record = question.record
+        if record.gateway in self._gateways:
+            return True
+        log.error("no gateway named %r for attempt %s: add it to `gateways`", record.gateway, record.reference)
+        return False
 
-        `waits`: the order waits for this payment.
+    def _submit(self, question: Question, *, waits: bool) -> Future[Ruling | Refund]:
+        """Ask in a thread of the gateway, and book the answer there. Return the future of the answer.
+
+        It is UNKNOWN at once while the gateway is not called. `waits`: the order waits for this payment.
         """
         record, attempt = question.record, question.attempt
-        gateway = self._gateways.get(record.gateway)
-        if gateway is None:
-            log.error(
-                "no gateway named %r to ask about attempt %s: add it to `gateways`", record.gateway, record.reference
-            )
-            return Settled.KNOWN
-        if record.state is AttemptState.REFUND_DUE:
-            return self._refund(gateway, question)
-        close = record.state.open and not waits
-        return self._money.receive(_ruling(gateway.close if close else gateway.query, attempt))
 
-    def _refund(self, gateway: Gateway, question: Question) -> Settled:
-        """Refund what the shop keeps of the attempt's money, and return what became of it.
+        def book(booking: Callable[[], Settled]) -> None:
+            """Book the answer. An error here is not the gateway's, and the gateway is asked again later."""
+            try:
+                settled = booking()
+            except TryLater as error:
+                log.warning("the answer about attempt %s was not booked: %s", record.reference, error)
+            except Exception:
+                log.exception("the answer about attempt %s could not be booked", record.reference)
+            else:
+                if settled is not Settled.KNOWN:
+                    self._booked.append((settled, record.order_key))
+
+        def ask() -> Ruling | Refund:
+            gateway = self._gateways[record.gateway]
+            if record.state is AttemptState.REFUND_DUE:
+                return self._refund(gateway, question, book)
+            answer = gateway.close(attempt) if record.state.open and not waits else gateway.query(attempt)
+            book(lambda: self._money.receive(answer))
+            return answer
+
+        return self._calls.submit(attempt, ask, unknown=Ruling(attempt, Verdict.UNKNOWN))
+
+    def _refund(self, gateway: Gateway, question: Question, book: Booker) -> Ruling | Refund:
+        """Refund what the shop keeps of the attempt's money, and return the gateway's last answer.
 
         The gateway is queried first: the buyer may have the money back already.
         """
         attempt = question.attempt
-        ruling = _ruling(gateway.query, attempt)
-        settled = self._money.receive(ruling)
-        if ruling.verdict is not Verdict.PAID:  # refunded meanwhile, or no answer, or one that needs a person
-            return settled
-        amount = self._money.begin_refund(attempt)
-        if amount is None:
-            return settled
+        ruling = gateway.query(attempt)
+        book(lambda: self._money.receive(ruling))
+        amount = self._money.begin_refund(attempt) if ruling.verdict is Verdict.PAID else None
+        if amount is None:  # refunded meanwhile, or no answer, or one that needs a person
+            return ruling
         asked_before = question.record.refunding is not None
-        refund = _refund(gateway.refund_status, attempt) if asked_before else Refund(attempt, RefundState.ABSENT)
-        if refund.state is RefundState.ABSENT:
-            refund = _refund(partial(_ask_for, gateway, amount), attempt)
-        return self._money.refunded(refund)
-
-
-def _ask_for(gateway: Gateway, amount: Decimal, attempt: Attempt) -> Refund:
-    return gateway.refund(attempt, amount)
-
-
-def _ruling(call: Callable[[Attempt], Ruling], attempt: Attempt) -> Ruling:
-    """Return the gateway's ruling. An exception counts as UNKNOWN."""
-    try:
-        return call(attempt)
-    except Exception:
-        log.exception("asking %s about attempt %s failed", attempt.gateway, attempt.reference)
-        return Ruling(attempt, Verdict.UNKNOWN)
-
-
-def _refund(call: Callable[[Attempt], Refund], attempt: Attempt) -> Refund:
-    """Return the gateway's answer about a refund. An exception counts as UNKNOWN."""
-    try:
-        return call(attempt)
-    except Exception:
-        log.exception("refunding attempt %s at %s failed", attempt.reference, attempt.gateway)
-        return Refund(attempt, RefundState.UNKNOWN)
+        refund = gateway.refund_status(attempt) if asked_before else None
+        if refund is None or refund.state is RefundState.ABSENT:
+            refund = gateway.refund(attempt, amount)
+        answer = refund
+        book(lambda: self._money.refunded(answer))
+        return refund

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from lapse.engine.batches import BatchExecutor, Handler
 from lapse.engine.claim_loop import RECONNECT, ClaimLoop
@@ -23,6 +24,7 @@ from lapse.orders.arm_again import ARM_BATCH, arm_unpaid
 from lapse.orders.isolate import Isolated
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
+from lapse.orders.reconciling import Reconciler
 from lapse.orders.sweep import Sweep
 
 log = logging.getLogger("lapse")
@@ -74,6 +76,7 @@ class Service:
 
     * `open_timer` opens the timer. It is called again while the timer's server does not answer; the sweep works
       meanwhile. None: there is no timer, and only the sweep runs.
+    * `reconciler` asks the gateways about attempts beside the sweep. None: the shop keeps its attempts by itself.
     * The unpaid orders are armed whenever the timer's server may have lost deadlines.
     * `name` is the timer's name in events.
     * `after_thread` is called at the end of each thread that has used the orders. It closes what the framework opened
@@ -85,6 +88,7 @@ class Service:
         lapsing: Lapsing,
         open_timer: Callable[[], Timer] | None,
         *,
+        reconciler: Reconciler[Any] | None = None,
         name: str = "orders",
         options: ServiceOptions | None = None,
         hooks: Iterable[Hook] = (log_event,),
@@ -92,6 +96,7 @@ class Service:
     ) -> None:
         self._lapsing = lapsing
         self._open_timer = open_timer
+        self._reconciler = reconciler
         self._name = name
         self._options = options or ServiceOptions()
         self._hooks = tuple(hooks)
@@ -120,9 +125,16 @@ class Service:
         Raises ConfigError or TimerRefused if the timer's settings or its server are wrong. If the timer's server or the
         database does not answer, the service waits for it.
         """
-        thread = threading.Thread(target=self._run_sweep, name="lapse-sweep", daemon=True)
+        beside: dict[str, Sweep | Reconciler[Any]] = {"lapse-sweep": self._sweep}
+        if self._reconciler is not None:
+            beside["lapse-reconciler"] = self._reconciler
+        threads = [
+            threading.Thread(target=partial(self._run_beside, work.run), name=name, daemon=True)
+            for name, work in beside.items()
+        ]
         with stop_on_signals(self.stop):
-            thread.start()
+            for thread in threads:
+                thread.start()
             try:
                 if self._open_timer is None:
                     self._wait()
@@ -130,8 +142,10 @@ class Service:
                     with timer:
                         self._work(timer)
             finally:
-                self._sweep.stop()
-                thread.join(self._options.drain.total_seconds())
+                for work in beside.values():
+                    work.stop()
+                for thread in threads:
+                    thread.join(self._options.drain.total_seconds())
                 self._drain()
 
     def stop(self) -> None:
@@ -208,9 +222,9 @@ class Service:
             self._waker.wait(60.0)
         self._emit(Kind.STOPPED)
 
-    def _run_sweep(self) -> None:
+    def _run_beside(self, run: Callable[[], None]) -> None:
         try:
-            self._sweep.run()
+            run()
         finally:
             self._after_thread()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lapse.integrations.django.attempts import AbstractPaymentAttempt
     from lapse.integrations.django.rows.queries import Queries
+    from lapse.orders.closing import Closing
     from lapse.orders.gateway import Attempt, Gateway, Ruling
 
 M = TypeVar("M", bound=Model)
@@ -31,6 +32,10 @@ class Payments(Shop[M], Generic[M]):
     @cached_property
     def _queries(self) -> Queries[M]:
         raise NotImplementedError  # `UnpaidOrders` has them
+
+    @property
+    def _closing(self) -> Closing:
+        raise NotImplementedError
 
     def receive(self, ruling: Ruling) -> Settled:
         """Book what a gateway reports about an attempt, and return what became of it. To be called for each notify.
@@ -52,6 +57,7 @@ class Payments(Shop[M], Generic[M]):
     def reconciler(self, **options: Any) -> Reconciler[M]:  # noqa: ANN401 - the options of `Reconciler`
         """Return what asks the gateways about attempts, for a worker. Raises ConfigError without `attempts`."""
         gateways = cast("Mapping[str, Gateway]", self.gateways)  # `manage.py check` has seen all methods
+        options = {"calls": self._closing.calls, **options}
         return Reconciler(self.money, gateways, state_of=self._queries.ask, **options)
 
     def open_attempts(self, orders: Sequence[M]) -> Sequence[Attempt]:

@@ -9,6 +9,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Model, Q, Quer
 from django.db.models.functions import Now
 
 from lapse.integrations.django.rows.database_clock import DatabaseNow
+from lapse.integrations.django.rows.db_errors import close_outlived_connection, unavailable_is_try_later
 from lapse.integrations.django.rows.row_locks import one_of
 from lapse.orders.gateway import Attempt
 from lapse.orders.late_money import OPEN, AttemptState, Record
@@ -35,7 +36,8 @@ class AttemptRows(Generic[M]):
 
     def find(self, reference: str) -> Record | None:
         """Return the attempt without locking its row, or None."""
-        row = self._read().filter(reference=reference).first()
+        with unavailable_is_try_later(self._using):
+            row = self._read().filter(reference=reference).first()
         return None if row is None else _record(row)
 
     def lock(self, reference: str) -> Record:
@@ -79,8 +81,9 @@ class AttemptRows(Generic[M]):
 
     def to_ask(self, limit: int, *, within: timedelta) -> list[Question]:
         """Return up to `limit` attempts that must be asked about now, and put each off by `within`."""
-        using = router.db_for_write(self._model)
-        with transaction.atomic(using=using):
+        using = self._using
+        close_outlived_connection(using)
+        with unavailable_is_try_later(using), transaction.atomic(using=using):
             self._table().filter(one_of("pk", ())).update(asks=F("asks"))  # on SQLite, it takes the write lock
             due = self._table().filter(ask_at__lte=DatabaseNow()).order_by("ask_at", "pk")
             skip = connections[using].features.has_select_for_update_skip_locked
@@ -89,8 +92,12 @@ class AttemptRows(Generic[M]):
         rows = self._read().filter(pk__in=pks).order_by("ask_at", "pk")
         return [Question(_record(row), _attempt(row)) for row in rows]
 
+    @property
+    def _using(self) -> str:
+        return router.db_for_write(self._model)
+
     def _table(self) -> QuerySet[Any]:
-        rows: QuerySet[Any] = QuerySet(self._model, using=router.db_for_write(self._model))
+        rows: QuerySet[Any] = QuerySet(self._model, using=self._using)
         return rows
 
     def _read(self) -> QuerySet[Any]:

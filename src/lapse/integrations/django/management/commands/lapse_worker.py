@@ -51,12 +51,14 @@ class Command(LapseCommand):
         orders, url = unpaid_orders(), timer_url()
         self.rehearse(orders)  # report an unusable database now: later the service would wait for it
         port = orders.port(background=True)
+        all_hooks = (log_event, *hooks())
         service = Service(
             port.lapsing(),
             _open_timer if url else None,
+            reconciler=orders.reconciler(timer=orders.name, hooks=all_hooks) if orders.attempts else None,
             name=orders.name,
             options=options,
-            hooks=(log_event, *hooks()),
+            hooks=all_hooks,
             after_thread=connections.close_all,
         )
         lapsed_by = f"{url.partition(':')[0]} timer and a sweep" if url else "a sweep"  # the URL may hold a password
