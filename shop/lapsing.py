@@ -23,6 +23,7 @@ class ShopOrders(UnpaidOrders[Order]):
     unpaid = UNPAID
     deadline = "pay_by"
     closing: ClassVar = {"status": Status.CLOSING}
+    reopened: ClassVar = {"status": Status.AWAITING_PAYMENT}
     lapsed: ClassVar = {"status": Status.CANCELLED, "cancelled_at": Now()}
     reason_field = "cancel_reason"
     gateways = GATEWAYS
@@ -37,6 +38,10 @@ class ShopOrders(UnpaidOrders[Order]):
         """Write into the audit trail who began to cancel. The timer's beginning needs no entry."""
         if orders.actor != TIMER:
             AuditEntry.record(orders, f"closing: {orders.reason}", orders.actor)
+
+    def on_reopened(self, orders: OrderBatch[Order]) -> None:
+        """Write into the audit trail that these orders can be paid again."""
+        AuditEntry.record(orders, "open again: more time", orders.actor)
 
     def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
         """Return the attempts that may still be paid. They are closed at their gateway first."""

@@ -57,7 +57,7 @@ def fresh(order_pk: int) -> Reading:
     """Return the order with its lines, lapsed if it was overdue. Raises Order.DoesNotExist."""
     reading = _read(order_pk)
     if reading.unpaid and reading.order.pay_by <= reading.now:
-        unpaid_orders().lapse([reading.order.public_id])
+        unpaid_orders().lapse_overdue(Q(pk=order_pk), limit=1)  # waits for a gateway for a second at most
         reading = _read(order_pk)
     return reading
 

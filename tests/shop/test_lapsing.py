@@ -241,3 +241,29 @@ def test_an_extended_deadline_is_obeyed(buyer: User, cup: Product) -> None:
     Order.objects.filter(pk=order.pk).update(pay_by=later)
     result: Result = unpaid_orders().lapse([order.public_id])[order.public_id]
     assert (result.outcome, result.due_at) == (Outcome.NOT_DUE, later)
+
+
+def test_m8_an_order_that_is_extended_while_it_fires_can_be_paid(
+    buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway is called while the merchant gives more time: the order waits for its payment, and has a new link."""
+    order = order_of(buyer, cup)
+    first = number_of(order)
+    make_overdue(order)
+    later = order.pay_by + timedelta(hours=1)
+    close = DevelopmentGateway.close
+
+    def extend_meanwhile(gateway: DevelopmentGateway, attempt: Attempt) -> Ruling:
+        Order.objects.filter(pk=order.pk).update(pay_by=later)
+        return close(gateway, attempt)
+
+    monkeypatch.setattr(DevelopmentGateway, "close", extend_meanwhile)
+    assert lapse(order) == Outcome.NOT_DUE
+    order.refresh_from_db()
+    assert (order.status, order.cancel_reason) == (Status.AWAITING_PAYMENT, "")
+    assert order.audit_trail.filter(what="open again: more time", who="timer").count() == 1
+    second = number_of(order)
+    assert second != first
+    assert pay_now(second)
+    assert stock_of(cup) == (9, 0)
+    assert_no_drift()

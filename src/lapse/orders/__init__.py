@@ -2,6 +2,7 @@
 
 from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.calls import GatewayCalls
+from lapse.orders.cause import EXPIRED, TIMER, Cause, WrongTransition
 from lapse.orders.closing import Closing
 from lapse.orders.gateway import Attempt, ClosingGateway, Gateway, Refund, RefundState, Ruling, Verdict
 from lapse.orders.hold import NotUnpaid
@@ -15,7 +16,7 @@ from lapse.orders.service import Service, ServiceOptions
 from lapse.orders.shop import OrderBatch, Shop
 from lapse.orders.since import Since
 from lapse.orders.sweep import Sweep, Swept
-from lapse.orders.transition import EXPIRED, TIMER, Cause, Transition, WrongTransition
+from lapse.orders.transition import Transition
 
 __all__ = [
     "EXPIRED",

@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lapse.engine.errors import LapseError
+from lapse.orders.cause import WrongTransition
 from lapse.orders.gateway import RefundState, Verdict
 from lapse.orders.hold import in_transaction
 from lapse.orders.late_money import AttemptState, Booking, Effect, OrderState, ask_in, book
 from lapse.orders.rows import Which
 from lapse.orders.shop import R
-from lapse.orders.transition import WrongTransition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -50,6 +50,9 @@ class Shop(Generic[R]):
     * `closing`: the values written into a row while its open attempts to pay are being closed; None writes nothing.
       The row must still count as unpaid, so that another process goes on after a crash. The shop must open no new
       attempt for such an order.
+    * `reopened`: the values written into a row that the timer began to close and whose deadline was extended meanwhile,
+      such as {"status": "awaiting_payment"}; None leaves such a row closing. The row must still count as unpaid.
+      `reason_field` is reset to empty text as well, unless `reopened` names it. It needs `closing` and `reason_field`.
     * `reason_field`: the field that stores the first reason to cancel the order; None stores no reason. The field is
       written when the order begins to close, or with `lapsed`, and is never overwritten. Empty text or null means that
       there is no reason yet. When an order is paid, the shop must reset the field to that value.
@@ -58,12 +61,13 @@ class Shop(Generic[R]):
       attempts.
     * `name`: the timer's name.
 
-    `lapsed` and `closing` may also be functions of (reason, actor) that return the values. The timer's reason is
-    "expired" and its actor is "timer".
+    `lapsed`, `closing` and `reopened` may also be functions of (reason, actor) that return the values. The timer's
+    reason is "expired" and its actor is "timer".
     """
 
     lapsed: ClassVar[ValuesOf] = MappingProxyType({})
     closing: ClassVar[ValuesOf | None] = None
+    reopened: ClassVar[ValuesOf | None] = None
     reason_field: ClassVar[str | None] = None
     gateways: ClassVar[Mapping[str, ClosingGateway]] = MappingProxyType({})
     late_money: ClassVar[LateMoney] = LateMoney.REINSTATE
@@ -105,6 +109,9 @@ class Shop(Generic[R]):
 
         A row that already had the values of `closing` is not in `orders`.
         """
+
+    def on_reopened(self, orders: OrderBatch[R]) -> None:
+        """Do nothing, or what the shop overrides: called in the transaction that wrote `reopened` into these orders."""
 
     def open_attempts(self, orders: Sequence[R]) -> Sequence[Attempt]:
         """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked.

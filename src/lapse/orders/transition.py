@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Generic
 
-from lapse.engine.errors import ConfigError, InvalidDeadline, LapseError
+from lapse.engine.errors import InvalidDeadline, LapseError
+from lapse.orders.cause import BY_TIMER, Cause, WrongTransition
 from lapse.orders.gateway import Verdict
 from lapse.orders.hold import held_here, holds_here, in_transaction
 from lapse.orders.port import Begun, Outcome, Result
+from lapse.orders.reopening import Reopening
 from lapse.orders.rows import Which
 from lapse.orders.shop import OrderBatch, R, Shop
 
@@ -22,36 +23,6 @@ if TYPE_CHECKING:
     from lapse.orders.gateway import Attempt, Ruling
     from lapse.orders.rows import Rows
     from lapse.orders.shop import Values, ValuesOf
-
-EXPIRED = "expired"
-"""The reason of an order whose time to pay has ended."""
-
-TIMER = "timer"
-"""The actor of a lapse that no person requested: the worker, the sweep, or a read that finds an overdue order."""
-
-
-class WrongTransition(ConfigError):
-    """What the shop wrote does not fit its condition `unpaid`. The transaction was rolled back: nothing was changed.
-
-    Either an order still counts as unpaid after it was cancelled or paid, so it would be cancelled again and its stock
-    given back again. Or an order no longer counts as unpaid while its attempts are being closed.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why orders are cancelled, and by whom.
-
-    A person's cancel takes every unpaid order, whether due or not, and waits for rows that another transaction has
-    locked. The timer's lapse takes due orders only. It skips locked rows, because it is tried again later.
-    """
-
-    reason: str = EXPIRED
-    actor: str = TIMER
-    person: bool = False
-
-
-BY_TIMER = Cause()
 
 
 class Transition(Generic[R]):
@@ -76,6 +47,7 @@ class Transition(Generic[R]):
         self._rows = rows
         self._cause = cause
         self._disarm = disarm
+        self._reopening = Reopening(shop, rows)
 
     def overdue(
         self, limit: int, *, grace: timedelta = timedelta(0), after: Deadline | None = None
@@ -108,11 +80,15 @@ class Transition(Generic[R]):
         held = {attempt.order_key for attempt in attempts}
         if others := [key for key in dict.fromkeys(keys) if key not in results and key not in held]:
             results.update(self._ask(others))
+        early = [key for key, result in results.items() if result.outcome is Outcome.NOT_DUE]
+        if early and self._reopening.declared:
+            in_transaction(self._rows, early, partial(self._reopening.reopen_early, early))
         return Begun(results, attempts)
 
     def _begin(self, keys: Sequence[str]) -> tuple[Begun, list[str]]:
         """Do step one for the orders of one reason; return what it did, and the keys of the other orders."""
-        orders, reason, later = self._lock(keys, Which.UNPAID if self._cause.person else Which.DUE)
+        which = Which.UNPAID if self._cause.person else Which.DUE
+        orders, reason, later = self._lock(keys, which, wait=self._cause.person)
         results: dict[str, Result] = {}
         if orders and not self._cause.person and self._overrides("postpone"):
             results = self._postponed(orders)
@@ -173,30 +149,34 @@ class Transition(Generic[R]):
         payment must not be lost. An order that is still unpaid and due lapses if all its attempts are closed.
 
         A paid order gets a separate transaction, as every payment does. In a shared transaction its products would stay
-        locked while the next order waits for locks. Two such calls could deadlock.
+        locked while the next order waits for locks. Two such calls could deadlock. For a paid order this call waits
+        until no other transaction has locked the row: a payment is never dropped because the row is busy. If this
+        raises, the payment is not recorded. No money is lost, because the attempt stays open in the shop's records and
+        is asked about again.
         """
         by_key: dict[str, list[Ruling]] = defaultdict(list)
         for ruling in rulings:
             by_key[ruling.attempt.order_key].append(ruling)
         paid = [key for key, of_order in by_key.items() if any(ruling.verdict is Verdict.PAID for ruling in of_order)]
-        parts = [[key] for key in paid] + [[key for key in by_key if key not in set(paid)]]
+        parts = [([key], True) for key in paid]
+        parts.append(([key for key in by_key if key not in set(paid)], self._cause.person))
         results: dict[str, Result] = {}
-        for part in parts:
+        for part, wait in parts:
             left = part
             while left:
                 ruled = {key: by_key[key] for key in left}
-                results.update(in_transaction(self._rows, ruled, partial(self._finish, ruled)))
+                results.update(in_transaction(self._rows, ruled, partial(self._finish, ruled, wait=wait)))
                 left = [key for key in left if key not in results]
         return results
 
-    def _finish(self, by_key: Mapping[str, Sequence[Ruling]]) -> dict[str, Result]:
+    def _finish(self, by_key: Mapping[str, Sequence[Ruling]], *, wait: bool) -> dict[str, Result]:
         """Decide on these orders in the open transaction; return results without orders that have another reason."""
-        orders, reason, later = self._lock(list(by_key), Which.ALL)
+        orders, reason, later = self._lock(list(by_key), Which.ALL, wait=wait)
         # LOCKED means that the order may be cancelled. The rows are locked, so this stays true until a hook changes
         # them.
         results = self._ask([key for key in by_key if key not in set(later)])
         holds = holds_here()
-        paid, closed = [], []
+        paid, closed, early = [], [], []
         for order in orders:
             key = self._rows.key_of(order)
             if self._shop.on_ruling(order, by_key[key]):
@@ -207,6 +187,9 @@ class Transition(Generic[R]):
                     closed.append(order)
                 else:
                     results[key] = Result(Outcome.UNANSWERED)
+            elif results[key].outcome is Outcome.NOT_DUE:
+                early.append(order)
+        self._reopening.reopen(self._unchanged(early, holds))
         self._refuse_unpaid(paid, "on_ruling() returned True")
         # An attempt opened since step one is not closed yet: its order stays LOCKED and goes through step one again.
         ruled = {_name(ruling.attempt) for of_order in by_key.values() for ruling in of_order}
@@ -219,12 +202,12 @@ class Transition(Generic[R]):
         results.update(dict.fromkeys(lapsed, Result(Outcome.LAPSED)))
         return results
 
-    def _lock(self, keys: Sequence[str], which: Which) -> tuple[list[R], str, list[str]]:
+    def _lock(self, keys: Sequence[str], which: Which, *, wait: bool) -> tuple[list[R], str, list[str]]:
         """Lock the rows; return the orders with the first order's reason, that reason, and the other orders' keys.
 
         An order keeps the reason that it has. An order without a reason gets the reason of this transition.
         """
-        locked = self._rows.lock(keys, which, wait=self._cause.person)
+        locked = self._rows.lock(keys, which, wait=wait)
         reasons = [self._reason_of(order) for order in locked]
         reason = reasons[0] if reasons else self._cause.reason
         later = [

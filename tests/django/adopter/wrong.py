@@ -122,6 +122,30 @@ class ClosingForgotten(AdopterOrders):
     closing: ClassVar[dict[str, object]] = {"status": "shutting"}
 
 
+class Reopened(AdopterOrders):
+    """Not wrong: an order that got more time waits for its payment again."""
+
+    reopened: ClassVar[dict[str, object]] = {"status": "awaiting"}
+
+
+class ReopenedForgotten(AdopterOrders):
+    """Reopens into a state that `unpaid` does not cover."""
+
+    reopened: ClassVar[dict[str, object]] = {"status": "open"}
+
+
+class ReopenedWithoutReason(Reopened):
+    """Could not tell a person's cancel from the timer's."""
+
+    reason_field = None
+
+
+class ReopenedNowhere(AdopterOrders):
+    """Writes a field that is not there."""
+
+    reopened: ClassVar[dict[str, object]] = {"state": "awaiting"}
+
+
 class SharedKey(AdopterOrders):
     """Names orders by something that many of them share."""
 

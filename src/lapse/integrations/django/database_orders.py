@@ -10,12 +10,13 @@ from django.db import OperationalError
 from lapse.engine.deadline import Deadline
 from lapse.integrations.django.rows.db_errors import close_outlived_connection, is_busy, unavailable_is_try_later
 from lapse.integrations.django.rows.queries import M, Queries
+from lapse.orders.cause import BY_TIMER, Cause
 from lapse.orders.closing import Closing
 from lapse.orders.gateway import Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Begun, Result
 from lapse.orders.shop import Shop
-from lapse.orders.transition import BY_TIMER, Cause, Transition
+from lapse.orders.transition import Transition
 
 T = TypeVar("T")
 

@@ -29,13 +29,13 @@ from lapse.integrations.django.rows.transactions import refuse_old_snapshot, ref
 from lapse.integrations.django.rows.windows import Windows
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
 from lapse.orders.calls import GatewayCalls
+from lapse.orders.cause import Cause
 from lapse.orders.closing import Closing
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
 from lapse.orders.service import BATCH
 from lapse.orders.since import Since
-from lapse.orders.transition import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence

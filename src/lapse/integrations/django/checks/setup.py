@@ -22,8 +22,8 @@ from lapse.integrations.django.rows.columns import column_of
 from lapse.integrations.django.settings import hooks, orders_class
 from lapse.integrations.django.timer_setting import timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
+from lapse.orders.cause import EXPIRED
 from lapse.orders.since import Since, field_of
-from lapse.orders.transition import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,15 +117,17 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
     condition = unpaid if isinstance(unpaid, Q) else Q()
     try:
         lapsed, closing = written(orders, "lapsed"), written(orders, "closing")
+        reopened = written(orders, "reopened")
     except Exception as error:  # noqa: BLE001 - the shop's own function may raise anything
-        message = f"`lapsed` or `closing`, called with a reason and an actor, returns no values: {error!r}"
+        message = f"`lapsed`, `closing` or `reopened`, called with a reason and an actor, returns no values: {error!r}"
         yield checks.Error(message, obj=orders, id="lapse.E008")
         return
     reason = {orders.reason_field: EXPIRED} if orders.reason_field else {}
-    unknown = [name for name in [*lapsed, *closing, *reason] if column_of(orders.model, name) is None]
+    unknown = [name for name in [*lapsed, *closing, *reopened, *reason] if column_of(orders.model, name) is None]
     for name in unknown:
         yield checks.Error(f"{orders.model.__name__} has no field {name!r} to write.", obj=orders, id="lapse.E008")
-    for attribute, values in (("lapsed", lapsed), ("closing", closing), ("reason_field", reason)):
+    declared = {"lapsed": lapsed, "closing": closing, "reopened": reopened, "reason_field": reason}
+    for attribute, values in declared.items():
         yield from check_values(orders, attribute, values)
     if bool(lapsed) is own_transition:
         both = (
@@ -143,6 +145,21 @@ def _check_writes(orders: Orders) -> Iterator[checks.CheckMessage]:
         yield checks.Error(
             "A row with the values of `closing` would not match `unpaid`, so no process would go on after a crash.",
             hint="Let `unpaid` cover both states, as Q(status__in=['awaiting_payment', 'closing']).",
+            obj=orders,
+            id="lapse.E009",
+        )
+    if reopened and condition and q_matches(condition, reopened) is False:
+        yield checks.Error(
+            "A row with the values of `reopened` would not match `unpaid`, so it could neither be paid nor lapse.",
+            hint="Let `reopened` write the state of an order that waits for its payment.",
+            obj=orders,
+            id="lapse.E009",
+        )
+    if reopened and not (closing and orders.reason_field):
+        yield checks.Error(
+            "`reopened` needs `closing` and `reason_field`: they tell an order that the timer is closing from an order "
+            "that a person is cancelling, which is never reopened.",
+            hint="Declare both, or leave `reopened` out.",
             obj=orders,
             id="lapse.E009",
         )

@@ -15,8 +15,8 @@ from django.db.models.lookups import IsNull
 from lapse.integrations.django.checks.values import written
 from lapse.integrations.django.rows.db_errors import codes_of
 from lapse.integrations.django.rows.row_locks import one_of
+from lapse.orders.cause import EXPIRED
 from lapse.orders.rows import Which
-from lapse.orders.transition import EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -79,10 +79,10 @@ def _steps(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Steps:
     yield "lock an order for a person", partial(queries.lock, [], Which.UNPAID, wait=True)
     yield "read whether orders are unpaid and due", partial(queries.ask, [])
     yield "read whether orders are still unpaid", partial(queries.unpaid, [])
-    for attribute in ("closing", "lapsed"):
+    for attribute in ("closing", "reopened", "lapsed"):
         if values := written(type(orders), attribute):
-            reason = {orders.reason_field: EXPIRED} if orders.reason_field else {}
-            yield f"write the values of `{attribute}`", partial(_change, queries, orders.model, {**values, **reason})
+            reason = {orders.reason_field: "" if attribute == "reopened" else EXPIRED} if orders.reason_field else {}
+            yield f"write the values of `{attribute}`", partial(_change, queries, orders.model, {**reason, **values})
     yield "find overdue orders", partial(queries.overdue, 1)
     yield "find overdue orders that a page shows", partial(queries.overdue, 1, where=NO_ROWS)
     yield "read all deadlines", lambda: list(queries.deadlines(orders.unpaid & NO_ROWS))

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from lapse.integrations.django.rows.columns import column_of
-from lapse.orders.transition import EXPIRED, TIMER
+from lapse.orders.cause import EXPIRED, TIMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
