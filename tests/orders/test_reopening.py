@@ -20,7 +20,7 @@ def reopening(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def extend(market: Market, key: str = "a") -> None:
-    """Give the order more time, as a merchant does."""
+    """Move the deadline into the future, as a merchant does."""
     market.connection.execute("UPDATE orders SET due = ? WHERE key = ?", [FUTURE.timestamp(), key])
 
 

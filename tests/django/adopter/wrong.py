@@ -137,7 +137,7 @@ class ReopenedForgotten(AdopterOrders):
 class ReopenedWithoutReason(Reopened):
     """Could not tell a person's cancel from the timer's."""
 
-    reason_field = None
+    reason_field = None  # type: ignore[assignment] # the base has one
 
 
 class ReopenedNowhere(AdopterOrders):
