@@ -6,12 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from lapse.integrations.django.attempts import State
 from lapse.orders import Attempt, LateMoney, Outcome, Ruling, Service, ServiceOptions, Settled, UnknownAttempt, Verdict
-from tests.django.adopter.threads import wait_until
+from tests.django.adopter.threads import in_thread, wait_until
+from tests.django.databases import ALIAS
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
 
@@ -56,6 +57,25 @@ def test_a_notify_pays_the_order_once() -> None:
     assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
     assert attempt.paid == PRICE
     assert attempt.ask_at is None
+
+
+def test_a_notify_inside_a_transaction_of_the_shop_sees_what_was_booked_meanwhile(database: str) -> None:
+    """R5: the transaction has read the attempt before another process booked the same notify.
+
+    On MariaDB, a transaction under REPEATABLE READ goes on reading what it read first.
+    """
+    if database == "mariadb":
+        connections[ALIAS].settings_dict["OPTIONS"]["isolation_level"] = "repeatable read"
+        connections[ALIAS].close()
+    attempt = begin(place(due=LATER), "a1")
+    with transaction.atomic(using=ALIAS):
+        if database == "sqlite":  # there, the other process waits for the whole transaction
+            assert CupOrders().receive(paid(attempt)) is Settled.PAID
+        assert CupAttempt.objects.get(pk=attempt.pk).state == attempt.state or database == "sqlite"
+        if database != "sqlite":
+            assert in_thread(lambda: CupOrders().receive(paid(attempt))).result() is Settled.PAID
+        assert CupOrders().receive(paid(attempt)) is Settled.KNOWN
+    assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
 
 
 def test_an_unknown_attempt_is_refused() -> None:

@@ -42,8 +42,9 @@ class AttemptRows(Generic[M]):
 
     def lock(self, reference: str) -> Record:
         """Lock the attempt's row in the open transaction. Return the attempt as it is once locked."""
-        self._table().select_for_update().only("pk").get(reference=reference)
-        return _record(self._read().get(reference=reference))
+        # A locking read, because a transaction of the caller may have an old snapshot on MySQL and MariaDB.
+        of = ("self",) if connections[self._using].features.has_select_for_update_of else ()
+        return _record(self._read().select_for_update(of=of).get(reference=reference))
 
     def store(self, record: Record, *, ask_in: timedelta | None) -> None:
         """Write the locked row. The gateway is asked after `ask_in`; None: never again."""
