@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lapse.gateways.alipay import AlipayGateway, AlipayRefused, Flaw, MessageRefused, Notification, TradeStatus
 from lapse.gateways.alipay.refunds import LATER, REFUND, REFUND_QUERY, REFUSED, key_of
@@ -216,12 +218,60 @@ def test_closed_is_told_from_refunded(
         assert ruling.refunded == ruling.amount == AMOUNT
 
 
+def test_answers_that_contradict_each_other_close_nothing(
+    gateway: AlipayGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Close says that the trade is paid or closed, and the query knows no trade: the money may be there."""
+    refusals = {
+        "alipay.trade.close": AlipayRefused("40004", "ACQ.TRADE_STATUS_ERROR", ""),
+        "alipay.trade.query": AlipayRefused("40004", "ACQ.TRADE_NOT_EXIST", ""),
+    }
+    answers(monkeypatch, gateway, refusals)
+    assert gateway.close(replace(ATTEMPT, expires_in=-timedelta(days=1))).verdict == Verdict.UNKNOWN
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.lists(st.text(max_size=3), max_size=2)
+FIELDS = {
+    "out_trade_no": st.just("a1"),
+    "trade_no": st.just("t1"),
+    "trade_status": st.sampled_from(TradeStatus),
+    "total_amount": st.just("58.00"),
+    "refund_fee": st.sampled_from(["0.00", "8.00", "58.00", "99.00"]),
+    "send_pay_date": st.just("2026-01-01 10:00:00"),
+    "fund_change": st.sampled_from(["Y", "N"]),
+    "out_request_no": st.just("a1_refund"),
+    "refund_status": st.sampled_from(["REFUND_SUCCESS", "REFUND_PROCESSING"]),
+    "refund_amount": st.sampled_from(["8.00", "58.00"]),
+}
+ANSWERS = st.fixed_dictionaries({}, optional={name: right | VALUES for name, right in FIELDS.items()})
+
+
+@given(ANSWERS, ANSWERS)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_answer_crashes(gateway: AlipayGateway, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Any signed answer, with any field missing or wrong, is a ruling or a refund; DONE only with evidence."""
+    with pytest.MonkeyPatch.context() as patch:
+        by_method = {f"alipay.trade.{name}": first for name in ("query", "close", "refund")}
+        answers(patch, gateway, by_method | {REFUND_QUERY: second})
+        ruling = gateway.query(ATTEMPT)
+        if ruling.verdict in (Verdict.PAID, Verdict.REFUNDED):
+            assert ruling.amount == AMOUNT
+            assert ruling.provider_reference == "t1"
+        assert gateway.close(ATTEMPT).verdict == Verdict.CLOSED
+        status = gateway.refund_status(ATTEMPT)
+        refund = gateway.refund(ATTEMPT, AMOUNT)
+        if refund.state == RefundState.DONE:
+            assert refund.amount == AMOUNT
+            assert first.get("fund_change") == "Y" or status == refund
+
+
 # --- notifies ---
 
 
 def test_notifies_say_what_was_refunded(gateway: AlipayGateway, alipay: AlipaySimulator, shop: Listener) -> None:
     """A payment, two partial refunds in Alipay's console, the rest by the shop: each notify has the total."""
     attempt = paid(gateway)
+    shop.wait_for(1)
     alipay.refund(attempt.reference, PART)
     shop.wait_for(2)
     alipay.refund(attempt.reference, PART)
@@ -246,6 +296,7 @@ def test_a_notify_that_says_the_same_has_the_same_identity(
 ) -> None:
     """Alipay may notify of one state twice, with another number and another time."""
     attempt = paid(gateway)
+    shop.wait_for(1)
     alipay.refund(attempt.reference, PART)
     shop.wait_for(2)
     alipay.notify(attempt.reference)

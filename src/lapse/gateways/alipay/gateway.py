@@ -201,7 +201,10 @@ class AlipayGateway:
                 raise
         else:
             return Ruling(attempt, Verdict.CLOSED)
-        ruling = self._ruling(attempt, self.trade(attempt.reference))
+        trade = self.trade(attempt.reference)
+        if trade is None:  # two answers that contradict each other: the trade may be paid
+            raise AlipayUnavailable("Alipay has a trade that cannot be closed, and has no such trade")
+        ruling = trade.ruling(attempt)
         if ruling.verdict is Verdict.OPEN:
             log.warning("attempt %s could not be closed: its trade waits for the buyer's payment", attempt.reference)
         return ruling
