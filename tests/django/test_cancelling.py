@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from lapse import Timer
 from lapse.integrations.django import OpenTransaction
 from lapse.orders import EXPIRED, TIMER, Attempt, ClosingGateway, OrderBatch, Outcome, Ruling, Verdict
+from lapse.orders.retries import Retries
 from tests.django.adopter.lapsing import AdopterOrders, pay
 from tests.django.adopter.models import Order, PayAttempt
 from tests.django.adopter.placing import NOT_YET, begin_to_pay, place, status, stock
@@ -209,8 +210,11 @@ def test_money_that_the_gateway_finds_wins_over_a_person(till: Till) -> None:
     assert (status(order), stock(order), reason(order)) == ("paid", 0, "")
 
 
-def test_a_silent_gateway_leaves_it_closing_and_the_timer_keeps_the_reason(till: Till, memory: Timer) -> None:
-    """The deadline stays armed; when it comes, the timer cancels for the buyer."""
+def test_a_silent_gateway_leaves_it_closing_and_the_timer_keeps_the_reason(
+    till: Till, memory: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline stays armed; when it comes, the timer cancels for the buyer, whose process has ended."""
+    monkeypatch.setattr(Retries, "add", lambda *_: None)
     shop = Shop()
     (order,) = place(due=NOT_YET)
     shop.arm(order)
@@ -342,3 +346,46 @@ def test_what_is_no_order_is_refused(orders: AdopterOrders) -> None:
         with pytest.raises(ValueError, match="who cancels, and why"):
             orders.cancel([order], by=by, reason=why)
     assert status(order) == "awaiting"
+
+
+def test_m11_a_cancel_that_no_gateway_answered_is_tried_again_until_it_succeeds(till: Till) -> None:
+    """At minute 0 the gateway has an error, once. The process itself tries again, with the buyer's reason and name."""
+    shop = Shop()
+    (order,) = place(due=NOT_YET)
+    begin_to_pay(order)
+    till.verdict = Verdict.UNKNOWN
+    assert cancel(shop, order) == [Outcome.UNANSWERED]
+    till.verdict = Verdict.CLOSED
+    wait_until(lambda: status(order) == "cancelled")
+    assert (stock(order), reason(order)) == (1, "buyer")
+    assert shop.calls == [("closing", "buyer", "buyer 7", 1), ("lapse", "buyer", "buyer 7", 1)]
+
+
+def test_m11_a_cancel_that_is_taken_back_meanwhile_is_not_repeated(till: Till) -> None:
+    """The shop has opened the order again by its own code: it is not closing, so nothing cancels it."""
+    shop = Shop()
+    (order,) = place(due=NOT_YET)
+    begin_to_pay(order)
+    till.verdict = Verdict.UNKNOWN
+    assert cancel(shop, order) == [Outcome.UNANSWERED]
+    Order.objects.update(status="awaiting", reason="")
+    till.verdict = Verdict.CLOSED
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "lapse-retries"])
+    assert (status(order), stock(order)) == ("awaiting", 0)
+
+
+def test_a_cancel_waits_for_gateways_once_and_not_per_order(till: Till) -> None:
+    """The gateway hangs, and 30 orders wait for 16 threads: the call returns while the gateway still hangs."""
+    orders = place(30, due=NOT_YET)
+    for order in orders:
+        begin_to_pay(order)
+    go_on = threading.Event()
+    till.meanwhile = lambda: go_on.wait(PATIENCE)
+    shop = Shop()
+    try:
+        assert cancel(shop, *orders) == [Outcome.UNANSWERED] * 30
+        assert not go_on.is_set()
+    finally:
+        go_on.set()
+    wait_until(lambda: not Order.objects.exclude(status="cancelled").exists())
+    assert stock(orders[0]) == 30

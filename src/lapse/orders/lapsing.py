@@ -46,7 +46,7 @@ class Lapsing:
         self.orders = orders
         self.closing = closing or Closing(GatewayCalls())
         self._gateways = gateways or {}
-        self._scope = scope
+        self.scope = scope
         self._cause = cause
         self._insist = insist
         self._failed: dict[str, Exception] = {}
@@ -65,7 +65,7 @@ class Lapsing:
         begun = self.orders.begin(keys)
         results = dict(begun.results)
         if begun.attempts:
-            closer = Closer(self.orders, self._gateways, self._scope, self._cause, done)
+            closer = Closer(self.orders, self._gateways, self.scope, self._cause, done)
             wait = self.closing.calls.budget if wait is None else wait
             results.update(self.closing.close(begun.attempts, closer, wait=wait, insist=self._insist))
         return results

@@ -106,6 +106,7 @@ class Service:
         self._waker = Waker()
         self._stopping = False
         self._give_up_at: float | None = None
+        self._abandoned = False
         beside = open_timer is not None
         self.sweep_every = self._options.sweep_beside_timer if beside else self._options.sweep_alone
         self._sweep = Sweep(
@@ -198,11 +199,13 @@ class Service:
 
     def _drain(self) -> None:
         """Let calls to gateways end. Orders whose calls last too long stay closing; their deadlines fire again."""
-        end = SYSTEM_CLOCK.monotonic() + self._options.drain.total_seconds()
-        while not self._lapsing.closing.drain(DRAIN_LOOK):
-            if self._give_up_at is not None or SYSTEM_CLOCK.monotonic() >= end:
+        self._sweep.stop()  # it would begin further calls
+        if self._give_up_at is None:
+            self._give_up_at = SYSTEM_CLOCK.monotonic() + self._options.drain.total_seconds()
+        while not self._abandoned and not self._lapsing.closing.drain(DRAIN_LOOK):
+            if SYSTEM_CLOCK.monotonic() >= self._give_up_at:
+                self._abandoned = True
                 log.warning("stopping before all gateways have answered; their orders stay closing and are tried again")
-                return
 
     def _opened(self, open_timer: Callable[[], Timer]) -> Timer | None:
         """Return the timer as soon as its server answers. Return None if the service stops before that."""

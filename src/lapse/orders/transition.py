@@ -90,6 +90,11 @@ class Transition(Generic[R]):
         which = Which.UNPAID if self._cause.person else Which.DUE
         orders, reason, later = self._lock(keys, which, wait=self._cause.person)
         results: dict[str, Result] = {}
+        if self._cause.resumes:
+            begun = self._values(self._shop.closing, reason)
+            others = [order for order in orders if not self._rows.has(order, begun)]
+            results = {self._rows.key_of(order): Result(Outcome.NOT_DUE) for order in others}
+            orders = [order for order in orders if self._rows.key_of(order) not in results]
         if orders and not self._cause.person and self._overrides("postpone"):
             results = self._postponed(orders)
             left = [key for order in orders if (key := self._rows.key_of(order)) not in results]

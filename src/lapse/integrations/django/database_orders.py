@@ -58,7 +58,7 @@ class DatabaseOrders(Generic[M]):
             closing=self._closing,
             scope=self._shop.name,
             cause=self._cause,
-            insist=self._cause.person,
+            insist=self._cause.person and not self._cause.resumes,
         )
 
     def overdue(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from django.db import connections
 from django.db.models import Q, QuerySet
 
 from lapse.engine.backoff import Backoff
-from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Deadline
 from lapse.integrations.django.arguments import checked_keys, checked_orders
 from lapse.integrations.django.arming import Arming
 from lapse.integrations.django.database_orders import DatabaseOrders
+from lapse.integrations.django.gateway_work import GatewayWork
 from lapse.integrations.django.payments import Payments
 from lapse.integrations.django.rows.condition import reads_of
 from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
@@ -28,9 +27,7 @@ from lapse.integrations.django.rows.stored_deadline import StoredDeadline
 from lapse.integrations.django.rows.transactions import refuse_old_snapshot, refuse_transaction
 from lapse.integrations.django.rows.windows import Windows
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
-from lapse.orders.calls import GatewayCalls
 from lapse.orders.cause import Cause
-from lapse.orders.closing import Closing
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from lapse.orders.lapsing import Lapsing
+    from lapse.orders.closing import Closing
     from lapse.orders.port import Result
 
 READ_WAIT = timedelta(seconds=1)
@@ -132,7 +129,7 @@ class UnpaidOrders(Payments[M]):
         """
         keys = checked_keys(keys)
         self._refuse_open_transaction()
-        return _in_batches(self.port().lapsing(), keys, self._budget if wait is None else wait)
+        return self._gateway_work.lapse(self.port().lapsing(), keys, wait=wait)
 
     def cancel(self, orders: Iterable[M], *, by: str, reason: str) -> dict[str, Result]:
         """Cancel unpaid orders for a person, whether due or not. Return the result for every key.
@@ -143,8 +140,8 @@ class UnpaidOrders(Payments[M]):
 
         NOT_UNPAID: the order was paid or cancelled before, or while this call waited. UNANSWERED: the order's gateway
         has not answered within the budget of one call (5 s in all), so the order stays closing and keeps its stock.
-        This process goes on with it. If the process ends before that, call again, or let the timer lapse the order when
-        it is due.
+        This process tries again until the order is cancelled or paid. If the process ends before that, call again, or
+        let the timer lapse the order when it is due.
 
         The instances in `orders` are not refreshed. Raises TypeError for other objects than orders, ValueError if `by`
         or `reason` is empty, and the errors of `lapse`.
@@ -154,8 +151,13 @@ class UnpaidOrders(Payments[M]):
         keys = [self._queries.key_of(order) for order in self._checked(orders, "cancel(orders, by=…, reason=…)")]
         self._refuse_open_transaction()
         cause = Cause(str(reason), str(by), person=True)
-        port = DatabaseOrders(self, self._queries, cause, closing=self._closing, disarm=self._disarm)
-        return _in_batches(port.lapsing(), keys, self._budget)
+        first, again = (
+            DatabaseOrders(
+                self, self._queries, each, closing=self._closing, disarm=self._disarm, background=each.resumes
+            ).lapsing()
+            for each in (cause, replace(cause, resumes=True))
+        )
+        return self._gateway_work.cancel(first, keys, again=again)
 
     def lapse_overdue(self, where: Q | None = None, *, limit: int = BATCH) -> dict[str, Result]:
         """Lapse up to `limit` overdue orders that match `where`, oldest first. Return the result of each.
@@ -169,7 +171,7 @@ class UnpaidOrders(Payments[M]):
         """
         self._refuse_open_transaction()
         return lapse_on_read(
-            self._lapse_within(READ_WAIT),
+            self._lapse_briefly(),
             lambda count: self._overdue(count, where or Q()),
             batch=min(limit, BATCH),
             limit=limit,
@@ -189,7 +191,7 @@ class UnpaidOrders(Payments[M]):
         checked_queryset(queryset, self.model)
         self._refuse_open_transaction()
         lapse_on_read(
-            self._lapse_within(READ_WAIT),
+            self._lapse_briefly(),
             lambda limit: self._overdue(limit, orders_read(queryset, self._queries.using)),
             batch=BATCH,
             cooldown=self._cooldowns[self.name],
@@ -208,26 +210,22 @@ class UnpaidOrders(Payments[M]):
         return DatabaseOrders(self, self._queries, closing=self._closing, background=background)
 
     @property
-    def _closing(self) -> Closing:
-        """What closes attempts at gateways; one per object, so that a gateway is called from one pool of threads."""
-        found: Closing | None = vars(self).get("_closing_shared")
-        if found is None:  # of two threads that come first, both get the same
-            made = Closing(GatewayCalls(after_call=connections.close_all))
-            found = vars(self).setdefault("_closing_shared", made)
-        return found
+    def _gateway_work(self) -> GatewayWork:
+        """What calls the gateways; one per object, so that each gateway is called from one pool of threads."""
+        found: GatewayWork | None = vars(self).get("_gateway_work_shared")
+        return found or vars(self).setdefault("_gateway_work_shared", GatewayWork())  # two threads get the same
 
     @property
-    def _budget(self) -> timedelta:
-        return self._closing.calls.budget
+    def _closing(self) -> Closing:
+        return self._gateway_work.closing
 
     @cached_property
     def _cooldowns(self) -> dict[str, Cooldown]:
         return defaultdict(lambda: Cooldown(Backoff(most=timedelta(minutes=1))))  # by the timer's name
 
-    def _lapse_within(self, wait: timedelta) -> Callable[[Sequence[str]], dict[str, Result]]:
-        """Return a `lapse` that waits for gateways for at most `wait` in all of its calls."""
-        end = SYSTEM_CLOCK.monotonic() + wait.total_seconds()
-        return lambda keys: self.lapse(keys, wait=timedelta(seconds=max(0.0, end - SYSTEM_CLOCK.monotonic())))
+    def _lapse_briefly(self) -> Callable[[Sequence[str]], dict[str, Result]]:
+        """Return a `lapse` for one read or sale, which waits for gateways for READ_WAIT in all of its calls."""
+        return self._gateway_work.within(READ_WAIT, lambda: self.port().lapsing())
 
     @cached_property
     def _arming(self) -> Arming:
@@ -271,13 +269,3 @@ class UnpaidOrders(Payments[M]):
             refuse_transaction(self._queries.using)
         if self.writers_lock is not None:
             refuse_old_snapshot(self._queries.using)
-
-
-def _in_batches(lapsing: Lapsing, keys: Iterable[str], wait: timedelta) -> dict[str, Result]:
-    """Lapse the orders in batches, so that no transaction is large. Return the result for each key."""
-    results: dict[str, Result] = {}
-    left = iter(dict.fromkeys(keys))
-    end = SYSTEM_CLOCK.monotonic() + wait.total_seconds()
-    while part := list(islice(left, BATCH)):
-        results.update(lapsing.lapse(part, wait=timedelta(seconds=max(0.0, end - SYSTEM_CLOCK.monotonic()))))
-    return results
