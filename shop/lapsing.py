@@ -1,24 +1,28 @@
-"""How this shop's orders lapse: everything that the package `lapse` needs to know about them."""
+"""How this shop's orders lapse, and what becomes of money: all that the package `lapse` needs to know about them."""
 
-from collections.abc import Sequence
+from decimal import Decimal
 from typing import ClassVar
 
 from django.db.models.functions import Now
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.orders import TIMER, Attempt, OrderBatch, Ruling
-from shop.orders import stock
+from lapse.orders import TIMER, AttemptState, OrderBatch, Record
+from shop.orders import stock, transitions
 from shop.orders.models import UNPAID, AuditEntry, Order, Status
 from shop.payments.gateways import GATEWAYS
-from shop.payments.query import open_attempts
-from shop.payments.settle import apply_rulings
+from shop.payments.models import PaymentAttempt
+from shop.statistics.corrections import record_refund
 from shop.statistics.days import count
+
+WAITING = {AttemptState.REFUND_DUE: "refund due", AttemptState.REVIEW: "review"}
+"""The states of an attempt whose money is not where it belongs, as the audit trail calls them."""
 
 
 class ShopOrders(UnpaidOrders[Order]):
     """Unpaid orders of the shop. Who begins to cancel an order keeps the reason, even if the timer finishes it."""
 
     model = Order
+    attempts = PaymentAttempt
     key = "public_id"
     unpaid = UNPAID
     deadline = "pay_by"
@@ -43,10 +47,26 @@ class ShopOrders(UnpaidOrders[Order]):
         """Write into the audit trail that these orders can be paid again."""
         AuditEntry.record(orders, "open again: more time", orders.actor)
 
-    def open_attempts(self, orders: Sequence[Order]) -> Sequence[Attempt]:
-        """Return the attempts that may still be paid. They are closed at their gateway first."""
-        return open_attempts(orders)
+    def on_paid(self, order: Order, attempt: Record) -> None:
+        """Make the order paid and sell what it holds."""
+        transitions.pay(order, who=f"gateway {attempt.gateway}")
 
-    def on_ruling(self, order: Order, rulings: Sequence[Ruling]) -> bool:
-        """Record the gateways' rulings and return True if a payment that they found has paid the order."""
-        return apply_rulings(order, rulings)
+    def was_cancelled(self, order: Order) -> bool:
+        """Return whether the order was cancelled. Otherwise it is paid."""
+        return order.status == Status.CANCELLED
+
+    def reinstate(self, order: Order) -> bool:
+        """Hold the stock of an expired order again, if all of it is there, and return whether it is held."""
+        return transitions.reinstate(order)
+
+    def on_refunded(self, order: Order, attempt: Record, amount: Decimal) -> None:
+        """Count the refund. The order stays paid, so it is never due again."""
+        record_refund(order.pk, reference=attempt.reference, amount=amount)
+
+    def on_attempt(self, order: Order, before: Record, after: Record) -> None:
+        """Write into the audit trail which money is to go back to the buyer, and which has gone back."""
+        who = f"gateway {after.gateway}"
+        if after.refunded > before.refunded:
+            AuditEntry.record([order], f"refunded: {after.refunded - before.refunded}", who)
+        elif after.state is not before.state and after.state in WAITING:
+            AuditEntry.record([order], f"{WAITING[after.state]}: {after.kept}", who)

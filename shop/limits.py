@@ -1,4 +1,4 @@
-"""Rate limits on signing in, signing up and ordering, per account and per address.
+"""Rate limits on signing in, signing up, ordering and asking about payments: per account, address and attempt.
 
 The counts are in Django's cache: shared by all web processes if it is a Redis, else each process has its own.
 """
@@ -29,6 +29,7 @@ SIGN_IN_FROM = Limit("sign-in by address", "60/m")
 SIGN_UP_FROM = Limit("sign-up by address", "30/m")
 ORDER = Limit("ordering by buyer", "30/m")
 ORDER_FROM = Limit("ordering by address", "300/m")
+QUERY = Limit("asking a payment service by attempt", "6/m")
 
 
 class RateLimited(Exception):
@@ -56,6 +57,11 @@ def count_order(request: HttpRequest, buyer_pk: int) -> None:
     """Count an attempt to place an order. Raises RateLimited."""
     _count(request, ORDER_FROM, network_of(request))
     _count(request, ORDER, str(buyer_pk))
+
+
+def count_query(request: HttpRequest, reference: str) -> None:
+    """Count a question to a payment service about one attempt. Raises RateLimited."""
+    _count(request, QUERY, reference)
 
 
 def network_of(request: HttpRequest) -> str:

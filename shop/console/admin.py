@@ -73,9 +73,9 @@ class Orders(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type fo
 class PaymentAttempts(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
     """Attempts to pay."""
 
-    list_display = ("out_trade_no", "order", "gateway", "amount", "state", "made_at", "changed_at")
+    list_display = ("reference", "order", "gateway", "amount", "state", "made_at", "changed_at")
     list_filter = ("state", "gateway")
-    search_fields = ("out_trade_no__startswith", "order__public_id__startswith")
+    search_fields = ("reference__startswith", "order__public_id__startswith")
     list_select_related = ("order",)
     ordering = ("-id",)
     show_full_result_count = False
@@ -85,9 +85,9 @@ class PaymentAttempts(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # 
 class GatewayMessages(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]  # a type for the checker alone
     """The gateways' messages, word for word, and whether each was accepted."""
 
-    list_display = ("heard_at", "provider", "judged", "trade_status", "out_trade_no", "trade_no")
+    list_display = ("received_at", "provider", "judged", "status", "reference", "provider_reference")
     list_filter = ("judged", "provider")
-    search_fields = ("out_trade_no__startswith", "trade_no__startswith")
+    search_fields = ("reference__startswith", "provider_reference__startswith")
     ordering = ("-id",)
     show_full_result_count = False
 

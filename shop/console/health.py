@@ -8,10 +8,11 @@ from django.conf import settings
 from django.utils.translation import gettext, ngettext
 
 from lapse import Stats
+from lapse.integrations.django.attempts import State
 from shop import database
 from shop.console.models import WorkerHeartbeat
 from shop.console.timer_query import NoTimer, TimerNotAnswering, mechanism, query
-from shop.payments.models import PaymentAttempt, State
+from shop.payments.models import PaymentAttempt
 
 SILENT_AFTER = timedelta(seconds=15)
 """A worker without a heartbeat for so long counts as dead."""
@@ -82,7 +83,7 @@ def health() -> Health:
             Worker(heartbeat, now - heartbeat.seen_at < SILENT_AFTER, max(timedelta(0), now - heartbeat.seen_at))
             for heartbeat in WorkerHeartbeat.objects.all()
         ],
-        orphaned=PaymentAttempt.objects.filter(state=State.ORPHANED).count(),
+        orphaned=PaymentAttempt.objects.filter(state=State.REFUND_DUE).count(),
         mechanism=mechanism(),
     )
     try:

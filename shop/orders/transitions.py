@@ -1,4 +1,4 @@
-"""The transitions of an unpaid order: to paid, and to cancelled by its buyer or by the shop.
+"""The transitions of an order: to paid, to cancelled by its buyer or by the shop, and from expired back to unpaid.
 
 An order whose deadline is over is cancelled by `shop.lapsing`, for a worker, the sweep and a reader alike.
 """
@@ -8,8 +8,9 @@ from django.db.models.functions import Now
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
 from shop.orders import stock
-from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Status
+from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
+from shop.statistics.corrections import record_reinstatement
 from shop.statistics.days import count
 from shop.statistics.models import Event
 
@@ -25,8 +26,27 @@ def pay(order: Order, *, who: str) -> bool:
         return False
     stock.consume([order.pk])
     AuditEntry.record([order], "paid", who)
-    unpaid_orders().disarm(order)
     count([(order.paid_at, Event.PAID, order.total)])
+    return True
+
+
+def reinstate(order: Order) -> bool:
+    """Hold the stock of an expired order again, for money that came late, and return whether all of it is held.
+
+    The order is unpaid afterwards, with new reservations. An order that its buyer or the shop has cancelled is not
+    wanted any more, so its money is refunded. To be called in a transaction that has locked the order, and that rolls
+    back if this returns False.
+    """
+    if order.cancelled_at is None or order.cancel_reason != Reason.EXPIRED:
+        return False
+    lines = list(order.lines.select_related("product"))
+    reserved = stock.reserve({line.product.sku: line.quantity for line in lines})
+    if not all(line.held for line in reserved.values()):
+        return False
+    Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
+    Order.objects.filter(pk=order.pk).update(status=Status.AWAITING_PAYMENT, cancel_reason="", cancelled_at=None)
+    AuditEntry.record([order], "reinstated", "late payment")
+    record_reinstatement(order.pk, total=order.total, reason=order.cancel_reason, cancelled_at=order.cancelled_at)
     return True
 
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
+from lapse.integrations.django.attempts import State
 from shop.buyers.changing import changes
 from shop.limits import count_order
 from shop.live.streams import order_state
@@ -25,7 +26,7 @@ from shop.pages.cart import Cart
 from shop.pages.refused import explain, show_refusal
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
-from shop.payments.models import PaymentAttempt, State
+from shop.payments.models import PaymentAttempt
 
 PAGE = 50
 
@@ -131,18 +132,18 @@ def order_again(request: HttpRequest, public_id: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
-def development_pay(request: HttpRequest, out_trade_no: str) -> HttpResponse:
+def development_pay(request: HttpRequest, reference: str) -> HttpResponse:
     """Return the development gateway's page: the amount and one button, which pays at once while there is time.
 
     The page belongs to the gateway, so no sign-in is needed: the attempt's unguessable number opens it.
     """
-    attempt = PaymentAttempt.objects.select_related("order").filter(out_trade_no=out_trade_no).first()
+    attempt = PaymentAttempt.objects.select_related("order").filter(reference=reference).first()
     # The page pays without money, so it exists only in a shop that has chosen this gateway.
     if attempt is None or settings.SHOP_GATEWAY != "development" or attempt.gateway != "development":
         raise Http404
     refused = False
     if request.method == "POST":
-        if attempt.state == State.SUCCEEDED or pay_now(out_trade_no):
+        if attempt.state == State.SUCCEEDED or pay_now(reference):
             return redirect("order", attempt.order.public_id)
         refused = True
     context = {"attempt": attempt, "reading": fresh(attempt.order_id), "refused": refused}

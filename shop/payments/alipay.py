@@ -86,9 +86,9 @@ class AlipayPayments:
     def link(self, attempt: "PaymentAttempt") -> str:
         """Return the signed link, which ends when the attempt does. No call is made."""
         if attempt.expires_at is None:
-            raise ValueError(f"attempt {attempt.out_trade_no} has no end, and a link at Alipay must have one")
+            raise ValueError(f"attempt {attempt.reference} has no end, and a link at Alipay must have one")
         subject = f"Kiln and Leaf, order {attempt.order.public_id[:8]}"
-        return self._gateway.page_pay_url(attempt.out_trade_no, attempt.amount, subject, attempt.expires_at)
+        return self._gateway.page_pay_url(attempt.reference, attempt.amount, subject, attempt.expires_at)
 
     def close(self, attempt: Attempt) -> Ruling:
         """Close the attempt at Alipay and return the verdict, PAID if money came first."""

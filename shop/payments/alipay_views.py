@@ -14,6 +14,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from lapse import ConfigError
 from lapse.gateways.alipay import AlipayGateway, MessageRefused
+from lapse.orders import Attempt, Ruling, Verdict
+from shop.limits import RateLimited, count_query
 from shop.payments.alipay import PROVIDER, open_alipay
 from shop.payments.models import Judged, PaymentAttempt
 from shop.payments.notify import Notice, NotifyResult, receive_notify, refuse_notify
@@ -54,12 +56,22 @@ def notify(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def returned(request: HttpRequest) -> HttpResponse:
-    """GET /payment/alipay/return/: the buyer is back. Return the order's page, after a query if no notify came yet."""
+    """GET /payment/alipay/return/: the buyer is back. Ask Alipay about the payment, and redirect to the order's page.
+
+    Alipay is asked also if the shop knows an answer already: the order may be cancelled, or paid by another attempt. A
+    buyer who reloads this page too often sees what the shop knows.
+    """
     attempt = _attempt(request.META["QUERY_STRING"].encode("latin-1", "replace"))
     if attempt is None:
         messages.error(request, _("This address does not say which order was paid. Your orders are here."))
         return redirect("orders")
-    if not query_attempt(attempt):
+    try:
+        count_query(request, attempt.reference)
+        query_attempt(attempt)
+    except RateLimited:
+        log.info("Alipay was asked about attempt %s often enough", attempt.reference)
+    attempt.refresh_from_db()
+    if attempt.paid is None:
         messages.info(request, _("Alipay has not confirmed your payment yet. This page shows it as soon as it does."))
     return redirect("order", attempt.order.public_id)
 
@@ -67,25 +79,23 @@ def returned(request: HttpRequest) -> HttpResponse:
 def _receive(body: bytes, content_type: str, gateway: AlipayGateway) -> NotifyResult:
     raw = body.decode(errors="replace").replace("\0", "\ufffd")
     try:
-        trade = gateway.read_notify(body, content_type).trade
+        notification = gateway.read_notify(body, content_type)
     except MessageRefused as refusal:
         log.error("a notify was refused (%s): %s", refusal.flaw, refusal)  # noqa: TRY400  # the sender's fault, no trace
-        numbers = (refusal.fields.get(name, "") for name in ("out_trade_no", "trade_no", "trade_status"))
-        reference, provider_reference, status = numbers
-        unverified = Notice(
-            provider=PROVIDER, reference=reference, provider_reference=provider_reference, status=status
+        reference, number, status = (
+            refusal.fields.get(name, "") for name in ("out_trade_no", "trade_no", "trade_status")
         )
-        refuse_notify(unverified, raw, Judged(refusal.flaw.value))
+        unverified = Ruling(_named(reference), Verdict.UNKNOWN, provider_reference=number)
+        refuse_notify(Notice(ruling=unverified, status=status, raw=raw), Judged(refusal.flaw.value))
         return NotifyResult.REFUSED
-    notice = Notice(
-        provider=PROVIDER,
-        reference=trade.out_trade_no,
-        provider_reference=trade.trade_no,
-        status=trade.status.value,
-        verdict=trade.verdict,
-        amount=trade.total_amount,
-    )
-    return receive_notify(notice, raw)
+    trade = notification.trade
+    ruling = notification.ruling(_named(trade.out_trade_no))
+    return receive_notify(Notice(ruling=ruling, status=trade.status.value, raw=raw, amount=trade.total_amount))
+
+
+def _named(reference: str) -> Attempt:
+    """Return the attempt that a message names. The message does not say which order the attempt is for."""
+    return Attempt("", reference, PROVIDER)
 
 
 def _attempt(query: bytes) -> PaymentAttempt | None:
@@ -102,7 +112,7 @@ def _attempt(query: bytes) -> PaymentAttempt | None:
     if back is None:
         return None
     found = PaymentAttempt.objects.select_related("order")
-    return found.filter(out_trade_no=back.out_trade_no, gateway=PROVIDER).first()
+    return found.filter(reference=back.out_trade_no, gateway=PROVIDER).first()
 
 
 def _answer(text: str, status: HTTPStatus) -> HttpResponse:

@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 
-from lapse.orders import Attempt, Refund, RefundState, Ruling, Verdict
+from lapse.integrations.django import unpaid_orders
+from lapse.integrations.django.attempts import STILL_OPEN, State
+from lapse.orders import Attempt, AttemptState, Refund, RefundState, Ruling, Verdict
 from shop.orders.models import Order, Status
-from shop.payments.models import OPEN, PAID, PaymentAttempt, State
-from shop.payments.settle import settle
+from shop.payments.models import PaymentAttempt
 
 
 class DevelopmentGateway:
@@ -26,29 +27,30 @@ class DevelopmentGateway:
 
     def link(self, attempt: PaymentAttempt) -> str:
         """Return the page with the button. The attempt's unguessable number is the permission to pay."""
-        return reverse("development-pay", args=[attempt.out_trade_no])
+        return reverse("development-pay", args=[attempt.reference])
 
     def close(self, attempt: Attempt) -> Ruling:
         """Close the attempt unless it was paid, and return the verdict. Waits for a payment in progress.
 
         Raises PaymentAttempt.DoesNotExist.
         """
-        found = PaymentAttempt.objects.filter(OPEN, out_trade_no=attempt.reference)
+        found = PaymentAttempt.objects.filter(STILL_OPEN, reference=attempt.reference)
         found.update(state=State.CLOSED, changed_at=Now())
         return self.query(attempt)
 
     def query(self, attempt: Attempt) -> Ruling:
         """Return the verdict on the attempt. Raises PaymentAttempt.DoesNotExist."""
-        row = PaymentAttempt.objects.get(out_trade_no=attempt.reference)
-        if row.state in PAID:
-            return Ruling(attempt, Verdict.PAID, amount=row.amount, provider_reference=row.trade_no)
-        still_open = PaymentAttempt.objects.filter(OPEN, pk=row.pk).exists()
-        return Ruling(attempt, Verdict.OPEN if still_open else Verdict.CLOSED)
+        row = PaymentAttempt.objects.get(reference=attempt.reference)
+        if row.paid is not None:
+            verdict = Verdict.REFUNDED if row.refunded >= row.paid else Verdict.PAID
+            number = row.provider_reference
+            return Ruling(attempt, verdict, amount=row.paid, refunded=row.refunded, provider_reference=number)
+        return Ruling(attempt, Verdict.OPEN if AttemptState(row.state).open else Verdict.CLOSED)
 
     def refund(self, attempt: Attempt, amount: Decimal) -> Refund:
         """Return DONE for what was paid, and REFUSED for anything else. No money moves here, so nothing is recorded."""
-        row = PaymentAttempt.objects.get(out_trade_no=attempt.reference)
-        if row.state not in PAID or not 0 < amount <= row.amount:
+        row = PaymentAttempt.objects.get(reference=attempt.reference)
+        if row.paid is None or not 0 < amount <= row.paid:
             return Refund(attempt, RefundState.REFUSED, reason=f"{amount} were not paid for this attempt")
         return Refund(attempt, RefundState.DONE, amount=amount)
 
@@ -64,12 +66,14 @@ def pay_now(reference: str) -> bool:
     This gateway checks before it takes the money: the order's row is locked from the check to the payment.
     Raises PaymentAttempt.DoesNotExist.
     """
-    attempt = PaymentAttempt.objects.get(out_trade_no=reference)
+    attempt = PaymentAttempt.objects.get(reference=reference)
     order = Order.objects.select_for_update(no_key=True).get(pk=attempt.order_id)
-    still_open = PaymentAttempt.objects.select_for_update(no_key=True).filter(OPEN, pk=attempt.pk).exists()
+    still_open = PaymentAttempt.objects.select_for_update(no_key=True).filter(STILL_OPEN, pk=attempt.pk).exists()
     if not still_open or order.status not in (Status.AWAITING_PAYMENT, Status.CLOSING):
         return False
-    settle(reference, provider_reference=f"development-{attempt.pk}")
+    paid = Attempt(order.public_id, reference, attempt.gateway)
+    number = f"development-{attempt.pk}"
+    unpaid_orders().receive(Ruling(paid, Verdict.PAID, amount=attempt.amount, provider_reference=number))
     return True
 
 

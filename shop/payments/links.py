@@ -5,12 +5,13 @@ import secrets
 from django.db import transaction
 from django.db.models.functions import Now
 
+from lapse.integrations.django.attempts import STILL_OPEN, State
 from shop.database import database_now
 from shop.orders.models import AuditEntry, Order, Status
 from shop.orders.reading import fresh
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, PaymentUnavailable, TooLate
 from shop.payments.gateways import PaymentGateway, chosen
-from shop.payments.models import OPEN, PaymentAttempt, State
+from shop.payments.models import PaymentAttempt
 
 
 def payment_link(order_pk: int) -> str:
@@ -40,13 +41,13 @@ def _open_attempt(order_pk: int, name: str, gateway: PaymentGateway) -> PaymentA
     now = database_now()
     if order.status == Status.CLOSING or order.pay_by <= now:
         raise TooLate("The time to pay this order is over.", pay_by=order.pay_by)
-    attempt = PaymentAttempt.objects.filter(OPEN, order=order).first()
+    attempt = PaymentAttempt.objects.filter(STILL_OPEN, order=order).first()
     ends = gateway.link_ends(order.pay_by) if attempt is None else attempt.expires_at
     if ends is not None and ends - now < gateway.least_time:
         raise TooLate("Too little time is left to pay this order.", pay_by=order.pay_by)
     if attempt is None:
         attempt = PaymentAttempt.objects.create(
-            order=order, out_trade_no=secrets.token_hex(16), gateway=name, amount=order.total, expires_at=ends
+            order=order, reference=secrets.token_hex(16), gateway=name, amount=order.total, expires_at=ends
         )
         AuditEntry.record([order], "payment begun", f"buyer {order.buyer_id}")
     return attempt

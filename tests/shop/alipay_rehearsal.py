@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from django.db.models import F
 from django.test import Client
 
-from lapse.integrations.django import unpaid_orders
 from lapse.orders.port import Outcome
 from lapse.testing.alipay import AlipaySimulator, Buyer, KeyPair, sign_notify
+from shop.lapsing import ShopOrders
 from shop.orders.models import Order
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
@@ -29,7 +29,7 @@ class PayingShop:
 
     def form(self, number: str, status: str = "TRADE_SUCCESS", **changes: str) -> dict[str, str]:
         """Return a notify as Alipay signs it; a `sign` in `changes` is kept."""
-        attempt = PaymentAttempt.objects.filter(out_trade_no=number).first()
+        attempt = PaymentAttempt.objects.filter(reference=number).first()
         form = {
             "notify_id": "1",
             "app_id": self.alipay.app_id,
@@ -79,8 +79,8 @@ def let_time_pass(order: Order, seconds: float) -> None:
 
 
 def lapse(order: Order) -> Outcome:
-    """Lapse the order as a worker does when its timer fires; return the outcome."""
-    return unpaid_orders().lapse([order.public_id])[order.public_id].outcome
+    """Lapse the order as a worker does that has not asked the gateway about it yet; return the outcome."""
+    return ShopOrders().lapse([order.public_id])[order.public_id].outcome
 
 
 def status_of(order: Order) -> str:
@@ -91,4 +91,4 @@ def status_of(order: Order) -> str:
 
 def state_of(number: str) -> str:
     """Return the attempt's state."""
-    return PaymentAttempt.objects.get(out_trade_no=number).state
+    return PaymentAttempt.objects.get(reference=number).state

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,10 +13,13 @@ from django.db import connections
 from django.db.models.functions import Now
 from django.test import Client
 
+from lapse.integrations.django import unpaid_orders
+from lapse.orders import Attempt, Ruling, Settled, Verdict
 from shop.buyers.models import ApiToken
 from shop.catalogue.models import Product
 from shop.orders.models import Order
 from shop.orders.placing import Wanted, place
+from shop.payments.models import PaymentAttempt
 from shop.statistics.books_check import audit
 
 PASSWORD = "leaves-and-water"
@@ -35,6 +39,20 @@ def make_overdue(*orders: Order) -> None:
     """Move the deadlines a second into the past, by the database's clock."""
     pks = [order.pk for order in orders]
     Order.objects.filter(pk__in=pks).update(pay_by=Now() - timedelta(seconds=1))
+
+
+def report_paid(number: str, **facts: Any) -> Settled:
+    """Report that an attempt was paid, as its gateway does; return what became of the report."""
+    attempt = PaymentAttempt.objects.get(reference=number)
+    named = Attempt(attempt.order.public_id, number, attempt.gateway)
+    return unpaid_orders().receive(Ruling(named, Verdict.PAID, **facts))
+
+
+def reconcile() -> Counter[Settled]:
+    """Let the time come to ask about each attempt that may still have money, ask, and refund what is due."""
+    PaymentAttempt.objects.exclude(ask_at=None).update(ask_at=Now())
+    reconciler = unpaid_orders().reconciler()
+    return reconciler.once() + reconciler.once()
 
 
 def stock_of(product: Product) -> tuple[int, int]:

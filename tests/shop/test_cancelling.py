@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from lapse.integrations.django import unpaid_orders
+from lapse.integrations.django.attempts import State
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 from lapse.orders.port import Outcome
 from lapse.orders.retries import Retries
@@ -16,7 +17,7 @@ from shop.orders.refusals import AlreadyPaid
 from shop.orders.transitions import cancel
 from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
-from shop.payments.models import PaymentAttempt, State
+from shop.payments.models import PaymentAttempt
 from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
 
 

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.test import Client
 
+from lapse.integrations.django.attempts import State
 from shop.catalogue.models import Product
 from shop.console.chart import chart
 from shop.console.models import WorkerHeartbeat
@@ -17,10 +18,9 @@ from shop.console.permissions import ensure_merchants
 from shop.orders.models import Order, Reason
 from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
-from shop.payments.models import GatewayMessage, Judged, PaymentAttempt, State
-from shop.payments.settle import settle
+from shop.payments.models import GatewayMessage, Judged, PaymentAttempt
 from shop.statistics.models import Tally
-from tests.shop.rehearsal import order_of
+from tests.shop.rehearsal import order_of, report_paid
 
 PAGES = ("/console/", "/console/orders/", "/console/stock/", "/console/statistics/", "/console/buried/")
 
@@ -43,7 +43,7 @@ def page(client: Client, address: str, **headers: str) -> str:
 def pay(order: Order) -> None:
     """Pay the order."""
     payment_link(order.pk)
-    settle(PaymentAttempt.objects.values_list("out_trade_no", flat=True).get(order=order))
+    report_paid(PaymentAttempt.objects.values_list("reference", flat=True).get(order=order))
 
 
 @pytest.mark.parametrize("address", [*PAGES, "/admin/"])
@@ -187,14 +187,14 @@ def test_money_to_give_back_is_shown(desk: Client, buyer: User, cup: Product) ->
     order = order_of(buyer, cup)
     payment_link(order.pk)
     assert "data-orphaned" not in page(desk, "/console/")
-    PaymentAttempt.objects.update(state=State.ORPHANED)
+    PaymentAttempt.objects.update(state=State.REFUND_DUE)
     assert 'data-orphaned="1"' in page(desk, "/console/")
 
 
 def test_what_a_gateway_said_can_be_read_and_not_changed(desk: Client) -> None:
     """A refused message, such as one with a wrong amount, is shown word for word."""
     message = GatewayMessage.objects.create(
-        provider="alipay", judged=Judged.AMOUNT, out_trade_no="a1", raw="total_amount=0.01", digest="d"
+        provider="alipay", judged=Judged.AMOUNT, reference="a1", raw="total_amount=0.01", digest="d"
     )
     assert "a1" in page(desk, "/admin/payments/gatewaymessage/?judged__exact=amount")
     address = f"/admin/payments/gatewaymessage/{message.pk}/change/"

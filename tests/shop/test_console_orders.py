@@ -16,8 +16,7 @@ from shop.orders.models import Order, Reason
 from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
-from shop.payments.settle import settle
-from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
+from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, report_paid, stock_of, together
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def listed(desk: Client) -> Callable[[str], list[str]]:
 def pay(order: Order) -> None:
     """Pay the order."""
     payment_link(order.pk)
-    settle(PaymentAttempt.objects.values_list("out_trade_no", flat=True).get(order=order))
+    report_paid(PaymentAttempt.objects.values_list("reference", flat=True).get(order=order))
 
 
 def press_cancel(desk: Client, order: Order) -> str:
@@ -121,7 +120,7 @@ def test_an_orders_history(desk: Client, buyer: User, cup: Product) -> None:
     assert trail[-1] == "paid"
     assert re.findall(r'data-reservation="(\w+)"', shown) == ["consumed"]
     assert re.findall(r'data-attempt="(\w+)"', shown) == ["succeeded"]
-    assert PaymentAttempt.objects.get().out_trade_no in shown
+    assert PaymentAttempt.objects.get().reference in shown
     assert buyer.email in shown
     assert "data-cancel>" not in shown
     assert desk.get("/console/orders/nothing-here/").status_code == 404

@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 
-from lapse.orders import Attempt
+from lapse.integrations.django import unpaid_orders
+from lapse.integrations.django.attempts import State
+from lapse.orders import Attempt, Settled
 from lapse.testing.gateway_conformance import Fault, GatewayConformance, Provider
 from shop.catalogue.models import Product
 from shop.orders.models import Hold, Order, Reason, Reservation, Status
@@ -15,10 +17,8 @@ from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, TooLate
 from shop.orders.transitions import cancel
 from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
-from shop.payments.models import PaymentAttempt, State
-from shop.payments.query import open_attempts
-from shop.payments.settle import Settled, settle
-from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together
+from shop.payments.models import PaymentAttempt
+from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, reconcile, report_paid, stock_of, together
 
 
 def number_of(order: Order) -> str:
@@ -43,7 +43,7 @@ class DevelopmentProvider(Provider):
         """Order a cup and ask for its payment link."""
         order = order_of(self._buyer, self._cup)
         payment_link(order.pk)
-        (attempt,) = open_attempts([order])
+        (attempt,) = unpaid_orders().open_attempts([order])
         return attempt
 
     def open(self, attempt: Attempt) -> None:
@@ -123,7 +123,7 @@ def test_paying_twice_pays_once(buyer: User, cup: Product) -> None:
     """The button pressed many times at once takes the money once."""
     number = number_of(order_of(buyer, cup))
     assert sum(together(*[lambda: pay_now(number)] * 5)) == 1
-    assert settle(number) == Settled.BEFORE
+    assert report_paid(number) is Settled.KNOWN
     assert stock_of(cup) == (9, 0)
     assert_no_drift()
 
@@ -139,18 +139,24 @@ def test_no_money_is_taken_for_a_cancelled_order(buyer: User, cup: Product) -> N
 
 
 def test_late_money_is_never_swallowed(buyer: User, cup: Product, caplog: pytest.LogCaptureFixture) -> None:
-    """Money that finds its order cancelled goes on the work list, the trail and the log; nothing else moves."""
+    """Money for an order that its buyer has cancelled is refunded: in the trail and in the log, once each."""
     order = order_of(buyer, cup)
     number = number_of(order)
     cancel(order.pk, reason=Reason.BUYER, who="test")
-    with caplog.at_level(logging.ERROR, "shop.payments"):
-        assert settle(number) == Settled.ORPHANED
-        assert settle(number) == Settled.BEFORE
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert PaymentAttempt.objects.get().state == State.ORPHANED
+    with caplog.at_level(logging.WARNING, "lapse"):
+        assert report_paid(number) is Settled.REFUND_DUE
+        assert report_paid(number) is Settled.KNOWN
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    attempt = PaymentAttempt.objects.get()
+    assert (attempt.state, attempt.paid) == (State.REFUND_DUE, order.total)
+    assert reconcile()[Settled.REFUNDED] == 1
+    assert reconcile() == {}
+    attempt.refresh_from_db()
+    assert (attempt.state, attempt.refunded) == (State.REFUNDED, order.total)
     order.refresh_from_db()
     assert order.status == Status.CANCELLED
     assert stock_of(cup) == (10, 0)
     assert Reservation.objects.get().state == Hold.RELEASED
-    assert order.audit_trail.filter(what__startswith="money to give back").count() == 1
+    trail = [entry.what for entry in order.audit_trail.all()]
+    assert trail[-2:] == ["refund due: 58.00", "refunded: 58.00"]
     assert_no_drift()

@@ -191,6 +191,8 @@ class Money(Generic[R]):
             return Settled.KNOWN
         asks = before.asks + 1 if after.state is before.state else 0
         self._store(replace(after, asks=asks), state)
+        if after != before:
+            self._shop.on_attempt(order, before, after)
         return self._settled(before, after, effect)
 
     def _settled(self, before: Record, after: Record, effect: Effect) -> Settled:

@@ -163,3 +163,11 @@ class Shop(Generic[R]):
         Called in the transaction that books the refund, with the row locked, once for each part. `attempt.refunded` is
         the total.
         """
+
+    def on_attempt(self, order: R, before: Record, after: Record) -> None:
+        """Do nothing, or what the shop overrides: what is stored about an attempt of this order has changed.
+
+        Called last, in the transaction of the change, with the row locked. For an audit trail: `after.state` says that
+        money must be refunded or reviewed, and `after.refunded` grows with each refund, also of money that paid no
+        order.
+        """
