@@ -39,7 +39,9 @@ class Command(LapseCommand):
             self._show(orders, batch)
             return
         self.rehearse(orders)
-        swept = Sweep(orders.port(background=True).lapsing(), batch=batch, timer=orders.name).once()
+        lapsing = orders.port(background=True).lapsing()
+        swept = Sweep(lapsing, batch=batch, timer=orders.name).once()
+        lapsing.closing.drain(lapsing.closing.calls.budget.total_seconds())  # these calls would end with this process
         self.stdout.write(f"{swept.lapsed} lapsed")
         for outcome, count in sorted(swept.outcomes.items()):
             if count and outcome is not Outcome.LAPSED:
