@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapse.orders import Attempt, AttemptState, LateMoney, Record, Ruling, Verdict
-from lapse.orders.late_money import CLOSED_ASKS, Effect, OrderState, ask_in, book
+from lapse.orders.late_money import CLOSED_ASKS, Effect, OrderState, ask_in, book, takes_number
 
 DUE = Decimal("58.00")
 PART = Decimal("20.00")
@@ -99,6 +99,38 @@ def test_one_payment_of_two_attempts_is_an_alarm() -> None:
     booking = book(record(S.PENDING), At.UNPAID, ruling(V.PAID), LateMoney.REINSTATE, number_taken=True)
     assert (booking.record.state, booking.effect) == (S.PENDING, E.NONE)
     assert booking.record.alarm == "payment p1 belongs to another attempt as well"
+
+
+@pytest.mark.parametrize(
+    ("report", "sentence"),
+    [
+        (ruling(V.PAID, Decimal("NaN")), "an amount of NaN"),
+        (ruling(V.PAID, Decimal("Infinity")), "an amount of Infinity"),
+        (ruling(V.PAID, Decimal(10) ** 30), "an amount of 1E+30"),
+        (ruling(V.PAID, DUE, Decimal("NaN")), "an amount of NaN"),
+        (ruling(V.REFUNDED, DUE, Decimal("-Infinity")), "an amount of -Infinity"),
+        (ruling(V.PAID, number="9" * 65), "a payment whose number cannot be stored: '9"),
+        (ruling(V.PAID, number="p\0"), r"a payment whose number cannot be stored: 'p\x00'"),
+    ],
+    ids=["no number", "infinite", "too large", "no refund", "infinite refund", "long reference", "NUL"],
+)
+@pytest.mark.parametrize("state", [S.PENDING, S.CLOSED, S.REFUND_DUE])
+def test_a_report_that_no_row_can_store_is_an_alarm(state: AttemptState, report: Ruling, sentence: str) -> None:
+    """Such a report would fail each time that the gateway repeats it, and no person would learn of it."""
+    before = record(state, provider_reference="")
+    booking = book(before, At.UNPAID, report, LateMoney.REINSTATE)
+    assert booking.record == replace(before, alarm=booking.record.alarm)
+    assert booking.record.alarm.startswith(f"the gateway reported {sentence}")
+    assert booking.effect is E.NONE
+    assert not takes_number(before, report)
+
+
+@pytest.mark.parametrize("report", [ruling(V.REFUNDED), ruling(V.CLOSED), ruling(V.PAID, PART)])
+def test_an_alarm_about_a_second_payment_lasts(report: Ruling) -> None:
+    """The first payment is refunded, or contradicted: the second one still needs a person."""
+    first = record(S.SUCCEEDED)
+    alarmed = book(first, At.PAID, ruling(V.PAID, number="p2"), LateMoney.REINSTATE).record
+    assert book(alarmed, At.PAID, report, LateMoney.REINSTATE).record.alarm == "two payments for one attempt: p1 and p2"
 
 
 def test_a_payment_of_nothing_is_an_alarm() -> None:

@@ -7,7 +7,14 @@ from enum import StrEnum
 
 from lapse.orders.gateway import Ruling, Verdict
 
+MONEY = (Verdict.PAID, Verdict.REFUNDED)
 NOTHING = Decimal(0)
+LARGEST = Decimal(10) ** 13
+"""An attempt's row stores amounts that are smaller."""
+LONGEST_NUMBER = 64
+"""An attempt's row stores numbers of payments up to this length."""
+TWO_PAYMENTS = "two payments for one attempt: "
+"""How the alarm about a second payment begins."""
 
 
 class LateMoney(StrEnum):
@@ -94,6 +101,11 @@ class Record:
         """What the shop still has of the buyer's money."""
         return (self.paid or NOTHING) - self.refunded
 
+    @property
+    def lasting_alarm(self) -> str:
+        """The alarm about a second payment, or "". What the gateway reports about the first payment does not end it."""
+        return self.alarm if self.alarm.startswith(TWO_PAYMENTS) else ""
+
 
 class Effect(StrEnum):
     """What has to be done to the order, in the transaction that stores the record."""
@@ -115,6 +127,12 @@ class Booking:
     effect: Effect = Effect.NONE
 
 
+def takes_number(record: Record, ruling: Ruling) -> bool:
+    """Return whether the ruling is about money, with the number of a payment for an attempt that has none yet."""
+    is_new = ruling.provider_reference != "" and record.provider_reference == ""
+    return is_new and ruling.verdict in MONEY and not _contradiction(record, ruling)
+
+
 def book(  # noqa: PLR0911 - a case for each verdict
     record: Record, order: OrderState, ruling: Ruling, policy: LateMoney, *, number_taken: bool = False
 ) -> Booking:
@@ -124,10 +142,10 @@ def book(  # noqa: PLR0911 - a case for each verdict
     was refunded only grows, and money that was counted is not counted again.
     """
     number = ruling.provider_reference
-    if number and record.provider_reference and number != record.provider_reference:
-        return _alarm(record, f"two payments for one attempt: {record.provider_reference} and {number}")
-    if number_taken and ruling.verdict in (Verdict.PAID, Verdict.REFUNDED):
+    if number_taken:
         return _alarm(record, f"payment {number} belongs to another attempt as well")
+    if sentence := _contradiction(record, ruling):
+        return _alarm(record, sentence)
     match ruling.verdict:
         case Verdict.PAID:
             return _paid(record, order, ruling, policy)
@@ -196,13 +214,28 @@ def _refunded(record: Record, ruling: Ruling) -> Booking:
         paid=paid,
         refunded=paid,
         provider_reference=ruling.provider_reference or record.provider_reference,
-        alarm="",
+        alarm=record.lasting_alarm,
     )
     return Booking(refunded, Effect.REFUNDED if record.state is AttemptState.SUCCEEDED else Effect.NONE)
 
 
+def _contradiction(record: Record, ruling: Ruling) -> str:
+    """Return why the ruling cannot be booked, as a sentence for the person who must look, or ""."""
+    number = ruling.provider_reference
+    if number and record.provider_reference and number != record.provider_reference:
+        return f"{TWO_PAYMENTS}{record.provider_reference} and {number[:LONGEST_NUMBER]}"
+    if ruling.verdict not in MONEY:
+        return ""
+    if len(number) > LONGEST_NUMBER or not number.isprintable():
+        return f"the gateway reported a payment whose number cannot be stored: {number[:LONGEST_NUMBER]!r}"
+    for amount in (ruling.amount, ruling.refunded):
+        if amount is not None and not (amount.is_finite() and abs(amount) < LARGEST):
+            return f"the gateway reported an amount of {str(amount)[:20]}"
+    return ""
+
+
 def _alarm(record: Record, sentence: str) -> Booking:
-    return Booking(replace(record, alarm=sentence))
+    return Booking(replace(record, alarm=record.lasting_alarm or sentence))
 
 
 # When the gateway is asked about an attempt again.

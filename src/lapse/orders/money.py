@@ -12,7 +12,7 @@ from lapse.engine.errors import LapseError
 from lapse.orders.cause import WrongTransition
 from lapse.orders.gateway import RefundState, Verdict
 from lapse.orders.hold import in_transaction
-from lapse.orders.late_money import AttemptState, Booking, Effect, OrderState, ask_in, book
+from lapse.orders.late_money import AttemptState, Booking, Effect, OrderState, ask_in, book, takes_number
 from lapse.orders.rows import Which
 from lapse.orders.shop import R
 
@@ -81,8 +81,11 @@ class Attempts(Protocol[R_contra]):
         """Return the attempts of these orders that may still be paid."""
         ...
 
-    def number_taken(self, record: Record, provider_reference: str) -> bool:
-        """Return whether another attempt at the same gateway has this number of a payment."""
+    def take_number(self, record: Record, provider_reference: str) -> bool:
+        """Give the locked attempt this number of a payment; return False if another attempt at the gateway has it.
+
+        Waits for another transaction that gives the same number to an attempt: of two at once, one gets the number.
+        """
         ...
 
     def ask_now(self, reference: str) -> None:
@@ -129,11 +132,14 @@ class Money(Generic[R]):
         """
         self._found(ruling.attempt)
         before = self.attempts.lock(ruling.attempt.reference)
+        if before.order_key != self._rows.key_of(order):
+            raise UnknownAttempt(
+                f"attempt {before.reference!r} pays order {before.order_key!r}, and not {self._rows.key_of(order)!r}"
+            )
         if ruling.verdict is Verdict.UNKNOWN and not before.state.open:
             return Settled.KNOWN  # the gateway is away, which is no answer to count
         state = self._state_of(order)
-        number = ruling.provider_reference
-        taken = bool(number) and self.attempts.number_taken(before, number)
+        taken = takes_number(before, ruling) and not self.attempts.take_number(before, ruling.provider_reference)
         return self._carry_out(
             order, state, before, book(before, state, ruling, self._shop.late_money, number_taken=taken)
         )
@@ -167,11 +173,14 @@ class Money(Generic[R]):
         amount = before.refunding or before.kept
         if before.state is not AttemptState.REFUND_DUE or refund.state not in (RefundState.DONE, RefundState.REFUSED):
             return Settled.KNOWN
-        if refund.state is RefundState.DONE:
-            after = replace(before, state=AttemptState.REFUNDED, refunded=before.paid or amount, alarm="")
+        if refund.state is RefundState.DONE and refund.amount in (None, amount):
+            state = AttemptState.REFUNDED
+            after = replace(before, state=state, refunded=before.paid or amount, alarm=before.lasting_alarm)
         else:
             alarm = f"the gateway refuses to refund {amount}: {refund.reason or 'it gave no reason'}"
-            after = replace(before, state=AttemptState.REVIEW, alarm=alarm)
+            if refund.state is RefundState.DONE:
+                alarm = f"the gateway was asked to refund {amount}, and refunded {refund.amount}"
+            after = replace(before, state=AttemptState.REVIEW, alarm=before.lasting_alarm or alarm)
         return self._carry_out(order, self._state_of(order), before, Booking(after))
 
     def _carry_out(self, order: R, state: OrderState, before: Record, booking: Booking) -> Settled:
@@ -263,12 +272,13 @@ class Money(Generic[R]):
     def apply_all(self, order: R, rulings: Sequence[Ruling]) -> bool:
         """Book the verdicts on the attempts of a locked order; return whether the order is paid by one of them.
 
-        Money first, so that an order that one attempt pays is not lapsed because another attempt was closed.
+        Money first, so that an order that one attempt pays is not lapsed because another attempt was closed. The order
+        is read again for each further ruling: the hooks may have written into the row alone, or only into the object.
         """
-        settled = [
-            self.apply(order, ruling)
-            for ruling in sorted(rulings, key=lambda ruling: ruling.verdict is not Verdict.PAID)
-        ]
+        key = self._rows.key_of(order)
+        settled: list[Settled] = []
+        for ruling in sorted(rulings, key=lambda ruling: ruling.verdict is not Verdict.PAID):
+            settled.append(self.apply(self._locked(key) if settled else order, ruling))
         return Settled.PAID in settled or Settled.REINSTATED in settled
 
 

@@ -47,6 +47,8 @@ class AbstractPaymentAttempt(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.CREATED)
     provider_reference = models.CharField(max_length=64, blank=True, default="")
     """The gateway's number of the payment, once money has come."""
+    payment_key = models.CharField(max_length=106, unique=True, null=True, default=None, editable=False)  # noqa: DJ001 - of texts that are unique, only nulls may repeat
+    """The gateway's name and its number of the payment: no two attempts share a payment. Null: no number is known."""
     paid = models.DecimalField(max_digits=16, decimal_places=2, null=True)
     """What the buyer has paid. Null: no money has come."""
     refunded = models.DecimalField(max_digits=16, decimal_places=2, default=0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from django.db import connections, router, transaction
+from django.db import IntegrityError, connections, router, transaction
 from django.db.models import DurationField, ExpressionWrapper, F, Model, Q, QuerySet
-from django.db.models.functions import Now
 
 from lapse.integrations.django.rows.database_clock import DatabaseNow
 from lapse.integrations.django.rows.db_errors import close_outlived_connection, unavailable_is_try_later
 from lapse.integrations.django.rows.row_locks import one_of
+from lapse.integrations.django.rows.transactions import read_committed
 from lapse.orders.gateway import Attempt
 from lapse.orders.late_money import OPEN, AttemptState, Record
 from lapse.orders.money import Question
@@ -57,13 +57,21 @@ class AttemptRows(Generic[M]):
             alarm=record.alarm[:500],
             asks=min(record.asks, 32_000),
             ask_at=None if ask_in is None else DatabaseNow(-ask_in),
-            changed_at=Now(),
+            changed_at=DatabaseNow(),
         )
 
-    def number_taken(self, record: Record, provider_reference: str) -> bool:
-        """Return whether another attempt at the same gateway has this number of a payment."""
-        others = self._table().filter(gateway=record.gateway, provider_reference=provider_reference)
-        return others.exclude(reference=record.reference).exists()
+    def take_number(self, record: Record, provider_reference: str) -> bool:
+        """Give the locked attempt this number of a payment; return False if another attempt at the gateway has it.
+
+        The unique column decides: a query could not see what another transaction has not committed yet.
+        """
+        row = self._table().filter(reference=record.reference)
+        try:
+            with transaction.atomic(using=row.db):
+                row.update(payment_key=f"{record.gateway}:{provider_reference}")
+        except IntegrityError:
+            return False
+        return True
 
     def ask_now(self, reference: str) -> None:
         """Let the gateway be asked about this attempt at once."""
@@ -84,7 +92,8 @@ class AttemptRows(Generic[M]):
         """Return up to `limit` attempts that must be asked about now, and put each off by `within`."""
         using = self._using
         close_outlived_connection(using)
-        with unavailable_is_try_later(using), transaction.atomic(using=using):
+        # At a stricter level MariaDB locks the gaps between rows, and two that ask would deadlock.
+        with unavailable_is_try_later(using), read_committed(using):
             self._table().filter(one_of("pk", ())).update(asks=F("asks"))  # on SQLite, it takes the write lock
             due = self._table().filter(ask_at__lte=DatabaseNow()).order_by("ask_at", "pk")
             skip = connections[using].features.has_select_for_update_skip_locked
