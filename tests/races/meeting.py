@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import connections
@@ -59,7 +60,7 @@ def at_once(*works: Callable[[], T]) -> list[T]:
         start.wait()
         return work()
 
-    running = [in_thread(lambda work=work: run(work), connections.close_all) for work in works]
+    running = [in_thread(partial(run, work), connections.close_all) for work in works]
     return [future.result(PATIENCE) for future in running]
 
 
@@ -104,4 +105,4 @@ def every_yuan_is_known(bank: Bank) -> None:
     for order in CupOrder.objects.all():
         paid_by = CupAttempt.objects.filter(order=order, state="succeeded")
         assert (order.status == "paid") == (paid_by.count() == 1), order
-        assert order.turnover == sum(attempt.paid - attempt.refunded for attempt in paid_by), order
+        assert order.turnover == sum((attempt.paid or 0) - attempt.refunded for attempt in paid_by), order

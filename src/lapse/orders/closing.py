@@ -14,7 +14,7 @@ from lapse.engine.errors import TryLater
 from lapse.orders.calls import GatewayCalls
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.flight import Closer, Done, Flight, Passenger, is_paid
-from lapse.orders.gateway import Attempt, ClosingGateway, Ruling, Verdict
+from lapse.orders.gateway import Attempt, ClosingGateway, Ruling, Verdict, about
 from lapse.orders.isolate import Isolated, isolate
 from lapse.orders.port import Outcome, Result
 
@@ -108,7 +108,7 @@ class Closing:
 
         def close() -> Ruling:
             flight.asked = True
-            return gateway.close(attempt)
+            return about(attempt, gateway.close(attempt))
 
         future = self.calls.submit(attempt, close, unknown=unknown)
         future.add_done_callback(lambda done: self._answered(own, flight, done.result()))

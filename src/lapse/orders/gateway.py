@@ -8,7 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from lapse.engine.errors import LapseError
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class Refund:
     reason: str = ""
 
 
+class WrongAnswer(LapseError):
+    """A gateway answered about another attempt than the one it was asked about. The answer is not booked."""
+
+
 class ClosingGateway(Protocol):
     """The part of a gateway that lapsing needs. Calls are made outside any database transaction; they may be repeated.
 
@@ -131,3 +137,16 @@ class Gateway(ClosingGateway, Protocol):
     def refund_status(self, attempt: Attempt) -> Refund:
         """Return the state of the refund that `refund` asked for, without changing anything."""
         ...
+
+
+A = TypeVar("A", Ruling, Refund)
+
+
+def about(attempt: Attempt, answer: A) -> A:
+    """Return the gateway's answer about this attempt. Raises WrongAnswer if it is about another attempt."""
+    if answer.attempt.reference != attempt.reference:
+        raise WrongAnswer(
+            f"gateway {attempt.gateway!r} was asked about attempt {attempt.reference!r} and answered about "
+            f"{answer.attempt.reference!r}: it must return the attempt that it received"
+        )
+    return answer

@@ -82,9 +82,9 @@ class Attempts(Protocol[R_contra]):
         ...
 
     def take_number(self, record: Record, provider_reference: str) -> bool:
-        """Give the locked attempt this number of a payment; return False if another attempt at the gateway has it.
+        """Store this number of a payment with the locked attempt; return False if another attempt there has it.
 
-        Waits for another transaction that gives the same number to an attempt: of two at once, one gets the number.
+        Waits for another transaction that stores the same number: of two at once, one has the number.
         """
         ...
 

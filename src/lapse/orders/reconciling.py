@@ -19,7 +19,7 @@ from lapse.engine.errors import LapseError, TryLater
 from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
 from lapse.engine.waker import Waker
 from lapse.orders.calls import GatewayCalls
-from lapse.orders.gateway import RefundState, Ruling, Verdict
+from lapse.orders.gateway import RefundState, Ruling, Verdict, about
 from lapse.orders.late_money import AttemptState
 from lapse.orders.money import Settled
 from lapse.orders.port import Outcome
@@ -169,7 +169,8 @@ class Reconciler(Generic[R]):
             gateway = self._gateways[record.gateway]
             if record.state is AttemptState.REFUND_DUE:
                 return self._refund(gateway, question, book)
-            answer = gateway.close(attempt) if record.state.open and not waits else gateway.query(attempt)
+            call = gateway.close if record.state.open and not waits else gateway.query
+            answer = about(attempt, call(attempt))
             book(lambda: self._money.receive(answer))
             return answer
 
@@ -181,15 +182,15 @@ class Reconciler(Generic[R]):
         The gateway is queried first: the buyer may have the money back already.
         """
         attempt = question.attempt
-        ruling = gateway.query(attempt)
+        ruling = about(attempt, gateway.query(attempt))
         book(lambda: self._money.receive(ruling))
         amount = self._money.begin_refund(attempt) if ruling.verdict is Verdict.PAID else None
         if amount is None:  # refunded meanwhile, or no answer, or one that needs a person
             return ruling
         asked_before = question.record.refunding is not None
-        refund = gateway.refund_status(attempt) if asked_before else None
+        refund = about(attempt, gateway.refund_status(attempt)) if asked_before else None
         if refund is None or refund.state is RefundState.ABSENT:
-            refund = gateway.refund(attempt, amount)
+            refund = about(attempt, gateway.refund(attempt, amount))
         answer = refund
         book(lambda: self._money.refunded(answer))
         return refund

@@ -61,7 +61,7 @@ class AttemptRows(Generic[M]):
         )
 
     def take_number(self, record: Record, provider_reference: str) -> bool:
-        """Give the locked attempt this number of a payment; return False if another attempt at the gateway has it.
+        """Store this number of a payment with the locked attempt; return False if another attempt there has it.
 
         The unique column decides: a query could not see what another transaction has not committed yet.
         """
