@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from lapse.integrations.django.attempts import State
 from lapse.orders import Attempt, LateMoney, Outcome, Ruling, Service, ServiceOptions, Settled, UnknownAttempt, Verdict
-from tests.django.adopter.threads import in_thread, wait_until
+from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
 from tests.django.databases import ALIAS
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
@@ -205,6 +205,62 @@ def test_a_refund_that_is_refused_needs_a_person(bank: Bank) -> None:
     assert stored(attempt)[0] == State.REVIEW
     assert attempt.alarm == "the gateway refuses to refund 58.00: the bank says no"
     assert attempt.ask_at is not None
+
+
+def test_a_person_decides_to_refund(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M5: the money in review is refunded, once, by the same door; a second decision changes nothing."""
+    monkeypatch.setattr(CupOrders, "late_money", LateMoney.REVIEW)
+    attempt = begin(order := place(), "a1")
+    bank.pay("a1", PART)
+    shop = CupOrders()
+    shop.lapse([str(order.pk)])
+    assert stored(attempt)[0] == State.REVIEW
+    assert attempt.alarm == "20.00 was paid, and 58.00 was due"
+    assert shop.money.remove_alarm("a1") == Settled.KNOWN, "the money still needs a decision"
+    assert stored(attempt)[0] == State.REVIEW
+    assert attempt.alarm
+    assert shop.money.decide_refund("a1") == Settled.REFUND_DUE
+    assert stored(attempt)[0] == State.REFUND_DUE
+    assert attempt.alarm == ""
+    assert shop.money.decide_refund("a1") == Settled.KNOWN
+    assert shop.reconciler().once() == {Settled.REFUNDED: 1}
+    assert shop.money.decide_refund("a1") == Settled.KNOWN
+    assert stored(attempt)[0] == State.REFUNDED
+    assert bank.payments["a1"].back == PART
+
+
+def test_a_decision_waits_for_a_report_that_came_first(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bank's console refunds while a person decides: the money goes back once, whichever is booked first."""
+    monkeypatch.setattr(CupOrders, "late_money", LateMoney.REVIEW)
+    attempt = begin(order := place(), "a1")
+    bank.pay("a1", PART)
+    shop = CupOrders()
+    shop.lapse([str(order.pk)])
+    with transaction.atomic():
+        bank.give_back("a1", PART)
+        CupOrders().receive(paid(attempt, PART, back=PART))
+        decided = in_thread(lambda: CupOrders().money.decide_refund("a1"))
+    assert decided.result(PATIENCE) == Settled.KNOWN
+    assert stored(attempt)[0] == State.REFUNDED
+    assert bank.payments["a1"].back == PART
+
+
+def test_an_alarm_that_a_person_has_dealt_with() -> None:
+    """The order stays paid; the gateway's number of another payment is the alarm, until a person removes it."""
+    attempt = begin(place(), "a1")
+    shop = CupOrders()
+    shop.receive(paid(attempt))
+    other = Ruling(Attempt(str(attempt.order_id), "a1", "bank"), Verdict.PAID, amount=PRICE, provider_reference="2")
+    assert shop.receive(other) == Settled.REVIEW
+    before = stored(attempt)
+    assert attempt.alarm == "two payments for one attempt: bank-a1 and 2"
+    assert shop.money.decide_refund("a1") == Settled.KNOWN, "it is not in review: its money has paid the order"
+    assert shop.money.remove_alarm("a1") == Settled.NOTED
+    assert stored(attempt) == before
+    assert attempt.alarm == ""
+    assert shop.money.remove_alarm("a1") == Settled.KNOWN
+    with pytest.raises(UnknownAttempt):
+        shop.money.remove_alarm("a2")
 
 
 def test_a_bank_that_is_away_uses_up_no_question(bank: Bank) -> None:

@@ -158,6 +158,36 @@ class Money(Generic[R]):
         key = self._found(refund.attempt).order_key
         return in_transaction(self._rows, [key], lambda: self._refunded(self._locked(key), refund))
 
+    def decide_refund(self, reference: str) -> Settled:
+        """Book a person's decision to refund an attempt in review, and return what became of it.
+
+        REFUND_DUE: what the shop has of the attempt's money is refunded as soon as a worker can. KNOWN: the attempt is
+        no longer in review, because another decision or report came first. Raises UnknownAttempt.
+        """
+        return self._decide(reference, _refund_due)
+
+    def remove_alarm(self, reference: str) -> Settled:
+        """Book that a person has dealt with the alarm of an attempt. Return NOTED, or KNOWN if there is no alarm.
+
+        For an attempt in review this changes nothing: its money needs a decision. Raises UnknownAttempt.
+        """
+        return self._decide(reference, _without_alarm)
+
+    def _decide(self, reference: str, decision: Callable[[Record], Record]) -> Settled:
+        record = self.attempts.find(reference)
+        if record is None:
+            raise UnknownAttempt(f"this shop has no attempt {reference!r}")
+        return in_transaction(
+            self._rows, [record.order_key], lambda: self._decided(self._locked(record.order_key), reference, decision)
+        )
+
+    def _decided(self, order: R, reference: str, decision: Callable[[Record], Record]) -> Settled:
+        before = self.attempts.lock(reference)
+        after = decision(before)
+        if after == before:
+            return Settled.KNOWN
+        return self._carry_out(order, self._state_of(order), before, Booking(after))
+
     def _begin_refund(self, key: str, reference: str) -> Decimal | None:
         order = self._locked(key)
         before = self.attempts.lock(reference)
@@ -280,6 +310,15 @@ class Money(Generic[R]):
         for ruling in sorted(rulings, key=lambda ruling: ruling.verdict is not Verdict.PAID):
             settled.append(self.apply(self._locked(key) if settled else order, ruling))
         return Settled.PAID in settled or Settled.REINSTATED in settled
+
+
+def _refund_due(record: Record) -> Record:
+    review = record.state is AttemptState.REVIEW
+    return replace(record, state=AttemptState.REFUND_DUE, alarm="") if review else record
+
+
+def _without_alarm(record: Record) -> Record:
+    return record if record.state is AttemptState.REVIEW else replace(record, alarm="")
 
 
 class _NoStock(Exception):
