@@ -10,9 +10,11 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from lapse.integrations.django.attempts import State
 from shop.catalogue.models import Product
 from shop.database import database_now
 from shop.orders.models import AuditEntry, Hold, Line, Order, Reason, Reservation, Status, new_public_id
+from shop.payments.models import PaymentAttempt
 from shop.statistics.days import count
 from shop.statistics.models import Event
 
@@ -74,7 +76,7 @@ def _buyers() -> list[User]:
 def _write(
     chance: random.Random, buyers: list[User], products: list[Product], moments: list[datetime], now: datetime
 ) -> None:
-    orders, lines, audit_trail, happened = [], [], [], []
+    orders, lines, attempts, audit_trail, happened = [], [], [], [], []
     for placed_at in moments:
         end = chance.choices(ENDS, [end.share for end in ENDS])[0]
         window = min(settings.LAPSE_PAYMENT_WINDOW, (now - placed_at) * 0.98)
@@ -98,6 +100,8 @@ def _write(
             order.total += line.quantity * line.unit_price
             lines.append(line)
         orders.append(order)
+        if end.event == Event.PAID:
+            attempts.append(_paid(order, ended_at))
         what = "paid" if end.event == Event.PAID else f"cancelled: {end.event}"
         who = f"buyer {order.buyer_id}" if end.who == "buyer" else end.who
         audit_trail.append(AuditEntry(order=order, at=placed_at, what="placed", who=f"buyer {order.buyer_id}"))
@@ -105,6 +109,7 @@ def _write(
         happened += [(placed_at, Event.PLACED.value, order.total), (ended_at, str(end.event), order.total)]
     Order.objects.bulk_create(orders)
     Line.objects.bulk_create(lines)
+    PaymentAttempt.objects.bulk_create(attempts)
     AuditEntry.objects.bulk_create(audit_trail)
     Reservation.objects.bulk_create(
         Reservation(
@@ -115,3 +120,20 @@ def _write(
         for line in lines
     )
     count(happened)
+
+
+def _paid(order: Order, at: datetime) -> PaymentAttempt:
+    """Return the attempt that paid the order at this time."""
+    return PaymentAttempt(
+        order=order,
+        reference=new_public_id(),
+        gateway="development",
+        amount=order.total,
+        expires_at=order.pay_by,
+        state=State.SUCCEEDED,
+        provider_reference=f"invented-{order.public_id}",
+        paid=order.total,
+        ask_at=None,
+        made_at=order.placed_at,
+        changed_at=at,
+    )

@@ -1,5 +1,6 @@
-"""The audit: computes stock and statistics again from the rows, and names everything that does not agree."""
+"""The audit: computes stock, statistics and money again from the rows, and names everything that does not agree."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,13 +15,18 @@ CHECKS = {
     "overdue": "no order is unpaid past its deadline by more than the grace",
     "early": "no order expired before its deadline",
     "audit_trail": "an order was paid or cancelled once, once more after each reinstatement, and its trail says so",
+    "payments": "the payments of a paid order hold its total less its refunds, those of any other order nothing",
+    "attempts": "an attempt with money has paid an order, is to be refunded or reviewed; refunded is at most paid",
+    "open_attempts": "no attempt of a paid or cancelled order can still be paid, after the grace",
+    "asked": "the gateway is asked again about each attempt that may have money or a refund due",
+    "numbers": "a gateway's number of a payment is on one attempt only",
 }
 """What each check proves, by its name. Each row of statistics/sql/check_<name>.sql is a drift."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One disagreement. `subject` is a SKU, an order or a day; `found` and `expected` are the two values."""
+    """One disagreement. `subject` is a SKU, an order, an attempt or a day; `found` and `expected` are two values."""
 
     check: str
     subject: str
@@ -36,7 +42,12 @@ def audit(*, grace: timedelta) -> list[Drift]:
     parameters: dict[str, Any] = {"grace": grace}
     with database.one_snapshot():
         return [
-            Drift(check, str(subject), str(found), str(expected))
+            drift
             for check in CHECKS
-            for subject, found, expected, *_ in database.rows(f"statistics/check_{check}", parameters)
+            for drift in drifts_of(check, database.rows(f"statistics/check_{check}", parameters))
         ]
+
+
+def drifts_of(check: str, rows: Iterable[tuple[Any, ...]]) -> list[Drift]:
+    """Return the rows of a check as drifts. Columns after the third are for the fix."""
+    return [Drift(check, *map(str, row[:3])) for row in rows]

@@ -9,15 +9,17 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.test import Client
 
+from lapse.integrations.django import unpaid_orders
+from lapse.orders import Settled
 from shop.catalogue.models import Product
-from shop.orders import stock
-from shop.orders.models import Order, Reason, Reservation, Status
-from shop.orders.transitions import cancel, pay
-from shop.statistics.corrections import record_refund, record_reinstatement
+from shop.orders.models import Order, Reason
+from shop.orders.transitions import cancel
+from shop.payments.links import payment_link
+from shop.payments.models import PaymentAttempt
+from shop.statistics.corrections import record_refund
 from shop.statistics.models import Refund, Tally
-from tests.shop.rehearsal import Api, api_of, assert_no_drift, order_of
+from tests.shop.rehearsal import Api, api_of, assert_no_drift, make_overdue, order_of, reconcile, report_paid
 
-PRICE = Decimal("58.00")
 YESTERDAY = timedelta(days=1)
 
 
@@ -27,18 +29,18 @@ def api(merchant: User) -> Api:
     return api_of(merchant)
 
 
-@transaction.atomic
-def reinstate(order: Order) -> None:
-    """Do what a shop does with money that came after the cancel, while the stock is still there."""
-    order = Order.objects.select_for_update().get(pk=order.pk)
-    found = stock.reserve({line.product.sku: line.quantity for line in order.lines.select_related("product")})
-    assert all(one.held for one in found.values())
-    Reservation.objects.bulk_create(Reservation(line=line) for line in order.lines.all())
-    assert order.cancelled_at is not None
-    record_reinstatement(order.pk, total=order.total, reason=order.cancel_reason, cancelled_at=order.cancelled_at)
-    Order.objects.filter(pk=order.pk).update(status=Status.AWAITING_PAYMENT, cancelled_at=None, cancel_reason="")
+def link_of(order: Order) -> str:
+    """Give the buyer a link to pay, and return the number of its attempt."""
+    payment_link(order.pk)
+    return PaymentAttempt.objects.values_list("reference", flat=True).get(order=order)
+
+
+def lapse(order: Order) -> None:
+    """Let the order expire."""
+    make_overdue(order)
+    unpaid_orders().lapse_overdue()
     order.refresh_from_db()
-    assert pay(order, who="gateway test")
+    assert order.status == "cancelled"
 
 
 def as_if_yesterday(order: Order) -> None:
@@ -65,11 +67,12 @@ def figures(day: dict[str, object]) -> dict[str, object]:
 def test_a_reinstated_order_leaves_the_day_of_its_cancel_as_it_was(api: Api, buyer: User, cup: Product) -> None:
     """Cancelled yesterday, reinstated today: yesterday stays, today has the reinstatement and the payment."""
     order = order_of(buyer, cup)
-    cancel(order.pk, reason=Reason.BUYER, who="buyer")
+    number = link_of(order)
+    lapse(order)
     as_if_yesterday(order)
     before = api("GET", "/statistics").json()[1]
-    assert figures(before) == {"placed": (1, "58.00"), "buyer": (1, "58.00")}
-    reinstate(order)
+    assert figures(before) == {"placed": (1, "58.00"), "expired": (1, "58.00")}
+    assert report_paid(number, provider_reference="1") == Settled.REINSTATED
     today, yesterday = api("GET", "/statistics").json()[:2]
     assert yesterday == before
     assert figures(today) == {"reinstated": (1, "58.00"), "paid": (1, "58.00")}
@@ -77,21 +80,31 @@ def test_a_reinstated_order_leaves_the_day_of_its_cancel_as_it_was(api: Api, buy
 
 
 def test_each_part_of_a_refund_counts_on_its_own_day(api: Api, buyer: User, cup: Product) -> None:
-    """Two parts on two days: the day of the payment stays, and the order stays counted as paid."""
+    """Three parts on two days: the day of the payment stays, the order stays paid, and a repeat counts nothing."""
     order = order_of(buyer, cup)
-    with transaction.atomic():
-        pay(Order.objects.get(), who="gateway test")
-        record_refund(order.pk, reference="one", amount=Decimal("8.00"))
+    number = link_of(order)
+    report_paid(number)
+    report_paid(number, refunded=Decimal(8))
     as_if_yesterday(order)
     Refund.objects.update(at=F("at") - YESTERDAY)
     before = api("GET", "/statistics").json()[1]
     assert figures(before) == {"placed": (1, "58.00"), "paid": (1, "58.00"), "refunded": (1, "8.00")}
-    with transaction.atomic():
-        record_refund(order.pk, reference="one", amount=Decimal("20.00"))
-        record_refund(order.pk, reference="one", amount=Decimal("30.00"))
+    for refunded in (28, 28, 8, 58, 58):
+        report_paid(number, refunded=Decimal(refunded))
     today, yesterday = api("GET", "/statistics").json()[:2]
     assert yesterday == before
     assert figures(today) == {"refunded": (2, "50.00")}
+    assert_no_drift()
+
+
+def test_money_that_paid_no_order_is_not_counted(api: Api, buyer: User, cup: Product) -> None:
+    """The buyer cancelled and paid all the same: the money goes back, and no figure has ever had it."""
+    order = order_of(buyer, cup)
+    number = link_of(order)
+    cancel(order.pk, reason=Reason.BUYER, who="buyer")
+    assert report_paid(number) == Settled.REFUND_DUE
+    assert reconcile()[Settled.REFUNDED] == 1
+    assert figures(api("GET", "/statistics").json()[0]) == {"placed": (1, "58.00"), "buyer": (1, "58.00")}
     assert_no_drift()
 
 
@@ -106,8 +119,9 @@ def test_a_refund_of_nothing_is_refused(buyer: User, cup: Product) -> None:
 def test_the_chart_of_hours_keeps_the_cancel_of_a_reinstated_order(merchant: User, buyer: User, cup: Product) -> None:
     """The day's chart and the day's figures have the same number of expired orders."""
     order = order_of(buyer, cup)
-    cancel(order.pk, reason=Reason.EXPIRED, who="timer")
-    reinstate(order)
+    number = link_of(order)
+    lapse(order)
+    report_paid(number)
     client = Client()
     client.force_login(merchant)
     shown = client.get("/console/").content.decode()

@@ -1,5 +1,5 @@
--- Products whose `held` is not the sum of their held reservations: sku, found, expected.
-SELECT product.sku, product.held, COALESCE(sums.held, 0)
+-- Products whose `held` is not the sum of their held reservations: sku, found, expected, and the pieces on hand.
+SELECT product.sku, product.held, COALESCE(sums.held, 0), product.on_hand
 FROM catalogue_product AS product
 LEFT JOIN (
     SELECT line.product_id, sum(line.quantity) AS held
