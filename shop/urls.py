@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.api.webhook import cancel_order
-from shop.console import buried, overview, stock
+from shop.console import buried, money, overview, stock
 from shop.console import orders as console_orders
 from shop.live import streams
 from shop.pages import accounts, errors, orders, shopping
@@ -19,6 +19,10 @@ console = [
     path("orders/", console_orders.search, name="console-orders"),
     path("orders/<slug:public_id>/", console_orders.show, name="console-order"),
     path("orders/<slug:public_id>/cancel/", console_orders.cancel_by_hand, name="console-cancel"),
+    path("money/", money.work_list, name="console-money"),
+    path("money/<slug:reference>/ask/", money.ask_now, name="console-money-ask"),
+    path("money/<slug:reference>/refund/", money.refund, name="console-money-refund"),
+    path("money/<slug:reference>/alarm/", money.remove_alarm, name="console-money-alarm"),
     path("stock/", stock.stock, name="console-stock"),
     path("stock/audit/", stock.check, name="console-audit"),
     path("stock/<str:sku>/restock/", stock.restock, name="console-restock"),

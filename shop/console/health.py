@@ -8,11 +8,10 @@ from django.conf import settings
 from django.utils.translation import gettext, ngettext
 
 from lapse import Stats
-from lapse.integrations.django.attempts import State
 from shop import database
 from shop.console.models import WorkerHeartbeat
+from shop.console.money import Waiting, waiting
 from shop.console.timer_query import NoTimer, TimerNotAnswering, mechanism, query
-from shop.payments.models import PaymentAttempt
 
 SILENT_AFTER = timedelta(seconds=15)
 """A worker without a heartbeat for so long counts as dead."""
@@ -60,7 +59,7 @@ class Health:
     late: Late
     lateness: Lateness
     workers: list[Worker]
-    orphaned: int
+    money: Waiting
     mechanism: str
     stats: Stats | None = None
     timer_error: str = ""
@@ -83,7 +82,7 @@ def health() -> Health:
             Worker(heartbeat, now - heartbeat.seen_at < SILENT_AFTER, max(timedelta(0), now - heartbeat.seen_at))
             for heartbeat in WorkerHeartbeat.objects.all()
         ],
-        orphaned=PaymentAttempt.objects.filter(state=State.REFUND_DUE).count(),
+        money=waiting(),
         mechanism=mechanism(),
     )
     try:
@@ -106,6 +105,20 @@ def _alarms(found: Health) -> list[str]:
     alarms = []
     if found.late.count:
         alarms.append(_late_alarm(found.late))
+    if found.money.decisions:
+        text = ngettext(
+            "%(count)s payment needs a decision: its money is not where it belongs.",
+            "%(count)s payments need a decision: their money is not where it belongs.",
+            found.money.decisions,
+        )
+        alarms.append(text % {"count": found.money.decisions})
+    if found.money.stuck:
+        text = ngettext(
+            "%(count)s refund is due and has not been carried out for some minutes.",
+            "%(count)s refunds are due and have not been carried out for some minutes.",
+            found.money.stuck,
+        )
+        alarms.append(text % {"count": found.money.stuck})
     if not found.alive:
         seconds: dict[str, Any] = {"seconds": round(SILENT_AFTER.total_seconds())}
         alarms.append(

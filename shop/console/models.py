@@ -69,6 +69,7 @@ class Rights(models.Model):
         permissions: ClassVar = [
             ("cancel_orders", "Can cancel unpaid orders"),
             ("revive_deadlines", "Can revive buried deadlines"),
+            ("settle_money", "Can decide about payments that no order can take"),
         ]
 
     def __str__(self) -> str:

@@ -24,6 +24,8 @@ CANCEL_ORDERS = "console.cancel_orders"
 VIEW_STOCK = "catalogue.view_product"
 RESTOCK = "console.add_restock"
 REVIVE = "console.revive_deadlines"
+VIEW_PAYMENTS = "payments.view_paymentattempt"
+SETTLE_MONEY = "console.settle_money"
 
 GRANTED = (
     VIEW_STATISTICS,
@@ -32,10 +34,11 @@ GRANTED = (
     VIEW_STOCK,
     RESTOCK,
     REVIVE,
+    VIEW_PAYMENTS,
+    SETTLE_MONEY,
     "catalogue.change_product",
     "console.view_restock",
     "console.view_workerheartbeat",
-    "payments.view_paymentattempt",
     "payments.view_gatewaymessage",
 )
 """The permissions of the group, as `app.codename`. The shop needs no superuser; `createsuperuser` makes one."""

@@ -1,5 +1,6 @@
 """The attempts to pay, and the messages that gateways send about them."""
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
@@ -8,6 +9,9 @@ from django.db.models.functions import Now
 
 from lapse.integrations.django.attempts import STILL_OPEN, AbstractPaymentAttempt, State
 from shop.orders.models import Order
+
+WORK_LIST = Q(state__in=[State.REFUND_DUE, State.REVIEW]) | ~Q(alarm="")
+"""The attempts whose money is not where it belongs, or that have an alarm."""
 
 
 class PaymentAttempt(AbstractPaymentAttempt):
@@ -24,12 +28,14 @@ class PaymentAttempt(AbstractPaymentAttempt):
             models.CheckConstraint(condition=Q(state__in=list(State)), name="attempt_state_known"),
         ]
         indexes: ClassVar = [
-            models.Index(
-                fields=["id"],
-                name="attempt_with_money_to_return",
-                condition=Q(state__in=[State.REFUND_DUE, State.REVIEW]),
-            ),
+            models.Index(fields=["id"], name="attempt_work_list", condition=WORK_LIST),
+            models.Index(fields=["provider_reference"], name="attempt_by_payment", condition=~Q(provider_reference="")),
         ]
+
+    @property
+    def kept(self) -> Decimal:
+        """What the shop has of the buyer's money, in yuan."""
+        return (self.paid or Decimal(0)) - self.refunded
 
 
 class Judged(models.TextChoices):

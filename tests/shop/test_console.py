@@ -10,7 +10,6 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.test import Client
 
-from lapse.integrations.django.attempts import State
 from shop.catalogue.models import Product
 from shop.console.chart import chart
 from shop.console.models import WorkerHeartbeat
@@ -22,7 +21,14 @@ from shop.payments.models import GatewayMessage, Judged, PaymentAttempt
 from shop.statistics.models import Tally
 from tests.shop.rehearsal import order_of, report_paid
 
-PAGES = ("/console/", "/console/orders/", "/console/stock/", "/console/statistics/", "/console/buried/")
+PAGES = (
+    "/console/",
+    "/console/orders/",
+    "/console/stock/",
+    "/console/statistics/",
+    "/console/buried/",
+    "/console/money/",
+)
 
 
 @pytest.fixture
@@ -65,6 +71,7 @@ def test_only_merchants_enter(address: str, desk: Client, buyer: User) -> None:
         ("orders.view_order", {"/console/orders/"}),
         ("figures.view_tally", {"/console/", "/console/statistics/", "/console/buried/"}),
         ("catalogue.view_product", {"/console/stock/"}),
+        ("payments.view_paymentattempt", {"/console/money/"}),
     ],
 )
 def test_each_permission_opens_its_pages(permission: str, opens: set[str], merchant: User) -> None:
@@ -180,15 +187,6 @@ def test_lateness_is_the_databases(desk: Client, buyer: User, cup: Product) -> N
     assert 'data-lateness="count" data-count="4"' in shown
     found = dict(re.findall(r'data-lateness="(\w+)"><dt>[^<]*</dt><dd>([^<]*)</dd>', shown))
     assert found == {"p50": "25 ms", "p99": "2.9 s", "max": "3.0 s"}
-
-
-def test_money_to_give_back_is_shown(desk: Client, buyer: User, cup: Product) -> None:
-    """The overview shows money that arrived for a cancelled order."""
-    order = order_of(buyer, cup)
-    payment_link(order.pk)
-    assert "data-orphaned" not in page(desk, "/console/")
-    PaymentAttempt.objects.update(state=State.REFUND_DUE)
-    assert 'data-orphaned="1"' in page(desk, "/console/")
 
 
 def test_what_a_gateway_said_can_be_read_and_not_changed(desk: Client) -> None:
