@@ -13,6 +13,7 @@ import certifi
 import pytest
 from django.core.management.commands import flush
 from django.db import connections
+from django.utils import translation
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -170,16 +171,28 @@ def quick_flush() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_trust_store() -> Iterator[None]:
-    """Let the HTTP clients of this process share the certificates that they trust: reading these takes 60 ms."""
+    """Let the HTTP clients of this process share the certificates that they trust: reading these takes 60 ms.
+
+    PyMySQL reads the system's for each connection, also where it verifies no certificate: it then gets a context without any.
+    """
     create, trusted = ssl.create_default_context, certifi.where()
     shared = create(cafile=trusted)
 
     def quick(*given: Any, **options: Any) -> ssl.SSLContext:
+        if not given and options == {"cafile": None, "capath": None}:
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return shared if not given and options == {"cafile": trusted} else create(*given, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", quick)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_language_of_another_test() -> Iterator[None]:
+    """Take back the language that a request of the test has chosen for this thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")
