@@ -32,8 +32,15 @@ SLOW_TO_START = {"rabbitmq": "rabbit", "amqp": "rabbit", "mysql": "mariadb", "ma
 SERVERS_OF_THEIR_OWN = {"tests/timers/test_rabbitmq_faults.py", "tests/timers/test_mysql_refusals.py"}
 """Files whose tests kill or configure their servers, so that they share none."""
 
-ONE_SHOP = {"tests/shop/test_accessibility.py": "open shop", "tests/shop/test_run.py": "open shop"}
-"""Files whose tests share one run of the shop → their group: a start takes 12 seconds of computing."""
+ONE_SHOP = {
+    "tests/shop/test_accessibility.py": "open shop",
+    "tests/shop/test_run.py": "open shop",
+    "tests/shop/test_crash.py": "seeded shop",
+    "tests/shop/test_dying_at_the_commit.py": "seeded shop",
+    "tests/shop/test_wrong_passwords.py": "seeded shop",
+}
+"""Files whose tests share one run of the shop, or one database to copy → their group: a start takes 12 seconds of
+computing, the migrations take 4."""
 
 LONGEST_FIRST = (
     "tests/shop/test_every_timer.py",
@@ -45,7 +52,7 @@ LONGEST_FIRST = (
     "mariadb",
     "tests/timers/test_apscheduler_life.py",
     "tests/timers/test_redis_topologies.py",
-    "tests/shop/test_crash.py",
+    "seeded shop",
     "tests/timers/test_rabbitmq_faults.py",
     "tests/docs/test_pages.py",
     "tests/shop/test_heartbeat.py",
@@ -173,7 +180,7 @@ def quick_flush() -> Iterator[None]:
 def one_trust_store() -> Iterator[None]:
     """Let the HTTP clients of this process share the certificates that they trust: reading these takes 60 ms.
 
-    PyMySQL reads the system's for each connection, also where it verifies no certificate: it then gets a context without any.
+    PyMySQL reads the system's for each connection, also where it verifies none: it then gets a context without any.
     """
     create, trusted = ssl.create_default_context, certifi.where()
     shared = create(cafile=trusted)

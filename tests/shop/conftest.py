@@ -9,9 +9,11 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from lapse.testing.ports import free_port
+from lapse.testing.servers import PostgresServer
 from shop.buyers.accounts import sign_up
 from shop.catalogue.models import Product
 from shop.console.permissions import make_merchant
+from tests.shop.live_shop import LiveShop
 from tests.shop.rehearsal import PASSWORD
 from tests.shop.running import PATIENCE, Run
 
@@ -39,6 +41,14 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         run.process.terminate()
         assert run.process.wait(PATIENCE) == 0, run.output
         assert run.processes() == {}
+
+
+@pytest.fixture(scope="session")
+def seeded(postgres: PostgresServer) -> str:
+    """Set up a shop's database, with its products and the table of a timer, to be copied. Return its name."""
+    shop = LiveShop(postgres, timer="its own")
+    shop.manage("seed", "--migrate")
+    return shop.database
 
 
 @pytest.fixture

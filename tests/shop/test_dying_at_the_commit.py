@@ -6,18 +6,9 @@ import pytest
 
 from lapse import Deadline, open_timer
 from lapse.testing.servers import PostgresServer
-from tests.shop.test_crash import PATIENCE, LiveShop
+from tests.shop.live_shop import PATIENCE, LiveShop
 
 ORDERS = "SELECT count(*), min(public_id::text) FROM orders_order"
-
-
-@pytest.fixture(scope="module")
-def seeded(postgres: PostgresServer) -> str:
-    """Set up a shop's database, and return its name."""
-    shop = LiveShop(postgres, timer="its own")
-    shop.manage("migrate", "--verbosity", "0")
-    shop.manage("seed")
-    return shop.database
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from lapse.testing.servers import PostgresServer, RedisServer
+from tests.shop.live_shop import LiveShop
 
 COMMANDS = ["lapse_worker", *(pytest.param(name, marks=pytest.mark.long) for name in ("lapse_sweep", "lapse_arm"))]
 SHOP = {"DJANGO_SETTINGS_MODULE": "shop.settings", "DEBUG": "1", "SHOP_GATEWAY": "development"}
@@ -35,19 +35,19 @@ def run(command: str, *, database: str, timer: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    """Start a PostgreSQL that asks the user `shop` for a password, with the shop's tables; yield its address."""
-    with PostgresServer() as server:
-        rules = server.data / "pg_hba.conf"
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            connection.execute("CREATE ROLE shop LOGIN SUPERUSER PASSWORD 'geheim'")
-            rules.write_text("local all shop scram-sha-256\n" + rules.read_text())
-            connection.execute("SELECT pg_reload_conf()")
-        address = f"postgresql://shop:geheim@/postgres?host={quote(str(server.sockets), safe='/')}"
-        migrated = {**SHOP, "DATABASE_URL": address, "LAPSE_TIMER": "none"}
-        command = [sys.executable, "-m", "shop.manage", "migrate", "--verbosity=0"]
-        subprocess.run(command, env={**os.environ, **migrated}, cwd=CHECKOUT, check=True, timeout=300)
-        yield address
+def database(postgres: PostgresServer, seeded: str) -> Iterator[str]:
+    """Let PostgreSQL ask the user `shop` for a password; yield the address of a shop's database for this user."""
+    shop = LiveShop(postgres, timer="none", copied=seeded)
+    rules = postgres.data / "pg_hba.conf"
+    before = rules.read_text()
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE shop LOGIN SUPERUSER PASSWORD 'geheim'")
+        rules.write_text("local all shop scram-sha-256\n" + before)
+        connection.execute("SELECT pg_reload_conf()")
+        yield shop.url.replace("postgres@", "shop:geheim@")
+        rules.write_text(before)
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("DROP ROLE shop")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -31,20 +31,37 @@ class TestApschedulerSql(TimerConformance):
         """Open a timer of this test's own in each database."""
         return lambda: open_timer(f"apscheduler+{sql_url(request.param)}", name=timer_name)
 
+    # A load is long here: all but the store itself is the code that `make test` loads on Redis.
 
-def test_model_on_redis(redis_server: RedisServer, timer_name: str) -> None:
+    @pytest.mark.long
+    def test_ten_thousand_at_once(self, timer: Timer) -> None:
+        """Each of many keys once."""
+        super().test_ten_thousand_at_once(timer)
+
+    @pytest.mark.long
+    def test_large_batches_of_every_kind(self, timer: Timer) -> None:
+        """More keys than fit into one message."""
+        super().test_large_batches_of_every_kind(timer)
+
+
+EXAMPLES = pytest.mark.parametrize("examples", [6, pytest.param(15, marks=pytest.mark.long)])
+
+
+@EXAMPLES
+def test_model_on_redis(examples: int, redis_server: RedisServer, timer_name: str) -> None:
     """Any sequence of calls on Redis leaves the states that a plain dictionary has."""
-    run_model(f"apscheduler+{redis_server.url}", timer_name)
+    run_model(f"apscheduler+{redis_server.url}", timer_name, examples)
 
 
+@EXAMPLES
 @pytest.mark.parametrize("mechanism", SQL)
-def test_model_on_sql(mechanism: str, sql_url: Callable[[str], str], timer_name: str) -> None:
+def test_model_on_sql(mechanism: str, examples: int, sql_url: Callable[[str], str], timer_name: str) -> None:
     """Any sequence of calls on a database leaves the states that a plain dictionary has."""
-    run_model(f"apscheduler+{sql_url(mechanism)}", timer_name)
+    run_model(f"apscheduler+{sql_url(mechanism)}", timer_name, examples)
 
 
-def run_model(url: str, name: str) -> None:
+def run_model(url: str, name: str, examples: int) -> None:
     """Compare the timer with the model, each time under another timer name."""
     names = count()
     machine = timer_machine(lambda: open_timer(url, name=f"{name}-{next(names)}"))
-    run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None))

@@ -28,8 +28,9 @@ class TestThreeShards(TimerConformance):
         return lambda: open_timer(f"{redis_server.url}?shards=3", name=timer_name)
 
 
-def test_model(redis_server: RedisServer, timer_name: str) -> None:
+@pytest.mark.parametrize("examples", [15, pytest.param(40, marks=pytest.mark.long)])
+def test_model(examples: int, redis_server: RedisServer, timer_name: str) -> None:
     """Any sequence of calls leaves the same states as in a plain dictionary."""
     names = count()
     machine = timer_machine(lambda: open_timer(redis_server.url, name=f"{timer_name}-{next(names)}"))
-    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=30, deadline=None))
