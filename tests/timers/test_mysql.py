@@ -21,6 +21,18 @@ from tests.timers.databases import NEEDS_MARIADB, answers
 
 pytestmark = NEEDS_MARIADB
 
+AS_MYSQLDB = """
+import pymysql
+pymysql.install_as_MySQLdb()
+import MySQLdb.converters  # as Django's backend does: `pymysql.err` is then another module
+from lapse import TimerUnavailable, open_timer
+with open_timer("mysql://root@127.0.0.1:1/lapse", name="orders") as timer:
+    try:
+        timer.stats()
+    except TimerUnavailable as error:
+        print(error)
+"""
+
 FORKED = """
 import os, sys
 from datetime import UTC, datetime, timedelta
@@ -237,3 +249,10 @@ def _waits(connection: pymysql.Connection) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
         return any(int(value) for _, value in cursor.fetchall())
+
+
+def test_its_errors_are_known_where_pymysql_stands_in_for_mysqldb() -> None:
+    """A Django shop on PyMySQL got the driver's own errors from the timer, and its worker ended with the first."""
+    done = subprocess.run([sys.executable, "-c", AS_MYSQLDB], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "MySQL gives no answer" in done.stdout

@@ -94,13 +94,13 @@ class MysqlDatabase:
         """Return the location that a connection of this timer sees. With `make`, create a missing table."""
         if make:
             with self._lent() as connection, closing(connection.cursor()) as cursor:
-                return _location(cursor, pymysql.err.Error)
+                return _location(cursor, pymysql.Error)
         with (
             translated(),
             closing(connect(self._settings)) as connection,
             closing(connection.cursor()) as cursor,
         ):
-            return _location(cursor, pymysql.err.Error)
+            return _location(cursor, pymysql.Error)
 
     def location_of(self, connection: Any) -> Location | None:  # noqa: ANN401 - or a wrapper
         """Return the location that this connection sees; None for a connection of another driver."""
@@ -210,7 +210,7 @@ def _run(cursor: Cursor, statement: str, parameters: Parameters) -> int:
     for before in range(DEADLOCKS):
         try:
             return cursor.execute(statement, parameters)
-        except pymysql.err.OperationalError as error:
+        except pymysql.OperationalError as error:
             if error.args[0] != ER.LOCK_DEADLOCK or before + 1 == DEADLOCKS:
                 raise
             # Separates the statements that met: longer each time, because on a busy machine the other one may not have

@@ -46,8 +46,10 @@ _ADVICE = {
 _MORE = " on lapse_deadline, or let the account create it: GRANT CREATE"
 
 
+# The classes are those of the package and not of `pymysql.err`: beside `pymysql.install_as_MySQLdb()`, Django imports
+# `MySQLdb.err`, and Python then puts this second copy in the place of `pymysql.err`. No connection raises its classes.
 @contextmanager
-def translated(of: type[Exception] = pymysql.err.Error) -> Iterator[None]:
+def translated(of: type[Exception] = pymysql.Error) -> Iterator[None]:
     """Raise TimerUnavailable or TimerRefused in place of a driver's errors.
 
     `of` is the class of the driver's errors. PyMySQL and mysqlclient use the same numbers and names.
