@@ -6,6 +6,7 @@ import re
 import signal
 import ssl
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,15 +181,19 @@ def quick_flush() -> Iterator[None]:
 def one_trust_store() -> Iterator[None]:
     """Let the HTTP clients of this process share the certificates that they trust: reading these takes 60 ms.
 
-    PyMySQL reads the system's for each connection, also where it verifies none: it then gets a context without any.
+    What names no file gets a context without certificates: no server of a test has one that the system trusts, and
+    PyMySQL reads the system's for each connection.
     """
-    create, trusted = ssl.create_default_context, certifi.where()
-    shared = create(cafile=trusted)
+    create = ssl.create_default_context
+    trusted = {certifi.where(), os.environ.get("SSL_CERT_FILE", "")}  # httpx takes the second where it is set
+    shared = cache(lambda file: create(cafile=file))
 
     def quick(*given: Any, **options: Any) -> ssl.SSLContext:
-        if not given and options == {"cafile": None, "capath": None}:
+        if not given and options and not any(options.values()):
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        return shared if not given and options == {"cafile": trusted} else create(*given, **options)
+        if not given and set(options) == {"cafile"} and options["cafile"] in trusted:
+            return shared(options["cafile"])
+        return create(*given, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ssl, "create_default_context", quick)

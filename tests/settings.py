@@ -52,5 +52,7 @@ DATABASES = {
     }
 }
 LAPSE_TIMER = "memory://"
+# Static files are looked for when they are asked for: each client of a test would list all of them.
+WHITENOISE_AUTOREFRESH = True
 # Every test sees the log; the shop's own way of writing it is tested where that lives.
 LOGGING_CONFIG = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapse import Claim, Deadline, InvalidDeadline, Worker, open_timer
@@ -131,23 +131,28 @@ def _storable(key: str) -> bool:
 KEY = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\\[]/ n\n\x1b\u202e"), max_size=60)
 
 
-@given(st.lists(KEY.filter(_storable), min_size=1, max_size=8, unique=True))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_c9_any_key_can_be_copied_from_the_list(redis: RedisServer, keys: list[str]) -> None:
+@pytest.mark.parametrize("examples", [4, pytest.param(20, marks=pytest.mark.long)])
+def test_c9_any_key_can_be_copied_from_the_list(redis: RedisServer, examples: int) -> None:
     """A key may consist of any characters: what is printed has no control characters, and `--key` takes it."""
-    redis.ask("FLUSHALL")
-    bury(redis.url, *keys)
-    found = listed(redis.url)
-    assert len(found) == len(keys)
-    for key in keys:
-        shown = visible_key(key)
-        assert any(line.startswith(shown + " ") for line in found)
-        left = {one["key"] for one in json.loads(run_here("buried", "list", redis.url, "--json").stdout)}
-        done = run_here("buried", "drop", redis.url, f"--key={shown}", "--json")
-        if done.returncode == 2:  # another buried key is, to the letter, what this one is shown as
-            assert shown in left
-            continue
-        assert json.loads(done.stdout) == {"dropped": 1}
+
+    @given(st.lists(KEY.filter(_storable), min_size=1, max_size=8, unique=True))
+    @settings(max_examples=examples, deadline=None)
+    def copied(keys: list[str]) -> None:
+        redis.ask("FLUSHALL")
+        bury(redis.url, *keys)
+        found = listed(redis.url)
+        assert len(found) == len(keys)
+        for key in keys:
+            shown = visible_key(key)
+            assert any(line.startswith(shown + " ") for line in found)
+            left = {one["key"] for one in json.loads(run_here("buried", "list", redis.url, "--json").stdout)}
+            done = run_here("buried", "drop", redis.url, f"--key={shown}", "--json")
+            if done.returncode == 2:  # another buried key is, to the letter, what this one is shown as
+                assert shown in left
+                continue
+            assert json.loads(done.stdout) == {"dropped": 1}
+
+    copied()
 
 
 def test_a_text_that_means_two_keys_drops_neither(url: str) -> None:

@@ -56,8 +56,15 @@ def worker(timer: str, *words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("timer", ["memory://", "none"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("timer", "number"),
+    [
+        ("memory://", signal.SIGTERM),
+        ("none", signal.SIGINT),
+        pytest.param("memory://", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("none", signal.SIGTERM, marks=pytest.mark.long),
+    ],
+)
 def test_the_worker_lapses_on_time_and_stops_on_a_signal(timer: str, number: signal.Signals) -> None:
     """Overdue orders at once, later ones at their time, never early; then it ends in good order and writes no more.
 

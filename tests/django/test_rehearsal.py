@@ -482,7 +482,11 @@ def no_index(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
 
 
 @pytest.mark.usefixtures("no_index")
-@pytest.mark.parametrize("words", [["check", "--database", "default"], ["lapse_worker"], ["lapse_sweep"]])
+@pytest.mark.parametrize(
+    "words",
+    [["check", "--database", "default"], ["lapse_worker"], pytest.param(["lapse_sweep"], marks=pytest.mark.long)],
+    ids=lambda words: words[0],
+)
 def test_a_process_that_is_refused(words: list[str]) -> None:
     """Exit code 1; a worker prints one line for each error, and starts nothing."""
     ended = subprocess.run(

@@ -67,7 +67,7 @@ def test_c16_a_database_url_that_cannot_be_read_is_one_line(command: str) -> Non
     assert said.startswith("shop: DATABASE_URL: the postgresql:// URL has an '@' after its address: write these")
 
 
-@pytest.mark.parametrize("command", ["lapse_worker", "lapse_arm"])
+@pytest.mark.parametrize("command", ["lapse_worker", pytest.param("lapse_arm", marks=pytest.mark.long)])
 def test_c16_a_wrong_password_of_the_timer_is_one_line(database: str, command: str) -> None:
     """Of a Redis and of a PostgreSQL; the worker has said before how it works."""
     with RedisServer(password="geheim") as redis:
