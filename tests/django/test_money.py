@@ -8,9 +8,11 @@ from decimal import Decimal
 import pytest
 from django.db import connections, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from lapse.integrations.django.attempts import State
 from lapse.orders import Attempt, LateMoney, Outcome, Ruling, Service, ServiceOptions, Settled, UnknownAttempt, Verdict
+from lapse.orders.retries import Retries
 from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
 from tests.django.databases import ALIAS
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
@@ -287,6 +289,29 @@ def test_two_processes_ask_about_different_attempts() -> None:
     references = [question.record.reference for question in [*first, *second]]
     assert sorted(references) == [f"a{number}" for number in range(5)]
     assert not rows.to_ask(3, within=LATER)
+
+
+@pytest.mark.parametrize("by_buyer", [True, False], ids=["buyer", "timer"])
+def test_what_a_crash_interrupted_is_finished_long_before_the_deadline(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, by_buyer: bool
+) -> None:
+    """M11, M8: the process that began to cancel is gone, and the deadline is an hour away.
+
+    The cancel of a person is finished. An order that the timer began to close, and that was extended, waits again.
+    """
+    monkeypatch.setattr(Retries, "add", lambda *_: None)  # this process does not live to try again
+    attempt = begin(order := place(due=LATER if by_buyer else -LATER), "a1")
+    with bank.away():
+        if by_buyer:
+            CupOrders().cancel([order], by="buyer 7", reason="buyer")
+        else:
+            CupOrders().lapse([str(order.pk)])
+    CupOrder.objects.update(pay_by=timezone.now() + LATER)
+    assert stored(attempt)[1] == "closing"
+    ask(attempt)  # by another process, which is a new object
+    wait_until(lambda: stored(attempt)[1] == ("cancelled" if by_buyer else "awaiting"))
+    order.refresh_from_db()
+    assert order.reason == ("buyer" if by_buyer else "")
 
 
 def test_a_worker_reconciles_beside_the_sweep(bank: Bank) -> None:

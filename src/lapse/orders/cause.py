@@ -27,7 +27,8 @@ class Cause:
     A person's cancel takes every unpaid order, whether due or not, and waits for rows that another transaction has
     locked. The timer's lapse takes due orders only. It skips locked rows, because it is tried again later.
 
-    With `resumes`, a person's cancel that no gateway has answered is repeated: it takes only orders that are closing.
+    With `resumes`, a person's cancel that no gateway has answered is repeated: it takes only orders that are closing
+    for another reason than the timer's.
     """
 
     reason: str = EXPIRED

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic
 
 from lapse.engine.errors import InvalidDeadline, LapseError
-from lapse.orders.cause import BY_TIMER, Cause, WrongTransition
+from lapse.orders.cause import BY_TIMER, EXPIRED, Cause, WrongTransition
 from lapse.orders.gateway import Verdict
 from lapse.orders.hold import held_here, holds_here, in_transaction
 from lapse.orders.port import Begun, Outcome, Result
@@ -92,7 +92,8 @@ class Transition(Generic[R]):
         results: dict[str, Result] = {}
         if self._cause.resumes:
             begun = self._values(self._shop.closing, reason)
-            others = [order for order in orders if not self._rows.has(order, begun)]
+            by_timer = reason == EXPIRED  # the deadline decides, and it may have been extended
+            others = [order for order in orders if by_timer or not self._rows.has(order, begun)]
             results = {self._rows.key_of(order): Result(Outcome.NOT_DUE) for order in others}
             orders = [order for order in orders if self._rows.key_of(order) not in results]
         if orders and not self._cause.person and self._overrides("postpone"):

@@ -32,6 +32,7 @@ class CupOrders(UnpaidOrders[CupOrder]):
     deadline = "pay_by"
     lapsed: ClassVar = {"status": "cancelled"}
     closing: ClassVar = {"status": "closing"}
+    reopened: ClassVar = {"status": "awaiting"}
     reason_field = "reason"
 
     def on_lapse(self, orders: OrderBatch[CupOrder]) -> None:

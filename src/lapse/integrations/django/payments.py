@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from django.db.models import Model
+from django.db.models import Model, Q
 
 from lapse.engine.errors import ConfigError
+from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.rows.attempts import AttemptRows
+from lapse.orders.cause import BY_TIMER, EXPIRED, TIMER, Cause
 from lapse.orders.money import Money, Settled
 from lapse.orders.reconciling import Reconciler
 from lapse.orders.shop import Shop
@@ -57,8 +60,19 @@ class Payments(Shop[M], Generic[M]):
     def reconciler(self, **options: Any) -> Reconciler[M]:  # noqa: ANN401 - the options of `Reconciler`
         """Return what asks the gateways about attempts, for a worker. Raises ConfigError without `attempts`."""
         gateways = cast("Mapping[str, Gateway]", self.gateways)  # `manage.py check` has seen all methods
-        options = {"calls": self._closing.calls, **options}
+        options = {"calls": self._closing.calls, "resume": self._resume, **options}
         return Reconciler(self.money, gateways, state_of=self._queries.ask, **options)
+
+    def _resume(self, keys: Sequence[str]) -> None:
+        """Finish what a crash interrupted: a person's cancel, or the lapse of an order that was extended meanwhile."""
+        closing = self.closing(EXPIRED, TIMER) if callable(self.closing) else self.closing or {}
+        plain = {name: value for name, value in closing.items() if not hasattr(value, "resolve_expression")}
+        if plain:
+            found = self._queries.rows(Q(pk__in=self._queries.pks(keys), **plain))
+            keys = [self._queries.key_of(order) for order in found]
+            for cause in (BY_TIMER, Cause(person=True, resumes=True)):
+                orders = DatabaseOrders(self, self._queries, cause, closing=self._closing, disarm=self._disarm)
+                orders.lapsing().lapse(keys, wait=timedelta(0))
 
     def open_attempts(self, orders: Sequence[M]) -> Sequence[Attempt]:
         """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked."""
