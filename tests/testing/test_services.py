@@ -14,6 +14,7 @@ from lapse.testing.servers import (
     rabbit_scripts,
 )
 from tests.each_redis import missing_redis
+from tests.model.checking import missing as missing_programs
 
 
 def test_every_service_is_here(tmp_path: Path) -> None:
@@ -31,6 +32,7 @@ def test_every_service_is_here(tmp_path: Path) -> None:
         missing.append(f"RabbitMQ ({error})")
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         missing.append("Chromium")
+    missing += [f"{program} (for the model in tests/model)" for program in missing_programs()]
     if missing and not os.environ.get("CI"):
         pytest.skip(f"tests that need {', '.join(missing)} are skipped here")
     assert not missing
