@@ -122,6 +122,16 @@ def test_money_after_the_cancel(bank: Bank, monkeypatch: pytest.MonkeyPatch, pol
         assert bank.payments["a1"].back == PRICE
 
 
+def test_a_link_that_is_opened_after_the_cancel_is_closed(bank: Bank) -> None:
+    """M1: the gateway had no such trade, so the order lapsed. Then the buyer opens the link, and could pay it."""
+    attempt = begin(order := place(), "a1")
+    CupOrders().lapse([str(order.pk)])
+    bank.payments["a1"].closed = False
+    ask(attempt)
+    assert bank.payments["a1"].closed
+    assert stored(attempt) == (State.CLOSED, "cancelled", 0, 1)
+
+
 def test_a_second_payment_is_found_and_refunded(bank: Bank) -> None:
     """M2, R14: once the first attempt has paid the order, the second is closed, or its money refunded."""
     order = place(due=LATER)

@@ -23,6 +23,7 @@ LARGER = {
     "two workers, a person and two reconcilers": Run({"WORKERS": 2, "RECONCILERS": 2}),
     "never lost, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0}, "never_lost"),
     "no money unseen, with a person": Run({"TROUBLES": 1}, "no_money_unseen"),
+    "no money unseen, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"),
 }
 
 AS = {

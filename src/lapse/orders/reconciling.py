@@ -51,8 +51,8 @@ Booker = Callable[[Callable[[], Settled]], None]
 class Reconciler(Generic[R]):
     """Asks about attempts whose time to be asked has come, and repeats this until stopped. Any number may run at once.
 
-    * An open attempt of an order that waits for it is queried. An open attempt of any other order is closed.
-    * A closed attempt is queried a few times more, and an attempt with an alarm until a person has dealt with it.
+    * An attempt of an order that waits for it is queried. An attempt of any other order is closed, if it has no money.
+    * A closed attempt is asked about a few times more, and an attempt with an alarm until a person has dealt with it.
     * A refund that is due is asked for, under one key per attempt, until the provider has carried it out or refuses.
     * `resume` receives the orders whose open attempts are asked about. It finishes those that are closing but not due,
       because a cancel or an extension was interrupted.
@@ -169,7 +169,8 @@ class Reconciler(Generic[R]):
             gateway = self._gateways[record.gateway]
             if record.state is AttemptState.REFUND_DUE:
                 return self._refund(gateway, question, book)
-            call = gateway.close if record.state.open and not waits else gateway.query
+            # A closed attempt too: a link that was absent at the gateway may have been opened after that.
+            call = gateway.query if waits or record.state.has_money else gateway.close
             answer = about(attempt, call(attempt))
             book(lambda: self._money.receive(answer))
             return answer
