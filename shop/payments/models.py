@@ -29,7 +29,6 @@ class PaymentAttempt(AbstractPaymentAttempt):
         ]
         indexes: ClassVar = [
             models.Index(fields=["id"], name="attempt_work_list", condition=WORK_LIST),
-            models.Index(fields=["provider_reference"], name="attempt_by_payment", condition=~Q(provider_reference="")),
         ]
 
     @property

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -255,6 +256,23 @@ def test_a_decision_waits_for_a_report_that_came_first(bank: Bank, monkeypatch: 
     assert decided.result(PATIENCE) == Settled.KNOWN
     assert stored(attempt)[0] == State.REFUNDED
     assert bank.payments["a1"].back == PART
+
+
+def test_a_decision_keeps_the_alarm_about_another_payment(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refund of one payment says nothing about the second one, which a person must still look for."""
+    monkeypatch.setattr(CupOrders, "late_money", LateMoney.REVIEW)
+    attempt = begin(order := place(), "a1")
+    bank.pay("a1", PART)
+    shop = CupOrders()
+    shop.lapse([str(order.pk)])
+    shop.receive(replace(paid(attempt, PART), provider_reference="2"))
+    assert shop.money.decide_refund("a1") == Settled.REFUND_DUE
+    assert shop.reconciler().once() == {Settled.REFUNDED: 1}
+    assert stored(attempt)[0] == State.REFUNDED
+    assert attempt.alarm == "two payments for one attempt: bank-a1 and 2"
+    assert shop.money.remove_alarm("a1") == Settled.NOTED
+    assert stored(attempt)[0] == State.REFUNDED
+    assert attempt.alarm == ""
 
 
 def test_an_alarm_that_a_person_has_dealt_with() -> None:

@@ -19,8 +19,4 @@ class Migration(migrations.Migration):
             model_name='paymentattempt',
             index=models.Index(condition=models.Q(('state__in', ['orphaned', 'review']), models.Q(('alarm', ''), _negated=True), _connector='OR'), fields=['id'], name='attempt_work_list'),
         ),
-        migrations.AddIndex(
-            model_name='paymentattempt',
-            index=models.Index(condition=models.Q(('provider_reference', ''), _negated=True), fields=['provider_reference'], name='attempt_by_payment'),
-        ),
     ]

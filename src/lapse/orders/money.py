@@ -313,8 +313,9 @@ class Money(Generic[R]):
 
 
 def _refund_due(record: Record) -> Record:
-    review = record.state is AttemptState.REVIEW
-    return replace(record, state=AttemptState.REFUND_DUE, alarm="") if review else record
+    if record.state is not AttemptState.REVIEW:
+        return record
+    return replace(record, state=AttemptState.REFUND_DUE, alarm=record.lasting_alarm)
 
 
 def _without_alarm(record: Record) -> Record:
