@@ -18,6 +18,7 @@ from django.utils import translation
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from lapse.orders.retries import Retries
 from lapse.testing.ports import free_port
 from lapse.testing.servers import MariaDbServer, PostgresServer, RabbitServer
 from tests.certificate import Certificate, sign_for_localhost
@@ -205,6 +206,22 @@ def no_language_of_another_test() -> Iterator[None]:
     """Take back the language that a request of the test has chosen for this thread."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def no_cancel_of_another_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget the cancels that wait for a gateway: another test's order may have the same key."""
+    made: list[Retries] = []
+    begin = Retries.__init__
+
+    def remember(self: Retries, **given: Any) -> None:
+        made.append(self)
+        begin(self, **given)
+
+    monkeypatch.setattr(Retries, "__init__", remember)
+    yield
+    for retries in made:
+        retries.forget()
 
 
 @pytest.fixture(scope="session")

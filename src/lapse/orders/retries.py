@@ -50,6 +50,12 @@ class Retries:
                 threading.Thread(target=self._run, args=[own], name="lapse-retries", daemon=True).start()
                 own.running = True
 
+    def forget(self) -> None:
+        """Drop what waits in this process. A try that runs ends, and is not repeated."""
+        own = self._by_process.setdefault(os.getpid(), _Process())
+        with own.lock:
+            own.waiting.clear()
+
     def _run(self, own: "_Process") -> None:
         while True:
             with own.lock:
