@@ -2,6 +2,7 @@
 
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -13,7 +14,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from lapse.integrations.django.attempts import State
 from shop.buyers.changing import changes
 from shop.limits import count_order
 from shop.live.streams import order_state
@@ -27,6 +27,7 @@ from shop.pages.refused import explain, show_refusal
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
+from shop.payments.order_money import money_of
 
 PAGE = 50
 
@@ -75,7 +76,7 @@ def my_orders(request: HttpRequest) -> HttpResponse:
 @never_cache
 def show(request: HttpRequest, public_id: str) -> HttpResponse:
     """Return the page of one order, with its countdown while it is unpaid."""
-    return render(request, "shop/order.html", {"reading": _reading(request, public_id)})
+    return render(request, "shop/order.html", _shown(request, public_id))
 
 
 @require_safe
@@ -109,7 +110,7 @@ def pay_order(request: HttpRequest, public_id: str) -> HttpResponse:
         return redirect(payment_link(_reading(request, public_id).order.pk))
     except PaymentUnavailable as refusal:
         messages.error(request, explain(refusal))
-        context = {"reading": _reading(request, public_id)}
+        context = _shown(request, public_id)
         return render(request, "shop/order.html", context, status=HTTPStatus.SERVICE_UNAVAILABLE)
     except Refused as refusal:
         messages.error(request, explain(refusal))
@@ -143,7 +144,7 @@ def development_pay(request: HttpRequest, reference: str) -> HttpResponse:
         raise Http404
     refused = False
     if request.method == "POST":
-        if attempt.state == State.SUCCEEDED or pay_now(reference):
+        if attempt.paid is not None or pay_now(reference):
             return redirect("order", attempt.order.public_id)
         refused = True
     context = {"attempt": attempt, "reading": fresh(attempt.order_id), "refused": refused}
@@ -176,6 +177,12 @@ def _reading(request: HttpRequest, public_id: str) -> Reading:
     if reading is None:
         raise Http404
     return reading
+
+
+def _shown(request: HttpRequest, public_id: str) -> dict[str, Any]:
+    """Return what the order's page shows."""
+    reading = _reading(request, public_id)
+    return {"reading": reading, "money": money_of(reading.order)}
 
 
 def _wanted(request: HttpRequest) -> list[Wanted]:

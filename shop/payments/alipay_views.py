@@ -14,12 +14,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from lapse import ConfigError
 from lapse.gateways.alipay import AlipayGateway, MessageRefused
+from lapse.integrations.django import unpaid_orders
 from lapse.orders import Attempt, Ruling, Verdict
 from shop.limits import RateLimited, count_query
 from shop.payments.alipay import PROVIDER, open_alipay
 from shop.payments.models import Judged, PaymentAttempt
 from shop.payments.notify import Notice, NotifyResult, receive_notify, refuse_notify
-from shop.payments.query import query_attempt
 
 log = logging.getLogger("shop.payments")
 
@@ -67,12 +67,14 @@ def returned(request: HttpRequest) -> HttpResponse:
         return redirect("orders")
     try:
         count_query(request, attempt.reference)
-        query_attempt(attempt)
+        unpaid_orders().ask(attempt.reference)
     except RateLimited:
         log.info("Alipay was asked about attempt %s often enough", attempt.reference)
     attempt.refresh_from_db()
     if attempt.paid is None:
-        messages.info(request, _("Alipay has not confirmed your payment yet. This page shows it as soon as it does."))
+        messages.info(
+            request, _("Alipay has not confirmed your payment yet. We are asking, and your order shows the answer.")
+        )
     return redirect("order", attempt.order.public_id)
 
 

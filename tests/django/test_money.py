@@ -365,3 +365,54 @@ def test_a_worker_reconciles_beside_the_sweep(bank: Bank) -> None:
         service.stop()
         worker.join()
     assert bank.payments["a1"].back == PRICE
+
+
+def test_a_finished_attempt_that_is_asked_about_is_asked_once(bank: Bank) -> None:
+    """A notify with a wrong amount asks for it. The gateway says nothing new, so it is not asked again each minute."""
+    attempt = begin(place(due=LATER), "a1")
+    shop = CupOrders()
+    shop.receive(paid(attempt))
+    bank.pay("a1")
+    shop.money.attempts.ask_now("a1")
+    assert shop.reconciler().once() == {}
+    assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
+    assert attempt.ask_at is None
+
+
+def test_a_page_asks_about_an_attempt_whose_order_is_over(bank: Bank) -> None:
+    """M1: the buyer comes back with a link that was paid after the order lapsed. Other answers change nothing."""
+    attempt = begin(order := place(), "a1")
+    shop = CupOrders()
+    shop.lapse([str(order.pk)])
+    attempt.refresh_from_db()
+    asks = attempt.asks
+    assert shop.ask("a1") is Verdict.CLOSED
+    assert stored(attempt) == (State.CLOSED, "cancelled", 0, 1)
+    assert attempt.asks == asks, "a buyer who reloads the page must not use up the worker's questions"
+    bank.pay("a1")
+    assert shop.ask("a1") is Verdict.PAID
+    assert stored(attempt) == (State.SUCCEEDED, "paid", PRICE, 0)
+    with pytest.raises(UnknownAttempt, match="no attempt 'a2'"):
+        shop.ask("a2")
+
+
+def test_a_page_does_not_wait_for_a_gateway_that_hangs(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M1: the page is shown without an answer. A worker asks soon, also about an attempt that was not to be asked."""
+    attempt = begin(order := place(), "a1")
+    shop = CupOrders()
+    shop.lapse([str(order.pk)])
+    CupAttempt.objects.update(ask_at=None)
+    bank.pay("a1")
+    answering = threading.Event()
+    genuine = bank.query
+
+    def slow(asked: Attempt) -> Ruling:
+        assert answering.wait(30)
+        return genuine(asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bank, "query", slow)
+        assert shop.ask("a1", wait=timedelta(milliseconds=50)) is Verdict.UNKNOWN
+        answering.set()
+    assert stored(attempt)[:2] == (State.CLOSED, "cancelled")
+    assert shop.reconciler().once() == {Settled.REINSTATED: 1}

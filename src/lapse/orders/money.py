@@ -226,8 +226,6 @@ class Money(Generic[R]):
             state = OrderState.PAID
         elif effect is Effect.REFUNDED:
             self._shop.on_refunded(order, after, after.refunded - before.refunded)
-        if after == before and ask_in(after.state, after.asks, order_waits=False) is None:
-            return Settled.KNOWN
         asks = before.asks + 1 if after.state is before.state else 0
         self._store(replace(after, asks=asks), state)
         if after != before:

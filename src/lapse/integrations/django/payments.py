@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
@@ -11,8 +12,10 @@ from django.db.models import Model, Q
 from lapse.engine.errors import ConfigError
 from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.rows.attempts import AttemptRows
+from lapse.integrations.django.rows.transactions import refuse_transaction
 from lapse.orders.cause import BY_TIMER, EXPIRED, TIMER, Cause
-from lapse.orders.money import Money, Settled
+from lapse.orders.gateway import Attempt, Ruling, Verdict
+from lapse.orders.money import Money, Settled, UnknownAttempt
 from lapse.orders.reconciling import Reconciler
 from lapse.orders.shop import Shop
 
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
     from lapse.integrations.django.attempts import AbstractPaymentAttempt
     from lapse.integrations.django.rows.queries import Queries
     from lapse.orders.closing import Closing
-    from lapse.orders.gateway import Attempt, Gateway, Ruling
+    from lapse.orders.gateway import Gateway
 
 M = TypeVar("M", bound=Model)
+
+ASK_WAIT = timedelta(seconds=3)
+"""How long a page waits for a gateway. Alipay usually answers within half a second."""
 
 
 class Payments(Shop[M], Generic[M]):
@@ -48,6 +54,29 @@ class Payments(Shop[M], Generic[M]):
         Raises ConfigError if the shop declares no `attempts`.
         """
         return self.money.receive(ruling)
+
+    def ask(self, reference: str, *, wait: timedelta = ASK_WAIT) -> Verdict:
+        """Ask the gateway now whether this attempt was paid, and book money. Return the verdict. For a return page.
+
+        The state of the attempt and of its order does not matter. Waits for the gateway for at most `wait`. UNKNOWN:
+        the gateway has not answered, so a worker asks again soon. Verdicts without money change nothing here, because
+        lapsing and the worker ask for themselves. Raises UnknownAttempt, and OpenTransaction inside a transaction.
+        """
+        refuse_transaction(self._queries.using)
+        found = self.money.attempts.find(reference)
+        if found is None:
+            raise UnknownAttempt(f"the shop has no attempt {reference!r}")
+        attempt = Attempt(found.order_key, reference, found.gateway)
+        ruling = unknown = Ruling(attempt, Verdict.UNKNOWN)
+        gateway = cast("Gateway", self.gateways[found.gateway])
+        with suppress(TimeoutError):
+            call = self._closing.calls.submit(attempt, lambda: gateway.query(attempt), unknown=unknown)
+            ruling = call.result(wait.total_seconds())
+        if ruling.verdict in (Verdict.PAID, Verdict.REFUNDED):
+            self.money.receive(ruling)
+        elif ruling.verdict is Verdict.UNKNOWN:
+            self.money.attempts.ask_now(reference)
+        return ruling.verdict
 
     @cached_property
     def money(self) -> Money[M]:
