@@ -39,8 +39,8 @@ AS = {
 }
 """The code's state of an attempt → the model's."""
 
-NO_STEPS = {"deadlines", "unreadable"}
-"""Methods of the port that arm timers or report, and decide nothing about an order."""
+NO_STEPS = {"deadlines", "unreadable", "decide_refund", "remove_alarm"}
+"""Methods that arm timers or report, and what a person decides about the work list, where the model ends."""
 
 needs_spin = pytest.mark.skipif(bool(missing()), reason=f"needs {', '.join(missing())}")
 
