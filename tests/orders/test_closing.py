@@ -317,6 +317,8 @@ def test_a_circuit_that_is_open_costs_no_step_three() -> None:
     steps = len(orders.finished)
     result = lapsing.lapse(["k5"], wait=PATIENTLY)["k5"]
     assert (result.outcome, result.due_in) == (Outcome.UNANSWERED, timedelta(seconds=calls.wait_of("till")))
+    lapsing.handle([claim("k5")])
+    assert calls.drain(PATIENCE)
     assert (len(till.called), len(orders.finished)) == (5, steps)
 
 

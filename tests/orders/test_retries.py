@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from lapse.engine.backoff import Backoff
 from lapse.orders import retries
 from lapse.orders.retries import Retries
 from tests.orders.gateways import wait_until
@@ -32,7 +33,7 @@ def test_each_is_called_until_it_is_done_and_the_thread_ends() -> None:
 
 def test_an_error_ends_no_other_retry(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the same thing is tried again after a while."""
-    monkeypatch.setattr(retries, "AFTER_ERROR", retries.Backoff(first=timedelta(milliseconds=1)))
+    monkeypatch.setattr(retries, "AFTER_ERROR", Backoff(first=timedelta(milliseconds=1)))
     errors: list[Exception] = [ConnectionError("the database is away")]
     tried: list[str] = []
 

@@ -7,7 +7,8 @@ import pytest
 
 from lapse import open_timer
 from lapse.testing.servers import PostgresServer
-from tests.shop.test_crash import PATIENCE, LiveShop, wait_until
+from tests.shop.live_shop import PATIENCE, LiveShop
+from tests.shop.test_crash import wait_until
 
 ORDERS = 3
 STATES = "SELECT count(*) FILTER (WHERE status = 'cancelled'), count(*) FROM orders_order"
