@@ -73,7 +73,7 @@ def do_anything(buyer: User, product: Product, seed: int) -> None:
 
 
 def link_of(order: Order) -> str:
-    """Give the buyer a link to pay, and return the number of its attempt."""
+    """Open an attempt to pay the order, and return its number."""
     payment_link(order.pk)
     return PaymentAttempt.objects.values_list("reference", flat=True).get(order=order)
 

@@ -30,7 +30,7 @@ def api(merchant: User) -> Api:
 
 
 def link_of(order: Order) -> str:
-    """Give the buyer a link to pay, and return the number of its attempt."""
+    """Open an attempt to pay the order, and return its number."""
     payment_link(order.pk)
     return PaymentAttempt.objects.values_list("reference", flat=True).get(order=order)
 
