@@ -15,6 +15,9 @@ from tests.cli.running import run_here
 from tests.docs import cli_reference, made
 from tests.docs.pages import CHECKOUT, PAGES, name_of
 
+NOT_YET = {"M9", "M12"}
+"""Races that no test holds yet: windows and extensions come first."""
+
 TIMERS = CHECKOUT / "src" / "lapse" / "timers"
 CODE = re.compile(r"`([^`\n]+)`")
 
@@ -86,6 +89,39 @@ def test_every_way_to_break_a_guarantee_names_what_there_is() -> None:
             assert re.search(rf"\b{re.escape(name)}\b", source) or name == "False", f"{path} has no {name}"
         for test in CODE.findall(fails):
             assert f"def {test}(" in tests, f"there is no {test}"
+
+
+@pytest.mark.parametrize(
+    ("heading", "letter", "count"),
+    [("From the race to its test", "R", 29), ("Money that was lost or doubled once", "M", 12)],
+)
+def test_every_race_has_its_tests(heading: str, letter: str, count: int) -> None:
+    """Each race has one row, and each test that a row names is in the file that the row links to."""
+    races = rows("docs/explanation/races.md", heading)
+    assert [name for name, *_ in races] == [f"{letter}{number}" for number in range(1, count + 1)]
+    for name, _, _, held in races:
+        if name in NOT_YET:
+            assert re.match(r"not yet: \w+", held), name
+        else:
+            check_named_tests("docs/explanation", held)
+
+
+def test_every_trouble_of_other_shops_has_its_tests() -> None:
+    """Each test that a row names is in the file that the row links to."""
+    for _, _, held in rows("docs/how-to/when-something-is-wrong.md", "From the case to its test"):
+        check_named_tests("docs/how-to", held)
+
+
+def check_named_tests(folder: str, held: str) -> None:
+    """Check that a cell names tests, and that each is in the file that the link before it leads to."""
+    files = re.findall(r"\[([\w.]+)\]\(([^)]+)\): ((?:`\w+`(?:, )?)+)", held)
+    assert files, held
+    assert len(CODE.findall(held)) == sum(len(CODE.findall(names)) for _, _, names in files), held
+    for label, path, names in files:
+        file = CHECKOUT / folder / path
+        assert file.name == label
+        tests = re.findall(r"^ *def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(CODE.findall(names)) <= set(tests), f"{path} has not all of {names}"
 
 
 def test_the_map_leads_somewhere() -> None:

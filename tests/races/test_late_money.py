@@ -132,6 +132,36 @@ def test_r4_m10_refunded_in_the_console_while_lapse_refunds(bank: Bank) -> None:
     every_yuan_is_known(bank)
 
 
+def test_r4_a_part_is_refunded_in_the_console_while_lapse_refunds(bank: Bank) -> None:
+    """The bank refuses to refund all of it. A person decides again, and the rest goes back."""
+    attempt = due(bank)
+
+    def refused(asked: Attempt, amount: object) -> Refund:
+        bank.give_back("a1", PRICE / 2)
+        return Refund(asked, RefundState.REFUSED, reason=f"{amount} is more than is left")
+
+    with shadowed(bank, "refund", refused):
+        CupOrders().reconciler().once()
+    ask(attempt)
+    CupOrders().reconciler().once()
+    assert stored(attempt.order).attempts == ["review"]
+    assert CupOrders().money.decide_refund("a1") is Settled.REFUND_DUE
+    CupOrders().reconciler().once()
+    assert stored(attempt.order).attempts == ["refunded"]
+    every_yuan_is_known(bank)
+
+
+def test_r27_money_for_an_order_of_last_year(bank: Bank) -> None:
+    """No question is planned any more. The rows are kept, so the money has its outcome."""
+    attempt = begin(order := place(due=timedelta(days=-365)), "a1")
+    CupOrders().lapse([str(order.pk)])
+    CupAttempt.objects.update(ask_at=None, asks=6, made_at="2020-01-01T00:00Z")
+    bank.pay("a1")
+    assert CupOrders().receive(notify(attempt)) is Settled.REINSTATED
+    assert stored(order) == ("paid", PRICE, 0, ["succeeded"])
+    every_yuan_is_known(bank)
+
+
 def test_a_refund_of_another_amount_needs_a_person(bank: Bank) -> None:
     """The bank says that it is done, with less than it was asked for: the rest is not forgotten."""
     attempt = due(bank)

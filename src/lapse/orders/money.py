@@ -210,7 +210,8 @@ class Money(Generic[R]):
             alarm = f"the gateway refuses to refund {amount}: {refund.reason or 'it gave no reason'}"
             if refund.state is RefundState.DONE:
                 alarm = f"the gateway was asked to refund {amount}, and refunded {refund.amount}"
-            after = replace(before, state=AttemptState.REVIEW, alarm=before.lasting_alarm or alarm)
+            # No amount is kept: what a person decides to refund later may be less, after a refund of a part.
+            after = replace(before, state=AttemptState.REVIEW, refunding=None, alarm=before.lasting_alarm or alarm)
         return self._carry_out(order, self._state_of(order), before, Booking(after))
 
     def _carry_out(self, order: R, state: OrderState, before: Record, booking: Booking) -> Settled:
