@@ -49,7 +49,7 @@ def test_the_same_notify_twice(paying: PayingShop, buyer: User, cup: Product) ->
 
 
 def test_finished_after_success_is_the_same_money(paying: PayingShop, buyer: User, cup: Product) -> None:
-    """It is written down, and nothing more."""
+    """R19: it is written down, and nothing more."""
     order = order_of(buyer, cup)
     _, number = link_of(order)
     assert post(paying.form(number)) == SUCCESS
