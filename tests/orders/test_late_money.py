@@ -143,9 +143,17 @@ def test_a_payment_of_nothing_is_an_alarm() -> None:
 @pytest.mark.parametrize("state", [state for state in S if state.has_money])
 def test_a_provider_that_forgot_a_payment_is_an_alarm(state: AttemptState, verdict: Verdict) -> None:
     """Another account at the provider knows none of the payments: the money does not count as refunded."""
-    booking = book(record(state), At.PAID, ruling(verdict), LateMoney.REINSTATE)
+    booking = book(record(state), At.PAID, ruling(verdict), LateMoney.REINSTATE, money_was_known=True)
     assert booking.record.state is state
     assert booking.record.alarm == "the gateway does not know that 58.00 was paid"
+
+
+@pytest.mark.parametrize("verdict", [V.CLOSED, V.ABSENT])
+@pytest.mark.parametrize("state", [state for state in S if state.has_money])
+def test_an_answer_from_before_the_payment_is_no_alarm(state: AttemptState, verdict: Verdict) -> None:
+    """The gateway answered, the buyer paid, the notify was booked, and the answer is booked last."""
+    booking = book(record(state), At.PAID, ruling(verdict), LateMoney.REINSTATE)
+    assert booking.record == record(state)
 
 
 amounts = st.sampled_from([None, Decimal(0), PART, DUE, DUE + PART])

@@ -134,9 +134,18 @@ def takes_number(record: Record, ruling: Ruling) -> bool:
 
 
 def book(  # noqa: PLR0911 - a case for each verdict
-    record: Record, order: OrderState, ruling: Ruling, policy: LateMoney, *, number_taken: bool = False
+    record: Record,
+    order: OrderState,
+    ruling: Ruling,
+    policy: LateMoney,
+    *,
+    number_taken: bool = False,
+    money_was_known: bool = False,
 ) -> Booking:
     """Return what a ruling changes. `number_taken`: another attempt has the provider's number of this payment.
+
+    `money_was_known`: the gateway was asked when the attempt had money. Otherwise its answer may be older than the
+    report of the money, and then it says nothing.
 
     Rulings may come twice and in any sequence. Therefore nothing that is known is taken back: a refund is final, what
     was refunded only grows, and money that was counted is not counted again.
@@ -153,7 +162,7 @@ def book(  # noqa: PLR0911 - a case for each verdict
             return _refunded(record, ruling)
         case Verdict.CLOSED if record.state.has_money and number:  # some providers call a refunded payment closed
             return _refunded(record, ruling)
-        case Verdict.CLOSED | Verdict.ABSENT if record.state.has_money:  # another account, for example
+        case Verdict.CLOSED | Verdict.ABSENT if record.state.has_money and money_was_known:  # it is another account
             return _alarm(record, f"the gateway does not know that {record.paid} was paid")
         case Verdict.CLOSED if record.state.open:
             return Booking(replace(record, state=AttemptState.CLOSED))
@@ -230,7 +239,7 @@ def _contradiction(record: Record, ruling: Ruling) -> str:
         return f"the gateway reported a payment whose number cannot be stored: {number[:LONGEST_NUMBER]!r}"
     for amount in (ruling.amount, ruling.refunded):
         if amount is not None and not (amount.is_finite() and abs(amount) < LARGEST):
-            return f"the gateway reported an amount of {str(amount)[:20]}"
+            return f"the gateway reported an amount of {amount.normalize()}"
     return ""
 
 

@@ -116,16 +116,18 @@ class Money(Generic[R]):
         self._rows = rows
         self._disarm = disarm
 
-    def receive(self, ruling: Ruling) -> Settled:
+    def receive(self, ruling: Ruling, *, money_was_known: bool = False) -> Settled:
         """Book a gateway's verdict on an attempt and return what became of it. It is committed when this returns.
 
         The verdict may come by a notify, a query or a close, more than once and in any sequence. Waits for other
-        transactions that have locked the order. Raises UnknownAttempt.
+        transactions that have locked the order. `money_was_known`: see `book`. Raises UnknownAttempt.
         """
         key = self._found(ruling.attempt).order_key
-        return in_transaction(self._rows, [key], lambda: self.apply(self._locked(key), ruling))
+        return in_transaction(
+            self._rows, [key], lambda: self.apply(self._locked(key), ruling, money_was_known=money_was_known)
+        )
 
-    def apply(self, order: R, ruling: Ruling) -> Settled:
+    def apply(self, order: R, ruling: Ruling, *, money_was_known: bool = False) -> Settled:
         """Book the verdict in the open transaction, which has locked the order. Return what became of it.
 
         Raises UnknownAttempt.
@@ -140,9 +142,9 @@ class Money(Generic[R]):
             return Settled.KNOWN  # the gateway is away, which is no answer to count
         state = self._state_of(order)
         taken = takes_number(before, ruling) and not self.attempts.take_number(before, ruling.provider_reference)
-        return self._carry_out(
-            order, state, before, book(before, state, ruling, self._shop.late_money, number_taken=taken)
-        )
+        policy = self._shop.late_money
+        booking = book(before, state, ruling, policy, number_taken=taken, money_was_known=money_was_known)
+        return self._carry_out(order, state, before, booking)
 
     def begin_refund(self, attempt: Attempt) -> Decimal | None:
         """Return the amount to refund, or None if no refund is due any more. Raises UnknownAttempt.
