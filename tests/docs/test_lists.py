@@ -108,8 +108,12 @@ def test_every_race_has_its_tests(heading: str, letter: str, count: int) -> None
 
 def test_every_trouble_of_other_shops_has_its_tests() -> None:
     """Each test that a row names is in the file that the row links to."""
-    for _, _, held in rows("docs/how-to/when-something-is-wrong.md", "From the case to its test"):
-        check_named_tests("docs/how-to", held)
+    for folder, page, heading in (
+        ("docs/how-to", "when-something-is-wrong.md", "From the case to its test"),
+        ("docs/explanation", "races.md", "Troubles of other shops"),
+    ):
+        for _, _, held in rows(f"{folder}/{page}", heading):
+            check_named_tests(folder, held)
 
 
 def check_named_tests(folder: str, held: str) -> None:

@@ -101,7 +101,7 @@ def test_r4_a_second_reconciler_while_the_bank_refunds(bank: Bank) -> None:
 
         while_it_stands(point, CupOrders().reconciler().once, again)
     assert stored(attempt.order) == ("cancelled", 0, 0, ["refunded"])
-    assert bank.calls.count("refund") == 1  # the second one learnt from refund_status that it was done
+    assert bank.calls.count("refund") == 1  # the second one's query has found that the money went back
     every_yuan_is_known(bank)
 
 
