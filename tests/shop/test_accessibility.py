@@ -119,7 +119,7 @@ def test_what_the_merchant_sees(look: Callable[[], Page], open_shop: Run) -> Non
     """Every page of the console."""
     page = look()
     sign_in_as_merchant(page, open_shop)
-    for address in ("", "statistics/", "orders/", "stock/", "buried/"):
+    for address in ("", "statistics/", "orders/", "money/", "stock/", "buried/"):
         page.goto(f"/console/{address}")
         assert_accessible(page, f"/console/{address}")
     page.goto("/console/orders/")
