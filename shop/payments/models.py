@@ -17,7 +17,8 @@ WORK_LIST = Q(state__in=[State.REFUND_DUE, State.REVIEW]) | ~Q(alarm="")
 class PaymentAttempt(AbstractPaymentAttempt):
     """One try to pay one order. Lapse keeps the row from the first question about it to the last."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="attempts")
+    # Protected: money may come long after the order's end, and has an outcome as long as these rows are there.
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
 
     class Meta:
         """An order has at most one attempt that may still be paid."""
