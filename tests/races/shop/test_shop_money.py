@@ -353,3 +353,18 @@ def test_r24_a_reinstated_order_is_cancelled_again(buyer: User, cup: Product) ->
     assert list(Reservation.objects.values_list("state", flat=True)) == ["released", "released"]
     assert stock_of(cup) == (10, 0)
     assert_no_drift()
+
+
+def test_r8_a_notify_whose_booking_fails_is_booked_when_it_is_sent_again(
+    paying: PayingShop, buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message and its effect are one transaction: a message that is kept alone would pass for a booked one."""
+    order = order_of(buyer, cup)
+    _, number = link_of(order)
+    with monkeypatch.context() as patched:
+        patched.setattr(ShopOrders, "on_paid", lambda *_: 1 / 0)
+        assert post(paying.form(number)) == (503, "failure")
+    assert GatewayMessage.objects.count() == 0
+    assert post(paying.form(number)) == SUCCESS
+    assert status_of(order) == "paid"
+    assert_no_drift()
