@@ -180,7 +180,8 @@ class Branch(Bank):
         self._ledger = ledger
         ledger.touch()
 
-    def _read(self, reference: str) -> None:
+    def read(self, reference: str) -> None:
+        """Read what any process has refunded."""
         lines = self._ledger.read_text(encoding="ascii").splitlines()
         payment = self.payments[reference]
         if reference in lines:
@@ -188,12 +189,12 @@ class Branch(Bank):
 
     def query(self, attempt: Attempt) -> Ruling:
         """Return what the bank knows."""
-        self._read(attempt.reference)
+        self.read(attempt.reference)
         return super().query(attempt)
 
     def refund(self, attempt: Attempt, amount: Decimal) -> Refund:
         """Refund once, and write the line."""
-        self._read(attempt.reference)
+        self.read(attempt.reference)
         if attempt.reference not in self.payments[attempt.reference].refunds:
             with self._ledger.open("a", encoding="ascii") as file:
                 file.write(f"{attempt.reference}\n")
@@ -201,7 +202,7 @@ class Branch(Bank):
 
     def refund_status(self, attempt: Attempt) -> Refund:
         """Return what became of the refund."""
-        self._read(attempt.reference)
+        self.read(attempt.reference)
         return super().refund_status(attempt)
 
 
@@ -235,6 +236,7 @@ def test_r4_r20_killed_at_each_step_of_a_refund(
         CupOrders().reconciler().once()
     assert (tmp_path / "ledger").read_text() == "a1\n"
     assert stored(attempt.order) == ("cancelled", 0, 0, ["refunded"])
+    branch.read("a1")
     every_yuan_is_known(branch)
 
 
