@@ -92,31 +92,10 @@ EACH = {
     "sqlite-naive": Zones("sqlite", django=NAIVE),
 }
 
-EACH_WAY_ONCE = {
-    "postgresql-session-east",
-    "postgresql-server-west",
-    "postgresql-stored-east",
-    "postgresql-naive",
-    "mariadb-session-west",
-    "mariadb-server-east",
-    "mariadb-stored-east-session-west",
-    "mariadb-naive",
-    "sqlite-stored-west",
-    "sqlite-naive",
-}
-"""Each setting of each database in one direction. The other direction, and further combinations, are long."""
-
 
 @pytest.fixture(
     params=[
-        pytest.param(
-            zones,
-            id=name,
-            marks=[
-                *([NEEDS_MARIADB] if zones.kind == "mariadb" else []),
-                *([] if name in EACH_WAY_ONCE else [pytest.mark.long]),
-            ],
-        )
+        pytest.param(zones, id=name, marks=[NEEDS_MARIADB] if zones.kind == "mariadb" else [])
         for name, zones in EACH.items()
     ]
 )

@@ -41,7 +41,8 @@ def worker(
     lease: Annotated[float, typer.Option(min=0.1, help="Seconds that a claim is held.")] = USUAL.lease.total_seconds(),
     max_attempts: Annotated[int, typer.Option(min=1, help="Tries before a deadline is buried.")] = USUAL.max_attempts,
     drain: Annotated[
-        float, typer.Option(min=0.001, help="Seconds to finish the current batch after a signal to stop.")
+        float,
+        typer.Option(min=0.001, help="Seconds to finish the batch and the calls to gateways after a signal to stop."),
     ] = (USUAL.drain.total_seconds()),
     sweep_every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between two sweeps over the orders; without effect for a function.")
