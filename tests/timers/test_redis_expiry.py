@@ -34,12 +34,11 @@ class TestRedisExpiry(TimerConformance):
         return lambda: open_timer(expiry_url(redis_server), name=timer_name)
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(20, marks=pytest.mark.long)])
-def test_model(examples: int, redis_server: RedisServer, timer_name: str) -> None:
+def test_model(redis_server: RedisServer, timer_name: str) -> None:
     """Any sequence of calls leaves the same states as in a plain dictionary."""
     names = count()
     machine = timer_machine(lambda: open_timer(expiry_url(redis_server), name=f"{timer_name}-{next(names)}"))
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=20, stateful_step_count=25, deadline=None))
 
 
 @pytest.fixture(scope="module")
