@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connections
 from django.db.models import F
+from psycopg import IsolationLevel
 
 from lapse.orders import Attempt, Outcome, Refund, RefundState, Ruling, Settled
 from lapse.testing.two_at_once import in_killed_process, kill_this_process, shadowed
@@ -260,4 +261,23 @@ def test_r20_many_that_ask_are_not_in_each_others_way(bank: Bank) -> None:
     taken = at_once(*[partial(take, order) for order in orders], *[partial(begin_many, order) for order in orders])
     asked = [reference for of_one in taken[:8] for reference in of_one]
     assert sorted(asked) == sorted(f"a{number}-{place_of}" for number in range(8) for place_of in range(4))
+    assert bank.calls == []
+
+
+def test_r20_many_that_ask_in_sessions_with_a_stricter_level(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under REPEATABLE READ, none of eight fails because another one has asked in between."""
+    connection = connections[ALIAS]
+    strict = {**connection.settings_dict["OPTIONS"], "isolation_level": IsolationLevel.REPEATABLE_READ}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", strict)
+    for _ in range(8):
+        order = place(due=timedelta(hours=1))
+        for number in range(20):
+            begin(order, f"a{order.pk}-{number}")
+    CupAttempt.objects.update(ask_at="2020-01-01T00:00Z")
+
+    def take() -> int:
+        rows = CupOrders().money.attempts
+        return sum(len(rows.to_ask(3, within=timedelta(minutes=1))) for _ in range(20))
+
+    assert sum(at_once(*[take] * 8)) == 160
     assert bank.calls == []

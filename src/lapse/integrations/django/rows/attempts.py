@@ -92,7 +92,7 @@ class AttemptRows(Generic[M]):
         """Return up to `limit` attempts that must be asked about now, and put each off by `within`."""
         using = self._using
         close_outlived_connection(using)
-        # At a stricter level MariaDB locks the gaps between rows, and two that ask would deadlock.
+        # At a stricter level PostgreSQL ends the transaction if another process has asked since it began.
         with unavailable_is_try_later(using), read_committed(using):
             self._table().filter(one_of("pk", ())).update(asks=F("asks"))  # on SQLite, it takes the write lock
             due = self._table().filter(ask_at__lte=DatabaseNow()).order_by("ask_at", "pk")
