@@ -111,10 +111,9 @@ class CashierService:
             f'<p class="amount"><small>¥</small>{cashier.total_amount:.2f}</p>',
         ]
         if state in ("open", "waiting"):
-            body.append(
-                f'<p class="until">{texts["until"]} <time>{until}</time> {texts["zone"]} '
-                f'<span data-seconds="{left:.1f}" data-words="{texts["seconds"]}"></span></p>'
-            )
+            # After its end, a page that counts down would load itself again and again: the link may still be open.
+            counter = f' <span data-seconds="{left:.1f}" data-words="{texts["seconds"]}"></span>' if left else ""
+            body.append(f'<p class="until">{texts["until"]} <time>{until}</time> {texts["zone"]}{counter}</p>')
         if state == "open":
             body.append(_code(cashier.token))
         body.append(f'<p class="say" role="status">{texts[state + "_more"]}</p><div class="actions">')
