@@ -86,6 +86,8 @@ def test_an_unknown_attempt_is_refused() -> None:
     """R6: the notify may have overtaken the order's own transaction, so the gateway must send it again."""
     with pytest.raises(UnknownAttempt, match="'bank' has no attempt 'a1'"):
         CupOrders().receive(Ruling(Attempt("1", "a1", "bank"), Verdict.PAID))
+    with pytest.raises(UnknownAttempt, match="has no attempt"):
+        CupOrders().receive(Ruling(Attempt("1", "a\0", "bank"), Verdict.PAID))
     attempt = begin(place(due=LATER), "a1")
     with pytest.raises(UnknownAttempt, match="'till' has no attempt 'a1'"):
         CupOrders().receive(Ruling(Attempt("1", attempt.reference, "till"), Verdict.PAID))

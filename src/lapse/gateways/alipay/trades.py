@@ -93,10 +93,15 @@ def read_trade(message: Mapping[str, Any]) -> Trade:
 
 
 def text_of(message: Mapping[str, Any], name: str) -> str:
-    """Return one field of a message. Raises ValueError if the field is missing or not a text."""
+    """Return one field of a message. Raises ValueError if the field is missing or not a text.
+
+    A text with the zero character is refused as well: PostgreSQL raises an error where such a text is compared.
+    """
     value = message.get(name)
     if not isinstance(value, str) or not value:
         raise ValueError(f"it has no {name}")
+    if "\0" in value:
+        raise ValueError(f"its {name} contains the zero character")
     return value
 
 

@@ -36,6 +36,8 @@ class AttemptRows(Generic[M]):
 
     def find(self, reference: str) -> Record | None:
         """Return the attempt without locking its row, or None."""
+        if "\0" in reference:  # a stranger's reference: PostgreSQL raises an error where it is compared
+            return None
         with unavailable_is_try_later(self._using):
             row = self._read().filter(reference=reference).first()
         return None if row is None else _record(row)
