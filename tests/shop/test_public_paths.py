@@ -13,6 +13,7 @@ PUBLIC = (
     "lapse.delivering",
     "lapse.gateways.alipay",
     "lapse.integrations.django",
+    "lapse.integrations.django.attempts",
     "lapse.observability",
     "lapse.observability.logs",
     "lapse.orders",
