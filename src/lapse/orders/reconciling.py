@@ -7,7 +7,6 @@ whose order is gone. The rows of the attempts say what to ask and when, in any s
 from __future__ import annotations
 
 import logging
-import random
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -15,14 +14,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Generic
 
 from lapse.engine.clock import SYSTEM_CLOCK
-from lapse.engine.errors import LapseError, TryLater
+from lapse.engine.errors import TryLater
 from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
-from lapse.engine.waker import Waker
 from lapse.orders.calls import GatewayCalls
 from lapse.orders.gateway import RefundState, Ruling, Verdict, about
 from lapse.orders.late_money import AttemptState
 from lapse.orders.money import Settled
 from lapse.orders.port import Outcome
+from lapse.orders.repeating import Repeating
 from lapse.orders.shop import R
 
 if TYPE_CHECKING:
@@ -38,6 +37,9 @@ log = logging.getLogger("lapse")
 PUT_OFF = timedelta(minutes=1)
 """How long an attempt that this process asks about is left alone by the others. After a crash it is asked later by so
 much. It is longer than any call to a gateway."""
+
+EVERY = timedelta(seconds=5)
+"""Time between two looks for attempts whose time to be asked has come."""
 
 PATIENCE = timedelta(seconds=10)
 """How long one page of questions is waited for. The calls go on, and the next page begins."""
@@ -66,7 +68,7 @@ class Reconciler(Generic[R]):
         state_of: Callable[[Sequence[str]], Mapping[str, Result]],
         resume: Callable[[Sequence[str]], object] | None = None,
         calls: GatewayCalls | None = None,
-        every: timedelta = timedelta(seconds=5),
+        every: timedelta = EVERY,
         batch: int = 100,
         timer: str = "orders",
         hooks: Iterable[Hook] = (log_event,),
@@ -76,33 +78,19 @@ class Reconciler(Generic[R]):
         self._state_of = state_of
         self._resume = resume
         self._calls = calls or GatewayCalls()
-        self._every = every.total_seconds()
         self._batch = batch
         self._timer = timer
         self._hooks = tuple(hooks)
-        self._waker = Waker()
-        self._stopping = False
+        self._repeating = Repeating(self.once, every=every, name="reconciling", timer=timer, hooks=self._hooks)
         self._booked = deque[tuple[Settled, str]]()  # what gateways' threads have booked, not yet reported
 
     def run(self) -> None:
         """Ask and repeat until `stop`. Failures do not end it; of several in a row the first is reported."""
-        failures = 0
-        while not self._stopping:
-            try:
-                self.once()
-                failures = 0
-            except Exception as error:  # noqa: BLE001 - the next round must not depend on this one
-                failures += 1
-                if failures == 1:
-                    trace = None if isinstance(error, LapseError) else error
-                    reason = f"reconciling failed and is being repeated: {error}"
-                    emit(self._hooks, Event(kind=Kind.FAILED, timer=self._timer, reason=reason, error=trace))
-            self._waker.wait(self._every * random.uniform(0.8, 1.0))  # noqa: S311 - spreads load, keeps no secret
+        self._repeating.run()
 
     def stop(self) -> None:
         """Return from `run` after the page in hand. May be called from any thread or signal handler."""
-        self._stopping = True
-        self._waker.interrupt()
+        self._repeating.stop()
 
     def once(self) -> Counter[Settled]:
         """Ask about all attempts whose time has come; return what became of reports that said something new.
@@ -110,7 +98,7 @@ class Reconciler(Generic[R]):
         Raises TryLater if the database does not answer.
         """
         counts = Counter[Settled]()
-        while not self._stopping:
+        while not self._repeating.stopping:
             page = self._money.attempts.to_ask(self._batch, within=PUT_OFF)
             if page:
                 counts += self._ask_page(page)

@@ -1,7 +1,6 @@
 """The sweep: finds overdue orders independently of any timer, so that no order is lost if a wake-up is lost."""
 
 import logging
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +12,11 @@ from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Deadline
 from lapse.engine.errors import LapseError
 from lapse.engine.events import KEYS_NAMED, Event, Hook, Kind, emit, log_event
-from lapse.engine.waker import Waker
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.isolate import Isolated, isolate
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
+from lapse.orders.repeating import Repeating
 
 log = logging.getLogger("lapse")
 
@@ -72,7 +71,6 @@ class Sweep:
         if batch < 1 or every <= timedelta(0):
             raise ValueError("batch must be at least 1, and every must be greater than 0")
         self._lapsing = lapsing
-        self._every = every.total_seconds()
         self._batch = batch
         self._grace = grace
         self._timer = timer
@@ -80,32 +78,16 @@ class Sweep:
         self._lapse_keys = partial(lapsing.lapse, wait=wait, done=self._finished)
         self._disarm = disarm
         self._hooks = tuple(hooks)
-        self._waker = Waker()
-        self._stopping = False
+        self._repeating = Repeating(self.once, every=every, name="a sweep", timer=timer, hooks=self._hooks)
         self._reported: set[str] = set()
 
     def run(self) -> None:
         """Sweep at once and repeat until `stop`. Failures do not end it; of several in a row the first is reported."""
-        failures = 0
-        while not self._stopping:
-            begun = SYSTEM_CLOCK.monotonic()
-            try:
-                self.once()
-                failures = 0
-            except Exception as error:  # noqa: BLE001 - the next sweep must not depend on this one
-                failures += 1
-                if failures == 1:
-                    # The message of a LapseError is enough; any other error is a bug, so its traceback is needed.
-                    trace = None if isinstance(error, LapseError) else error
-                    self._emit(Kind.FAILED, error=trace, reason=f"a sweep failed and is being repeated: {error}")
-            took = SYSTEM_CLOCK.monotonic() - begun
-            # The randomness spreads load and protects no secret.
-            self._waker.wait(self._every * random.uniform(0.8, 1.0) - took)  # noqa: S311
+        self._repeating.run()
 
     def stop(self) -> None:
         """Finish the batch in hand and return from `run`. May be called from any thread or signal handler."""
-        self._stopping = True
-        self._waker.interrupt()
+        self._repeating.stop()
 
     def once(self) -> Swept:
         """Page through the overdue orders once, lapse them and return the result.
@@ -116,20 +98,20 @@ class Sweep:
         swept = Swept()
         named: list[str] = []
         last: Deadline | None = None
-        while not self._stopping:
+        while not self._repeating.stopping:
             page = self._lapsing.orders.overdue(self._batch, grace=self._grace, after=last)
             named += self._lapse(page, swept)[: KEYS_NAMED - len(named)]
             if len(page) < self._batch:
                 break
             last = page[-1]
         self._cooldown.drop_expired()
-        if not self._stopping:
+        if not self._repeating.stopping:
             self._name_unreadable(swept)
         if swept.outcomes or swept.failed:
             seconds = SYSTEM_CLOCK.monotonic() - begun
             reason = ", ".join(f"{count} {outcome}" for outcome, count in swept.outcomes.items())
             self._emit(Kind.SWEPT, count=swept.lapsed, keys=tuple(named), seconds=seconds, reason=reason)
-        elif not self._stopping:
+        elif not self._repeating.stopping:
             self._emit(Kind.IDLE)
         return swept
 
