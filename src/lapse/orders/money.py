@@ -70,7 +70,10 @@ class Attempts(Protocol[R_contra]):
         ...
 
     def lock(self, reference: str) -> Record:
-        """Lock the attempt's row in the open transaction. Return the attempt as it is once locked."""
+        """Lock the attempt's row in the open transaction. Return the attempt as it is once locked.
+
+        Raises UnknownAttempt if there is no such row.
+        """
         ...
 
     def store(self, record: Record, *, ask_in: timedelta | None) -> None:
@@ -132,8 +135,7 @@ class Money(Generic[R]):
 
         Raises UnknownAttempt.
         """
-        self._found(ruling.attempt)
-        before = self.attempts.lock(ruling.attempt.reference)
+        before = self._of_gateway(self.attempts.lock(ruling.attempt.reference), ruling.attempt)
         if before.order_key != self._rows.key_of(order):
             raise UnknownAttempt(
                 f"attempt {before.reference!r} pays order {before.order_key!r}, and not {self._rows.key_of(order)!r}"
@@ -295,7 +297,10 @@ class Money(Generic[R]):
         return orders[0]
 
     def _found(self, attempt: Attempt) -> Record:
-        record = self.attempts.find(attempt.reference)
+        return self._of_gateway(self.attempts.find(attempt.reference), attempt)
+
+    @staticmethod
+    def _of_gateway(record: Record | None, attempt: Attempt) -> Record:
         if record is None or record.gateway != attempt.gateway:
             raise UnknownAttempt(f"gateway {attempt.gateway!r} has no attempt {attempt.reference!r} in this shop")
         return record

@@ -13,7 +13,7 @@ from lapse.integrations.django.rows.row_locks import one_of
 from lapse.integrations.django.rows.transactions import read_committed
 from lapse.orders.gateway import Attempt
 from lapse.orders.late_money import OPEN, AttemptState, Record
-from lapse.orders.money import Question
+from lapse.orders.money import Question, UnknownAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +43,16 @@ class AttemptRows(Generic[M]):
         return None if row is None else _record(row)
 
     def lock(self, reference: str) -> Record:
-        """Lock the attempt's row in the open transaction. Return the attempt as it is once locked."""
+        """Lock the attempt's row in the open transaction. Return the attempt as it is once locked.
+
+        Raises UnknownAttempt if there is no such row.
+        """
         # A locking read, because a transaction of the caller may have an old snapshot on MySQL and MariaDB.
         of = ("self",) if connections[self._using].features.has_select_for_update_of else ()
-        return _record(self._read().select_for_update(of=of).get(reference=reference))
+        row = self._read().select_for_update(of=of).filter(reference=reference).first()
+        if row is None:
+            raise UnknownAttempt(f"this shop has no attempt {reference!r}")
+        return _record(row)
 
     def store(self, record: Record, *, ask_in: timedelta | None) -> None:
         """Write the locked row. The gateway is asked after `ask_in`; None: never again."""
