@@ -5,23 +5,25 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from django.db.models import Model, Q
 
 from lapse.engine.errors import ConfigError
+from lapse.engine.events import log_event
 from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.rows.attempts import AttemptRows
 from lapse.integrations.django.rows.transactions import refuse_transaction
 from lapse.orders.cause import BY_TIMER, EXPIRED, TIMER, Cause
 from lapse.orders.gateway import Attempt, Ruling, Verdict
 from lapse.orders.money import Money, Settled, UnknownAttempt
-from lapse.orders.reconciling import Reconciler
+from lapse.orders.reconciling import EVERY, Reconciler
 from lapse.orders.shop import Shop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from lapse.engine.events import Hook
     from lapse.integrations.django.attempts import AbstractPaymentAttempt
     from lapse.integrations.django.rows.queries import Queries
     from lapse.orders.closing import Closing
@@ -86,11 +88,18 @@ class Payments(Shop[M], Generic[M]):
         rows = AttemptRows[M](self.attempts, self._queries.keys)
         return Money(self, self._queries, rows, disarm=self._disarm)
 
-    def reconciler(self, **options: Any) -> Reconciler[M]:  # noqa: ANN401 - the options of `Reconciler`
+    def reconciler(self, *, every: timedelta = EVERY, hooks: Iterable[Hook] = (log_event,)) -> Reconciler[M]:
         """Return what asks the gateways about attempts, for a worker. Raises ConfigError without `attempts`."""
-        gateways = cast("Mapping[str, Gateway]", self.gateways)  # `manage.py check` has seen all methods
-        options = {"calls": self._closing.calls, "resume": self._resume, **options}
-        return Reconciler(self.money, gateways, state_of=self._queries.ask, **options)
+        return Reconciler(
+            self.money,
+            cast("Mapping[str, Gateway]", self.gateways),  # `manage.py check` has seen all methods
+            state_of=self._queries.ask,
+            resume=self._resume,
+            calls=self._closing.calls,
+            every=every,
+            timer=self.name,
+            hooks=hooks,
+        )
 
     def _resume(self, keys: Sequence[str]) -> None:
         """Finish what a crash interrupted: a person's cancel, or the lapse of an order that was extended meanwhile."""

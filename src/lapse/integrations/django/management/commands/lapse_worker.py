@@ -55,7 +55,7 @@ class Command(LapseCommand):
         service = Service(
             port.lapsing(),
             _open_timer if url else None,
-            reconciler=orders.reconciler(timer=orders.name, hooks=all_hooks) if orders.attempts else None,
+            reconciler=orders.reconciler(hooks=all_hooks) if orders.attempts else None,
             name=orders.name,
             options=options,
             hooks=all_hooks,
