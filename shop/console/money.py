@@ -79,11 +79,7 @@ def ask_now(request: HttpRequest, reference: str) -> HttpResponse:
             # The entry first: it locks the order, and everywhere the order is locked before its attempts.
             AuditEntry.record([attempt.order], "gateway asked again", _who(request))
             unpaid_orders().money.attempts.ask_now(reference)
-    if listed:
-        messages.success(request, gettext("A worker asks the payment service within seconds."))
-    else:
-        messages.info(request, _gone())
-    return redirect("console-money")
+    return _answer(request, gettext("A worker asks the payment service within seconds.") if listed else "")
 
 
 @changes("console-money")
@@ -96,11 +92,8 @@ def refund(request: HttpRequest, reference: str) -> HttpResponse:
         if decided:
             attempt.refresh_from_db(fields=["paid", "refunded"])
             AuditEntry.record([attempt.order], f"refund decided: {attempt.kept}", _who(request))
-    if decided:
-        messages.success(request, gettext("The money goes back to the buyer. A worker refunds it within seconds."))
-    else:
-        messages.info(request, _gone())
-    return redirect("console-money")
+    done = gettext("The money goes back to the buyer. A worker refunds it within seconds.")
+    return _answer(request, done if decided else "")
 
 
 @changes("console-money")
@@ -112,16 +105,20 @@ def remove_alarm(request: HttpRequest, reference: str) -> HttpResponse:
         removed = unpaid_orders().money.remove_alarm(reference) == Settled.NOTED
         if removed:
             AuditEntry.record([attempt.order], f"alarm removed: {visible(attempt.alarm)}"[:100], _who(request))
-    if removed:
-        messages.success(request, gettext("The alarm is removed. The history of the order keeps it."))
-    else:
-        messages.info(request, _gone())
-    return redirect("console-money")
+    return _answer(request, gettext("The alarm is removed. The history of the order keeps it.") if removed else "")
 
 
 def _who(request: HttpRequest) -> str:
     return f"merchant {merchant_of(request).pk}"
 
 
-def _gone() -> str:
-    return gettext("Nothing was changed: this payment no longer needs it. Another person or a report came first.")
+def _answer(request: HttpRequest, done: str) -> HttpResponse:
+    """Show what was done, or, if it is empty, that nothing was; return to the work list."""
+    if done:
+        messages.success(request, done)
+    else:
+        messages.info(
+            request,
+            gettext("Nothing was changed: this payment no longer needs it. Another person or a report came first."),
+        )
+    return redirect("console-money")
