@@ -118,7 +118,7 @@ BREAKS: dict[tuple[str, str], Callable[[], Any]] = {
     ("early", ""): lambda: Order.objects.update(
         status="cancelled", cancel_reason="expired", cancelled_at=F("pay_by") - timedelta(seconds=1)
     ),
-    ("audit_trail", ""): lambda: Order.objects.get().audit_trail.create(what="paid", who="nobody"),
+    ("audit_trail", ""): lambda: Order.objects.get().audit_trail.create(what="paid", who="clerk 2"),
     ("payments", "of a paid order are gone"): lambda: attempts.all().delete(),
     ("payments", "are less than the total"): lambda: attempts.update(paid=50),
     ("payments", "were refunded, and no refund was counted"): lambda: attempts.update(refunded=8),
