@@ -30,6 +30,42 @@ def a_transaction_waits() -> bool:
         return int(cursor.fetchone()[0]) > 0
 
 
+class OppositeSale:
+    """A sale that takes two rows in the opposite sequence: it has the first one, and waits for the second one.
+
+    The other transaction takes the second row, calls `meet`, and takes the first row, which closes the circle. The
+    database then ends the other transaction, never the sale: PostgreSQL ends the one whose look for a deadlock finds
+    the circle, and the sale does not look; MariaDB ends the one that has changed fewer rows.
+    """
+
+    def __init__(self, first: Callable[[int], object], second: Callable[[int], object]) -> None:
+        """`first` and `second` change the number of pieces of their row by an amount; the sale takes one of each."""
+        self._has_first, self._met = threading.Event(), threading.Event()
+        self._changes = first, second
+        self.sold: Future[None] = in_thread(self._sell)
+        assert self._has_first.wait(PATIENCE)
+
+    def meet(self) -> None:
+        """Wait until the sale waits for the second row. The repeated transaction does not wait."""
+        if not self._met.is_set():
+            self._met.set()
+            wait_until(a_transaction_waits)
+
+    def _sell(self) -> None:
+        first, second = self._changes
+        with transaction.atomic(using=ALIAS):
+            if connections[ALIAS].vendor == "postgresql":
+                with connections[ALIAS].cursor() as cursor:
+                    cursor.execute("SET LOCAL deadlock_timeout = '1h'")
+            for _ in range(50):
+                first(1)
+                first(-1)
+            first(-1)
+            self._has_first.set()
+            assert self._met.wait(PATIENCE)
+            second(-1)
+
+
 @contextmanager
 def uncommitted(pay: Callable[[], object]) -> Iterator[Future[None]]:
     """Have a payer that has paid and not committed inside the block, and that has committed after it; yield it."""

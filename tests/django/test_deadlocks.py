@@ -1,8 +1,6 @@
 """A lapse and a sale that lock the same rows in different sequences: a deadlock is repeated, and counted once (B6)."""
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import ClassVar
 
@@ -13,10 +11,10 @@ from django.utils import timezone
 
 from lapse.integrations.django import UnpaidOrders
 from lapse.orders import Outcome, Result
-from tests.django.adopter.threads import PATIENCE, in_thread, wait_until
+from tests.django.adopter.threads import PATIENCE
 from tests.django.databases import ALIAS
-from tests.django.racing import a_transaction_waits
-from tests.django.wirings.models import Bill, BillLine, Stock
+from tests.django.racing import OppositeSale
+from tests.django.wirings.models import Bill, Stock
 
 FIRST, SECOND = 1, 2
 """The two products of each bill. A sale takes the first one first."""
@@ -37,9 +35,9 @@ class Backwards(UnpaidOrders[Bill]):
     def on_lapse(self, orders: Sequence[Bill]) -> None:
         """Return one piece of each product."""
         self.calls += 1
-        Stock.objects.filter(pk=SECOND).update(pieces=F("pieces") + len(orders))
+        change(SECOND)(len(orders))
         self.between()
-        Stock.objects.filter(pk=FIRST).update(pieces=F("pieces") + len(orders))
+        change(FIRST)(len(orders))
 
 
 def overdue() -> Bill:
@@ -54,33 +52,17 @@ def pieces() -> list[int]:
     return list(Stock.objects.order_by("pk").values_list("pieces", flat=True))
 
 
-class Checkout:
-    """A sale that has taken the first product, and takes the second one once the lapse waits for the first one."""
-
-    def __init__(self) -> None:
-        self.has_first = threading.Event()
-        self.lapse_has_second = threading.Event()
-        self.sold: Future[None] = in_thread(self._sell)
-        assert self.has_first.wait(PATIENCE)
-
-    def _sell(self) -> None:
-        with transaction.atomic(using=ALIAS):
-            # MariaDB ends the transaction that has changed fewer rows: it is not to be the sale.
-            bill = Bill.objects.create()
-            BillLine.objects.bulk_create(BillLine(bill=bill) for _ in range(100))
-            Stock.objects.filter(pk=FIRST).update(pieces=F("pieces") - 1)
-            self.has_first.set()
-            assert self.lapse_has_second.wait(PATIENCE)
-            wait_until(a_transaction_waits)
-            Stock.objects.filter(pk=SECOND).update(pieces=F("pieces") - 1)
+def change(pk: int) -> Callable[[int], object]:
+    """Return what changes the pieces of this product."""
+    return lambda by: Stock.objects.filter(pk=pk).update(pieces=F("pieces") + by)
 
 
 @pytest.mark.usefixtures("locking")
 def test_b6_a_deadlock_with_a_sale_is_repeated_and_counted_once() -> None:
     """The database ends the lapse, whose second try waits for the sale. Both are in effect once."""
     bill = overdue()
-    sale = Checkout()
-    orders = Backwards(sale.lapse_has_second.set)
+    sale = OppositeSale(change(FIRST), change(SECOND))
+    orders = Backwards(sale.meet)
     result = orders.lapse([str(bill.pk)])[str(bill.pk)]
     sale.sold.result(PATIENCE)
     assert (result.outcome, orders.calls) == (Outcome.LAPSED, 2)
@@ -92,8 +74,8 @@ def test_b6_a_deadlock_with_a_sale_is_repeated_and_counted_once() -> None:
 def test_b6_a_deadlock_in_a_transaction_of_the_shop_is_passed_on() -> None:
     """The database has ended that transaction as well: only the shop can repeat it."""
     bill = overdue()
-    sale = Checkout()
-    orders = Backwards(sale.lapse_has_second.set)
+    sale = OppositeSale(change(FIRST), change(SECOND))
+    orders = Backwards(sale.meet)
 
     def lapse() -> None:
         with transaction.atomic(using=ALIAS):

@@ -46,7 +46,10 @@ class Listener:
         self._server.server_close()
 
     def wait_for(self, count: int) -> list[dict[str, str]]:
-        """Wait until `count` notifies were received, and return all of them."""
+        """Wait until `count` notifies were received, and return all of them.
+
+        Two notifies on their way arrive in either sequence: wait for the first before the second is sent.
+        """
         assert eventually(lambda: len(self.received) >= count), self.received
         return self.received
 

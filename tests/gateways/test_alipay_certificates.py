@@ -293,6 +293,7 @@ def test_d4_alipay_renews_its_certificate(
 ) -> None:
     """A new certificate is downloaded and verified by the roots; then answers, notifies and returns under it count."""
     paid(gateway, "before")
+    shop.wait_for(1)
     alipay.rotate()
     assert gateway.close(Attempt("order", "before", "alipay", LONG_OVER)).verdict == Verdict.PAID
     back = paid(gateway, "after")
@@ -337,6 +338,7 @@ def test_d4_strangers_cannot_keep_the_gateway_from_a_new_certificate(
 ) -> None:
     """A notify that named a certificate that does not exist stopped all downloads, so no order could be closed."""
     paid(gateway, "p1")
+    shop.wait_for(1)
     alipay.rotate()
     paid(gateway, "p2")
     shop.wait_for(2)
@@ -357,6 +359,7 @@ def test_d4_an_untrusted_new_certificate_is_refused(
 ) -> None:
     """A certificate that the roots do not vouch for decides nothing, and the message says what to do."""
     paid(gateway, "p1")
+    shop.wait_for(1)
     alipay.rotate(trusted=False)
     with pytest.raises(AlipayUnavailable, match="none of root_certificates has signed it"):
         gateway.trade("p1")

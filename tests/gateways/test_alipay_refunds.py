@@ -309,6 +309,7 @@ def test_a_notify_that_says_the_same_has_the_same_identity(
 def test_an_unreadable_amount_refunded(gateway: AlipayGateway, alipay: AlipaySimulator, shop: Listener) -> None:
     """A signed notify with such an amount is malformed: it must not pass for one without a refund."""
     attempt = paid(gateway)
+    shop.wait_for(1)
     alipay.notify(attempt.reference, refund_fee="eight")
     shop.wait_for(2)
     with pytest.raises(MessageRefused, match="refund_fee") as refused:

@@ -1,16 +1,13 @@
 """Transactions of money and sales that lock the same products in different sequences."""
 
-import threading
+from collections.abc import Callable
 from datetime import timedelta
 
-from django.db import connections, transaction
 from django.db.models import F
 
 from lapse.orders import Record, Settled
-from lapse.testing.two_at_once import PATIENCE, in_thread
-from tests.django.adopter.threads import wait_until
-from tests.django.databases import ALIAS
-from tests.django.racing import a_transaction_waits
+from lapse.testing.two_at_once import PATIENCE
+from tests.django.racing import OppositeSale
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
 from tests.races.meeting import every_yuan_is_known, notify, stored
@@ -21,34 +18,25 @@ def test_a_deadlock_of_a_notify_and_a_sale_is_repeated_and_counted_once(bank: Ba
     attempt: CupAttempt = begin(order := place(due=timedelta(hours=1)), "a1")
     bank.pay("a1")
     first, second = order.cup, Cup.objects.create(stock=0)
-    has_first, has_second = threading.Event(), threading.Event()
 
-    def change(cup: Cup, by: int) -> None:
-        Cup.objects.filter(pk=cup.pk).update(stock=F("stock") + by)
+    def change(cup: Cup) -> Callable[[int], object]:
+        return lambda by: Cup.objects.filter(pk=cup.pk).update(stock=F("stock") + by)
 
-    def sell() -> None:
-        with transaction.atomic(using=ALIAS):
-            change(first, -1)
-            has_first.set()
-            assert has_second.wait(PATIENCE)
-            wait_until(a_transaction_waits)
-            change(second, -1)
+    sale = OppositeSale(change(first), change(second))
 
     class Backwards(CupOrders):
         tries = 0
 
         def on_paid(self, order: CupOrder, attempt: Record) -> None:
             self.tries += 1
-            change(second, 10)
-            has_second.set()
-            change(first, 10)
+            change(second)(10)
+            sale.meet()
+            change(first)(10)
             super().on_paid(order, attempt)
 
-    sale = in_thread(sell, connections.close_all)
-    assert has_first.wait(PATIENCE)
     shop = Backwards()
     assert shop.receive(notify(attempt)) is Settled.PAID
-    sale.result(PATIENCE)
+    sale.sold.result(PATIENCE)
     assert shop.tries == 2
     assert [cup.stock for cup in Cup.objects.order_by("pk")] == [9, 9]
     assert stored(order) == ("paid", PRICE, 9, ["succeeded"])
