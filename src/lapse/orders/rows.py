@@ -26,6 +26,9 @@ class Rows(Protocol[R]):
     """The orders' table. `lock`, `change` and `unpaid` are called inside `transaction()`, the others also outside.
 
     A key is the text that names the order to the timer. A key that no order can have is ignored; it is not an error.
+
+    The deadline of a row, here and in every `Deadline`, is when the order lapses: its announced deadline and the
+    shop's `grace` after it.
     """
 
     def transaction(self) -> AbstractContextManager[object]:

@@ -1,7 +1,7 @@
 """What a shop declares about its orders: the values written into a cancelled row, and the hooks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar, overload
@@ -59,6 +59,8 @@ class Shop(Generic[R]):
     * `gateways`: the gateways, by the name that `Attempt.gateway` has.
     * `late_money`: what becomes of money that comes after its order was cancelled. Counts where Lapse keeps the
       attempts.
+    * `grace`: how long after its announced deadline an unpaid order lapses, at most 100 years. Until then a payment
+      that was begun in time still pays the order, and the order keeps its stock. Pages show the announced deadline.
     * `name`: the timer's name.
 
     `lapsed`, `closing` and `reopened` may also be functions of (reason, actor) that return the values. The timer's
@@ -71,6 +73,7 @@ class Shop(Generic[R]):
     reason_field: ClassVar[str | None] = None
     gateways: ClassVar[Mapping[str, ClosingGateway]] = MappingProxyType({})
     late_money: ClassVar[LateMoney] = LateMoney.REINSTATE
+    grace: ClassVar[timedelta] = timedelta(0)
     name: ClassVar[str] = "orders"
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:

@@ -147,7 +147,7 @@ class OrderRaces(OrderSteps[R]):
     def _overdue_with_attempt(self) -> R:
         order = self._placed()
         self.begin_payment(order)
-        self.set_deadline(order, -MINUTE)
+        self.set_deadline(order, -MINUTE - self._orders.grace)
         return order
 
     def _interrupted(self, act: Callable[[], object], *, in_step_one: bool) -> Lapsing:

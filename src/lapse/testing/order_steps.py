@@ -50,7 +50,7 @@ class OrderSteps(ShopUnderTest[R]):
 
     def _overdue(self) -> R:
         order = self._placed()
-        self.set_deadline(order, -MINUTE)
+        self.set_deadline(order, -MINUTE - self._orders.grace)
         return order
 
     def _pay(self, order: R) -> bool:

@@ -32,22 +32,19 @@ The suite works with unittest and with pytest, and imports no framework. Its thr
 No test waits for a deadline. The shop's own tests in the same class can use `place_overdue()` and `lapse_overdue()`.
 """
 
-from datetime import timedelta
-
 from lapse.orders.port import Outcome
 from lapse.orders.shop import OrderBatch, R
 from lapse.orders.sweep import Sweep
+from lapse.testing.order_grace import OrderGrace
 from lapse.testing.order_races import OrderRaces
 from lapse.testing.order_steps import GIVE_BACK, LOCK_MORE, OVERWRITTEN, PAY_SAFELY, READ_IT
-from lapse.testing.shop_under_test import MINUTE, OrdersUnderTest, ShopUnderTest, State
+from lapse.testing.shop_under_test import HOUR, MINUTE, OrdersUnderTest, ShopUnderTest, State
 from lapse.testing.two_at_once import kill_this_process, shadowed
 
 __all__ = ["OrdersConformance", "OrdersUnderTest", "ShopUnderTest", "State"]
 
-HOUR = timedelta(hours=1)
 
-
-class OrdersConformance(OrderRaces[R]):
+class OrdersConformance(OrderRaces[R], OrderGrace[R]):
     """The suite. See `ShopUnderTest` for what a subclass writes."""
 
     # --- one after the other ---
@@ -116,7 +113,7 @@ class OrdersConformance(OrderRaces[R]):
         order = self._placed()
         held = self.stock()
         self._pays(order)
-        self.set_deadline(order, -MINUTE)
+        self.set_deadline(order, -MINUTE - self._orders.grace)
         outcome = self._lapse(order)
         assert outcome is Outcome.NOT_UNPAID, f"the lapse of a paid order returned {outcome}: {READ_IT}"
         self._is_paid(order, held, "after its deadline passed")

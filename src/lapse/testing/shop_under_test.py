@@ -12,6 +12,7 @@ from lapse.orders.shop import OrderBatch, R
 from lapse.orders.sweep import Sweep, Swept
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 State = Literal["unpaid", "paid", "cancelled"]
 """What the shop says of an order. An order whose attempts are being closed is "unpaid"."""
@@ -29,6 +30,7 @@ class OrdersUnderTest(Protocol[R]):
     """What the suite uses of a shop's orders. `lapse.integrations.django.UnpaidOrders` has all of it."""
 
     key: ClassVar[str]
+    grace: ClassVar[timedelta]
 
     def lapse(self, keys: Collection[str]) -> Mapping[str, Result]:
         """Lapse the orders that are unpaid and due. Return the result for every key."""
@@ -40,6 +42,10 @@ class OrdersUnderTest(Protocol[R]):
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:
         """Make the stock of these orders available again."""
+        ...
+
+    def lapse_overdue(self) -> Mapping[str, Result]:
+        """Lapse overdue orders, as a sale does to get their stock. Return the result of each."""
         ...
 
     def port(self) -> LapsingOrders:
@@ -63,7 +69,7 @@ class ShopUnderTest(Generic[R]):
         raise NotImplementedError("place() places an unpaid order by your checkout and returns it")
 
     def set_deadline(self, order: R, due_in: timedelta) -> None:
-        """Write into the order's row that it is due so long after now. A negative time makes the order overdue."""
+        """Write into the order's row that its announced deadline is so long after now; a negative time: before now."""
         raise NotImplementedError("set_deadline(order, due_in) writes now + due_in as the order's deadline")
 
     def pay(self, order: R) -> bool:
@@ -109,7 +115,7 @@ class ShopUnderTest(Generic[R]):
     def place_overdue(self) -> R:
         """Place an order, let its time to pay pass without waiting, and return the order."""
         order = self.place()
-        self.set_deadline(order, -MINUTE)
+        self.set_deadline(order, -MINUTE - self._orders.grace)
         return order
 
     def lapse_overdue(self) -> Swept:

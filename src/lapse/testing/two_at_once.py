@@ -90,8 +90,8 @@ class Standstill:
 
 
 @contextmanager
-def shadowed(target: object, name: str, replacement: Callable[..., object]) -> Iterator[None]:
-    """Replace a method of this one object until the end of the block."""
+def shadowed(target: object, name: str, replacement: object) -> Iterator[None]:
+    """Replace a method or a value of this one object until the end of the block."""
     vars(target)[name] = replacement
     try:
         yield

@@ -7,7 +7,7 @@ from django.db import connections, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from lapse.integrations.django import UnpaidOrders
+from lapse.integrations.django import Since, UnpaidOrders
 from lapse.orders import OrderBatch
 from lapse.testing.orders import OrdersConformance, State
 from tests.django.databases import ALIAS
@@ -41,7 +41,7 @@ class BillOrders(UnpaidOrders[Bill]):
 
     model = Bill
     unpaid = Q(status="awaiting")
-    deadline = "pay_by"
+    deadline: ClassVar[str | Since] = "pay_by"
     lapsed: ClassVar[Any] = {"status": "cancelled"}
 
     def on_lapse(self, orders: OrderBatch[Bill]) -> None:

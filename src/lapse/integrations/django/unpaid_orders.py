@@ -19,6 +19,7 @@ from lapse.integrations.django.gateway_work import GatewayWork
 from lapse.integrations.django.payments import Payments
 from lapse.integrations.django.rows.condition import reads_of
 from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
+from lapse.integrations.django.rows.lapse_time import LapseTime
 from lapse.integrations.django.rows.orders_read import checked_queryset, orders_read
 from lapse.integrations.django.rows.queries import M, Queries
 from lapse.integrations.django.rows.row_locks import SELF
@@ -56,6 +57,7 @@ class UnpaidOrders(Payments[M]):
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of
       its deadline field, a DateTimeField with an index. Without such a field: `Since("placed_at", minutes=30)`.
+    * `grace`: how long after its deadline an unpaid order lapses. See `lapse.orders.Shop`.
     * `key`: the unique field whose `str()` is the order's key in the timer and in `lapse()`.
     * `lapsed`, `closing`, `reason_field`, `gateways`, `name` and the hooks: see `lapse.orders.Shop`. Values may be
       expressions. A row with the values of `lapsed` must not match `unpaid`; a row with the values of `closing` must.
@@ -74,7 +76,7 @@ class UnpaidOrders(Payments[M]):
     writers_lock: ClassVar[str | None] = None
 
     def arm(self, *orders: M) -> None:
-        """Arm the timer for these orders' deadlines with the open transaction, or at once. Never fails a sale.
+        """Arm the timer for when these orders lapse, with the open transaction or at once. Never fails a sale.
 
         A timer in the orders' database is armed in their transaction, and rolled back with it. Any other timer is armed
         after the commit. Call this after placing an order and after changing its deadline. Raises InvalidDeadline for a
@@ -90,7 +92,18 @@ class UnpaidOrders(Payments[M]):
         With `Since`, a page that adds its own window would be wrong for orders that were placed under another one. A
         time of `postpone` is not part of it.
         """
-        found = self._queries.deadlines_of(self._checked([order], "deadline_of(order)"))
+        lapses_at = self._lapses_at(order, "deadline_of(order)")
+        return None if lapses_at is None else lapses_at - self.grace
+
+    def lapses_at(self, order: M) -> datetime | None:
+        """Return when the order lapses if it is still unpaid: `grace` after `deadline_of`. None: it has no deadline.
+
+        Between the two times the buyer can begin no new payment, and a payment under way still counts.
+        """
+        return self._lapses_at(order, "lapses_at(order)")
+
+    def _lapses_at(self, order: M, call: str) -> datetime | None:
+        found = self._queries.deadlines_of(self._checked([order], call))
         return found[0].due_at if found else None
 
     def disarm(self, *orders: M) -> None:
@@ -238,7 +251,7 @@ class UnpaidOrders(Payments[M]):
         return Queries(
             self.model,
             unpaid=self.unpaid,
-            deadline=self._deadline,
+            deadline=LapseTime(self._deadline, lambda: self.grace),
             key=self.key,
             lock=(*self.lock, *others),
             reads_absence=self.writers_lock is not None,
@@ -249,7 +262,7 @@ class UnpaidOrders(Payments[M]):
     def _deadline(self) -> StoredDeadline | SinceDeadline:
         if isinstance(self.deadline, str):
             return StoredDeadline(self.deadline)
-        windows = Windows(self.deadline, lambda: self.name, lambda: self._queries.using)
+        windows = Windows(self.deadline, lambda: self.name, lambda: self._queries.using, grace=self.grace)
         return SinceDeadline(self.deadline.field, windows)
 
     def _checked(self, orders: Iterable[M], call: str) -> list[M]:

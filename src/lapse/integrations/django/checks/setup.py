@@ -15,6 +15,7 @@ from lapse.engine.errors import ConfigError
 from lapse.integrations.django.checks.attempts import check_attempts
 from lapse.integrations.django.checks.condition import check_condition, check_still_unpaid
 from lapse.integrations.django.checks.connection import check_autocommit, check_time_zone
+from lapse.integrations.django.checks.grace import check_grace
 from lapse.integrations.django.checks.index import check_declared_index
 from lapse.integrations.django.checks.q_match import q_matches
 from lapse.integrations.django.checks.values import check_values, written
@@ -60,7 +61,15 @@ def check_setup(
     deadline = _check_deadline(orders, None if rehearsed else using)
     found += [*check_time_zone(using), *check_autocommit(using)]
     payments = check_attempts(orders)
-    return [*found, *deadline, *check_condition(orders), *_check_writes(orders), *_check_key(orders), *payments]
+    return [
+        *found,
+        *deadline,
+        *check_grace(orders),
+        *check_condition(orders),
+        *_check_writes(orders),
+        *_check_key(orders),
+        *payments,
+    ]
 
 
 def _check_settings() -> Iterator[checks.CheckMessage]:

@@ -1,4 +1,4 @@
-"""Reads the orders' deadlines. A row that cannot be read is left out and named, so that it stops no other row."""
+"""Reads when the orders lapse. A row that cannot be read is left out and named, so that it stops no other row."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
+    from lapse.integrations.django.rows.lapse_time import LapseTime
     from lapse.integrations.django.rows.order_keys import OrderKeys
-    from lapse.integrations.django.rows.since_deadline import SinceDeadline
-    from lapse.integrations.django.rows.stored_deadline import StoredDeadline
 
 M = TypeVar("M", bound=Model)
 
@@ -30,7 +29,7 @@ NO_TIME = "its deadline is no time that Python can read: correct the column, or 
 
 
 class DeadlineReads(Generic[M]):
-    """The deadlines of the unpaid orders in `table()`.
+    """When the unpaid orders in `table()` lapse.
 
     With `repeats`, the condition `unpaid` joins rows of other tables, so that an order may come several times.
     """
@@ -39,7 +38,7 @@ class DeadlineReads(Generic[M]):
         self,
         table: Callable[[], QuerySet[M]],
         unpaid: Q,
-        deadline: StoredDeadline | SinceDeadline,
+        deadline: LapseTime,
         keys: OrderKeys,
         *,
         repeats: bool,

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from lapse.integrations.django.rows.since_deadline import SinceDeadline
-    from lapse.integrations.django.rows.stored_deadline import StoredDeadline
+    from lapse.integrations.django.rows.lapse_time import LapseTime
 
 M = TypeVar("M", bound=Model)
 
@@ -40,7 +39,7 @@ class Queries(Generic[M]):
         model: type[M],
         *,
         unpaid: Q,
-        deadline: StoredDeadline | SinceDeadline,
+        deadline: LapseTime,
         key: str,
         lock: Sequence[str] = (),
         reads_others: bool = True,
@@ -84,7 +83,7 @@ class Queries(Generic[M]):
         return bool(plain) and all(self.value_of(order, name) == self._stored(name, plain[name]) for name in plain)
 
     def deadlines_of(self, orders: Iterable[M]) -> list[Deadline]:
-        """Return the deadlines of the instances that have one. Raises InvalidDeadline for a naive time."""
+        """Return when the instances that have a deadline lapse. Raises InvalidDeadline for a naive time."""
         found, to_read = list[Deadline](), []
         for order in orders:
             due_at = self._deadline.of(order)
@@ -188,8 +187,8 @@ class Queries(Generic[M]):
         return self._table().filter(where or Q())
 
     @property
-    def deadline(self) -> StoredDeadline | SinceDeadline:
-        """The deadline as the rows store it."""
+    def deadline(self) -> LapseTime:
+        """When orders lapse, by what the rows store."""
         return self._deadline
 
     def _column(self, name: str) -> Any:  # noqa: ANN401 - Django's fields have no common type with these attributes

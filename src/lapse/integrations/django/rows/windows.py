@@ -43,8 +43,8 @@ UNDISTURBED = timedelta(minutes=5)
 """How long after a window was recorded no other one is. Processes with two windows, as in a deployment, alternate."""
 
 KEPT = timedelta(days=1)
-"""How long the periods of former windows stay in the conditions after the last of their orders was due. It is longer
-than the time of grace that a sweep may have."""
+"""How long the periods of former windows stay in the conditions after the last of their orders has lapsed. It is longer
+than a sweep leaves overdue orders to the timer."""
 
 
 NO_SUCH_TABLE: set[object] = {"42P01", 1146}
@@ -88,13 +88,18 @@ class Windows:
     """Reads the table of windows in the orders' database, and records the window of `declared` if it is new.
 
     Every process counts by the table, not by the window of its own code. `orders` returns the orders' name, and `using`
-    the alias of their database. Raises ConfigError if the table does not exist.
+    the alias of their database. Orders lapse `grace` after their window has ended.
+
+    Raises ConfigError if the table does not exist.
     """
 
-    def __init__(self, declared: Since, orders: Callable[[], str], using: Callable[[], str]) -> None:
+    def __init__(
+        self, declared: Since, orders: Callable[[], str], using: Callable[[], str], *, grace: timedelta = timedelta(0)
+    ) -> None:
         self._declared = declared
         self._orders = orders
         self._using = using
+        self._kept = KEPT + grace
         self._read: dict[tuple[str, str], tuple[float, History]] = {}  # (alias, orders) → when it was read, and what
 
     def history(self) -> History:
@@ -122,7 +127,7 @@ class Windows:
                 raise _not_migrated(table._meta.db_table, using) from error  # noqa: SLF001 - Django's public API
             raise
         periods = _periods(recorded) if recorded else [Period(FIRST, LAST, self._declared.window)]
-        current = _current(periods, recorded[-1].now) if recorded else periods
+        current = _current(periods, recorded[-1].now, self._kept) if recorded else periods
         return History(periods, current, unrecorded=self._is_new(recorded))
 
     def _is_new(self, recorded: Sequence[Recorded]) -> bool:
@@ -171,9 +176,9 @@ def _periods(recorded: Iterable[Recorded]) -> list[Period]:
     return [Period(begin, end, window) for (begin, window), end in zip(begun, ends, strict=True)]
 
 
-def _current(periods: Sequence[Period], now: datetime) -> list[Period]:
-    """Return the periods without those whose orders are all due by any window, with a day to spare."""
-    settled = now - KEPT - max(period.window for period in periods)
+def _current(periods: Sequence[Period], now: datetime, kept: timedelta) -> list[Period]:
+    """Return the periods without those whose orders were all due by any window, longer than `kept` ago."""
+    settled = now - kept - max(period.window for period in periods)
     first, *others = [period for period in periods if period.end > settled]
     return [first._replace(begin=FIRST), *others]
 

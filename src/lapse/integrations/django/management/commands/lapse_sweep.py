@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -51,7 +51,10 @@ class Command(LapseCommand):
             raise CommandError(f"{len(swept.failed)} could not be lapsed; the log says why: {named}")
 
     def _show(self, orders: UnpaidOrders[Any], batch: int) -> None:
-        """Print the overdue orders: how many, from when to when, the first keys. Calls no hook and no gateway."""
+        """Print the overdue orders: how many, from when to when, the first keys. Calls no hook and no gateway.
+
+        The deadlines are the announced ones, without the grace.
+        """
         count = 0
         first: list[Deadline] = []
         newest = None
@@ -66,8 +69,8 @@ class Command(LapseCommand):
             self.stdout.write(f"{visible_key(key)} can never lapse: {one_line(reason)}")
         if newest is None:
             return
-        self.stdout.write(f"oldest deadline: {_utc(first[0])}")
-        self.stdout.write(f"newest deadline: {_utc(newest)}")
+        self.stdout.write(f"oldest deadline: {_utc(first[0], orders.grace)}")
+        self.stdout.write(f"newest deadline: {_utc(newest, orders.grace)}")
         named = ", ".join(visible_key(order.key) for order in first)
         self.stdout.write(f"first keys: {named}{', …' if count > len(first) else ''}")
         if type(orders).postpone is not Shop.postpone:
@@ -84,5 +87,5 @@ def _overdue(port: Orders, batch: int) -> Iterator[Deadline]:
         last = page[-1]
 
 
-def _utc(order: Deadline) -> str:
-    return f"{order.due_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _utc(order: Deadline, grace: timedelta) -> str:
+    return f"{(order.due_at - grace).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
