@@ -104,6 +104,14 @@ class SqliteRows:
         rows = self._rows("SELECT key, status, reason, due FROM orders ORDER BY key")
         return [row for row in rows if row.key in keys]
 
+    def deadline_of(self, order: Row) -> datetime:
+        """Return the deadline."""
+        return datetime.fromtimestamp(order.due, UTC)
+
+    def deadline_values(self, until: datetime) -> Mapping[str, object]:
+        """Return the column with its value."""
+        return {"due": until.timestamp()}
+
     def unpaid(self, orders: Sequence[Row]) -> Collection[str]:
         """Return the keys of those that are unpaid now."""
         keys = {order.key for order in orders}

@@ -4,6 +4,7 @@ from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.calls import GatewayCalls
 from lapse.orders.cause import EXPIRED, TIMER, Cause, WrongTransition
 from lapse.orders.closing import Closing
+from lapse.orders.extending import Extended, Extending
 from lapse.orders.gateway import Attempt, ClosingGateway, Gateway, Refund, RefundState, Ruling, Verdict
 from lapse.orders.hold import NotUnpaid
 from lapse.orders.lapsing import Lapsing
@@ -11,6 +12,7 @@ from lapse.orders.late_money import AttemptState, LateMoney, Record
 from lapse.orders.money import Attempts, Money, Question, Settled, UnknownAttempt
 from lapse.orders.port import Begun, Orders, Outcome, Result
 from lapse.orders.reconciling import Reconciler
+from lapse.orders.reviving import Revived, Reviving
 from lapse.orders.rows import Rows, Which
 from lapse.orders.service import Service, ServiceOptions
 from lapse.orders.shop import OrderBatch, Shop
@@ -28,6 +30,8 @@ __all__ = [
     "Cause",
     "Closing",
     "ClosingGateway",
+    "Extended",
+    "Extending",
     "Gateway",
     "GatewayCalls",
     "Lapsing",
@@ -43,6 +47,8 @@ __all__ = [
     "Refund",
     "RefundState",
     "Result",
+    "Revived",
+    "Reviving",
     "Rows",
     "Ruling",
     "Service",

@@ -56,7 +56,7 @@ class Settled(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An attempt about which the gateway must be asked now: as it is stored, and as the gateway receives it."""
+    """An attempt about which the gateway is asked: as it is stored, and as the gateway receives it."""
 
     record: Record
     attempt: Attempt
@@ -67,6 +67,10 @@ class Attempts(Protocol[R_contra]):
 
     def find(self, reference: str) -> Record | None:
         """Return the attempt without locking its row, or None."""
+        ...
+
+    def question(self, reference: str) -> Question | None:
+        """Return the attempt with what its gateway must know to be asked about it, without locks; or None."""
         ...
 
     def lock(self, reference: str) -> Record:
@@ -97,6 +101,10 @@ class Attempts(Protocol[R_contra]):
 
     def ask_others(self, record: Record) -> None:
         """Let the gateway be asked at once about the other attempts of the order that may still be paid."""
+        ...
+
+    def ask_open(self, orders: Sequence[R_contra]) -> None:
+        """Let the gateways be asked at once about the attempts of these orders that may still be paid."""
         ...
 
     def to_ask(self, limit: int, *, within: timedelta) -> Sequence[Question]:

@@ -29,31 +29,35 @@ class Reopening(Generic[R]):
         """Reopen those of these orders that are closing although they are not due. Call it in a transaction."""
         self.reopen(self._rows.lock(keys, Which.UNPAID, wait=False))
 
-    def reopen(self, orders: Sequence[R]) -> None:
+    def reopen(self, orders: Sequence[R], *, actor: str = TIMER) -> Sequence[R]:
         """Reopen those of these locked orders that are closing although they are not due, and call the shop's hook.
 
-        Raises WrongTransition if an order no longer counts as unpaid afterwards.
+        Return the orders that were reopened, with their new values. `actor` is the person who extended the orders, or
+        the timer that found them extended. Raises WrongTransition if an order no longer counts as unpaid afterwards.
         """
         field = self._shop.reason_field
         if field is None or not self.declared:
-            return
-        begun = {**_values(self._shop.closing), field: EXPIRED}
+            return ()
+        begun = {**values_of_timer(self._shop.closing), field: EXPIRED}
         closing = {self._rows.key_of(order): order for order in orders if self._rows.has(order, begun)}
         if not closing:
-            return
+            return ()
         states = self._rows.ask(list(closing))
         early = [order for key, order in closing.items() if states[key].outcome is Outcome.NOT_DUE]
         if not early:
-            return
-        reopened = self._rows.change(early, {field: "", **_values(self._shop.reopened)})
-        self._shop.on_reopened(OrderBatch(reopened, reason=EXPIRED, actor=TIMER))
+            return ()
+        reopened = self._rows.change(early, {field: "", **values_of_timer(self._shop.reopened)})
+        self._shop.on_reopened(OrderBatch(reopened, reason=EXPIRED, actor=actor))
+        self._shop.on_link_doubt(reopened)
         unpaid = set(self._rows.unpaid(reopened))
         if gone := sorted(key for order in reopened if (key := self._rows.key_of(order)) not in unpaid):
             raise WrongTransition(
                 f"after `reopened` was written, order {gone[0]!r} no longer counts as unpaid, so it could neither be "
                 "paid nor lapse. Let `reopened` write a state that `unpaid` matches"
             )
+        return reopened
 
 
-def _values(declared: ValuesOf | None) -> Values:
+def values_of_timer(declared: ValuesOf | None) -> Values:
+    """Return the values that the timer's lapse writes into a row, without the reason."""
     return declared(EXPIRED, TIMER) if callable(declared) else declared or {}

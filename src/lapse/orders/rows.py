@@ -86,6 +86,17 @@ class Rows(Protocol[R]):
         """Write the values into these locked rows and return the rows with the new values."""
         ...
 
+    def deadline_of(self, order: R) -> datetime | None:
+        """Return the deadline of this row as it was read, with a time zone, or None if it has none."""
+        ...
+
+    def deadline_values(self, until: datetime) -> Values:
+        """Return the values that make this time the deadline of a row.
+
+        Raises ConfigError if the deadline is computed and not stored, and InvalidDeadline if no row can store it.
+        """
+        ...
+
     def unpaid(self, orders: Sequence[R]) -> Collection[str]:
         """Return the keys of those among these locked rows that are unpaid now, by a new read."""
         ...

@@ -116,6 +116,19 @@ class Shop(Generic[R]):
     def on_reopened(self, orders: OrderBatch[R]) -> None:
         """Do nothing, or what the shop overrides: called in the transaction that wrote `reopened` into these orders."""
 
+    def on_extended(self, orders: OrderBatch[R]) -> None:
+        """Do nothing, or what the shop overrides: called in the transaction that gave these orders more time to pay.
+
+        `orders.actor` is who extended the orders, and `orders.reason` why. The rows have the new deadline, and an order
+        that was closing has been reopened.
+        """
+
+    def on_revived(self, orders: OrderBatch[R]) -> None:
+        """Do nothing, or what the shop overrides: called in the transaction that revived this one cancelled order.
+
+        `reinstate` has reserved its stock before. `orders.actor` is who revived the order, and `orders.reason` why.
+        """
+
     def open_attempts(self, orders: Sequence[R]) -> Sequence[Attempt]:
         """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked.
 
@@ -123,6 +136,13 @@ class Shop(Generic[R]):
         """
         del orders
         return ()
+
+    def on_link_doubt(self, orders: Sequence[R]) -> None:
+        """Do nothing; or, where Lapse keeps the attempts, let the gateways be asked soon about the open ones.
+
+        Called in the transaction that reopened these orders. A gateway may have closed an attempt whose row says that
+        it is open, because the answer was lost or is still under way. Until then a buyer would get a dead link.
+        """
 
     def on_ruling(self, order: R, rulings: Sequence[Ruling]) -> bool:
         """Record the gateways' rulings on the order's attempts. Return True if the order is paid afterwards.
@@ -154,8 +174,9 @@ class Shop(Generic[R]):
     def reinstate(self, order: R) -> bool:
         """Return False, so that late money is refunded; or, overridden, reserve the stock of a cancelled order again.
 
-        The row is locked. Reserve all lines by a conditional update, make the order unpaid again and return True;
-        `on_paid` is called next. Return False if the stock is gone: what was changed here is rolled back.
+        The row is locked. Reserve all lines by a conditional update, make the order unpaid again and return True.
+        `on_paid` is called next if late money came, and `on_revived` if a person revives the order: then the new
+        deadline is written after this. Return False if the stock is gone: what was changed here is rolled back.
         """
         del order
         return False

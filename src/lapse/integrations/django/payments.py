@@ -15,13 +15,14 @@ from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.rows.attempts import AttemptRows
 from lapse.integrations.django.rows.transactions import refuse_transaction
 from lapse.orders.cause import BY_TIMER, EXPIRED, TIMER, Cause
-from lapse.orders.gateway import Attempt, Ruling, Verdict
-from lapse.orders.money import Money, Settled, UnknownAttempt
+from lapse.orders.gateway import Attempt, Ruling, Verdict, about
+from lapse.orders.late_money import AttemptState
+from lapse.orders.money import Money, Question, Settled, UnknownAttempt
 from lapse.orders.reconciling import EVERY, Reconciler
 from lapse.orders.shop import Shop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from lapse.engine.events import Hook
     from lapse.integrations.django.attempts import AbstractPaymentAttempt
@@ -64,21 +65,52 @@ class Payments(Shop[M], Generic[M]):
         the gateway has not answered, so a worker asks again soon. Verdicts without money change nothing here, because
         lapsing and the worker ask for themselves. Raises UnknownAttempt, and OpenTransaction inside a transaction.
         """
-        refuse_transaction(self._queries.using)
-        found = self.money.attempts.find(reference)
-        if found is None:
-            raise UnknownAttempt(f"the shop has no attempt {reference!r}")
-        attempt = Attempt(found.order_key, reference, found.gateway)
-        ruling = unknown = Ruling(attempt, Verdict.UNKNOWN)
-        gateway = cast("Gateway", self.gateways[found.gateway])
-        with suppress(TimeoutError):
-            call = self._closing.calls.submit(attempt, lambda: gateway.query(attempt), unknown=unknown)
-            ruling = call.result(wait.total_seconds())
+        attempt = self._found(reference).attempt
+        ruling = self._call(attempt, lambda gateway: gateway.query(attempt), wait)
         if ruling.verdict in (Verdict.PAID, Verdict.REFUNDED):
             self.money.receive(ruling)
         elif ruling.verdict is Verdict.UNKNOWN:
             self.money.attempts.ask_now(reference)
         return ruling.verdict
+
+    def close_attempt(self, reference: str, *, wait: timedelta = ASK_WAIT) -> Verdict:
+        """Close this attempt at its gateway, so that another one can replace it, and return the verdict.
+
+        The verdict is booked. The order does not lapse: it stays unpaid, or money that came first pays it. Waits for
+        the gateway for at most `wait`.
+
+        CLOSED or REFUNDED: the attempt can no longer be paid. PAID: it was paid. OPEN or ABSENT: it may still be paid;
+        for example, no buyer has opened the link, so that the gateway knows nothing to close, until the link ends.
+        UNKNOWN: the gateway has not answered, so a worker asks again soon. The gateway is not called for an attempt
+        that is not open in the shop's records. Raises UnknownAttempt, and OpenTransaction inside a transaction.
+        """
+        found = self._found(reference)
+        if not found.record.state.open:
+            refunded = found.record.state is AttemptState.REFUNDED
+            return Verdict.PAID if found.record.state.has_money else Verdict.REFUNDED if refunded else Verdict.CLOSED
+        ruling = self._call(found.attempt, lambda gateway: gateway.close(found.attempt), wait)
+        if ruling.verdict is Verdict.UNKNOWN:
+            self.money.attempts.ask_now(reference)
+        else:
+            self.money.receive(ruling)
+        return ruling.verdict
+
+    def _found(self, reference: str) -> Question:
+        """Return the attempt. Raises UnknownAttempt, and OpenTransaction, because the gateway is called next."""
+        refuse_transaction(self._queries.using)
+        found = self.money.attempts.question(reference)
+        if found is None:
+            raise UnknownAttempt(f"the shop has no attempt {reference!r}")
+        return found
+
+    def _call(self, attempt: Attempt, call: Callable[[Gateway], Ruling], wait: timedelta) -> Ruling:
+        """Call the attempt's gateway; return its answer, or UNKNOWN if there is none within `wait`."""
+        ruling = unknown = Ruling(attempt, Verdict.UNKNOWN)
+        gateway = cast("Gateway", self.gateways[attempt.gateway])
+        with suppress(TimeoutError):
+            future = self._closing.calls.submit(attempt, lambda: about(attempt, call(gateway)), unknown=unknown)
+            ruling = future.result(wait.total_seconds())
+        return ruling
 
     @cached_property
     def money(self) -> Money[M]:
@@ -115,6 +147,11 @@ class Payments(Shop[M], Generic[M]):
     def open_attempts(self, orders: Sequence[M]) -> Sequence[Attempt]:
         """Return the attempts to pay that must be closed before these orders may lapse. The rows are locked."""
         return () if self.attempts is None else self.money.attempts.open_of(orders)
+
+    def on_link_doubt(self, orders: Sequence[M]) -> None:
+        """Let the gateways be asked soon about the open attempts of these orders, which have been reopened."""
+        if self.attempts is not None:
+            self.money.attempts.ask_open(orders)
 
     def on_ruling(self, order: M, rulings: Sequence[Ruling]) -> bool:
         """Book the rulings on the order's attempts and return True if the order is paid afterwards."""

@@ -16,6 +16,7 @@ from lapse.integrations.django.arguments import checked_keys, checked_orders
 from lapse.integrations.django.arming import Arming
 from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.gateway_work import GatewayWork
+from lapse.integrations.django.more_time import MoreTime
 from lapse.integrations.django.payments import Payments
 from lapse.integrations.django.rows.condition import reads_of
 from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
@@ -52,7 +53,7 @@ Row = TypeVar("Row")
 """What a queryset returns: orders, or values of orders."""
 
 
-class UnpaidOrders(Payments[M]):
+class UnpaidOrders(MoreTime[M], Payments[M]):
     """A shop's unpaid orders. Subclass it, name the class in LAPSE_ORDERS, and run `manage.py lapse_worker`.
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of

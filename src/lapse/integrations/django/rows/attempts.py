@@ -36,11 +36,16 @@ class AttemptRows(Generic[M]):
 
     def find(self, reference: str) -> Record | None:
         """Return the attempt without locking its row, or None."""
+        found = self.question(reference)
+        return None if found is None else found.record
+
+    def question(self, reference: str) -> Question | None:
+        """Return the attempt with what its gateway must know to be asked about it, without locks; or None."""
         if "\0" in reference:  # a stranger's reference: PostgreSQL raises an error where it is compared
             return None
         with unavailable_is_try_later(self._using):
             row = self._read().filter(reference=reference).first()
-        return None if row is None else _record(row)
+        return None if row is None else Question(_record(row), _attempt(row))
 
     def lock(self, reference: str) -> Record:
         """Lock the attempt's row in the open transaction. Return the attempt as it is once locked.
@@ -90,6 +95,11 @@ class AttemptRows(Generic[M]):
         orders = list(self._table().filter(reference=record.reference).values_list("order", flat=True))
         of_order = self._table().filter(STILL_OPEN, order__in=orders)
         of_order.exclude(reference=record.reference).update(ask_at=DatabaseNow(), asks=0)
+
+    def ask_open(self, orders: Sequence[M]) -> None:
+        """Let the gateways be asked at once about the attempts of these orders that may still be paid."""
+        of_orders = self._table().filter(STILL_OPEN, order__in=[order.pk for order in orders])
+        of_orders.update(ask_at=DatabaseNow(), asks=0)
 
     def open_of(self, orders: Sequence[M]) -> list[Attempt]:
         """Return the attempts of these orders that may still be paid."""

@@ -138,6 +138,15 @@ class Queries(Generic[M]):
                 order.__dict__.update({name: known[order.pk][name] for name in unknown})
         return list(orders)
 
+    def deadline_of(self, order: M) -> datetime | None:
+        """Return the deadline of a row that was read, with a time zone, or None if it has none."""
+        due_at = self._deadline.of(order)
+        return due_at if isinstance(due_at, datetime) else None
+
+    def deadline_values(self, until: datetime) -> Mapping[str, datetime]:
+        """Return the values that make this time the deadline. Raises ConfigError for `Since`, and InvalidDeadline."""
+        return self._deadline.values(until)
+
     def unpaid(self, orders: Sequence[M]) -> set[str]:
         """Return the keys of those among these locked rows that match the condition now."""
         rows = self._table().filter(one_of("pk", [order.pk for order in orders])).filter(self._unpaid)

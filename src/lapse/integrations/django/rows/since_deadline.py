@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from django.db.models import Case, DateTimeField, ExpressionWrapper, F, Q, When
 
+from lapse.engine.errors import ConfigError
 from lapse.integrations.django.rows.database_clock import DatabaseNow, as_stored, aware
 from lapse.integrations.django.rows.windows import FIRST, LAST
 
@@ -61,6 +62,13 @@ class SinceDeadline:
         if not isinstance(since, datetime) or since.tzinfo is None:
             return since  # a naive time is refused by the caller
         return _due_at(since, self._windows.history().periods)
+
+    def values(self, until: datetime) -> NoReturn:
+        """Raise ConfigError: the deadline has no column that could be written."""
+        raise ConfigError(
+            f"no order can get the deadline {until}, because `deadline` is Since({self.field!r}), which has no column "
+            "of its own. Add a DateTimeField to the orders, let the checkout write it, and name it in `deadline`"
+        )
 
     def passed(self, ago: timedelta = timedelta(0)) -> Q:
         """Return the condition for rows whose deadline passed `ago` or longer ago, by the database's clock."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Q
 
+from lapse.engine.errors import InvalidDeadline
 from lapse.integrations.django.rows.database_clock import DatabaseNow, as_stored, aware
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ class StoredDeadline:
         """Return the instance's deadline. It may be None, or an expression that was just saved."""
         value = getattr(order, self.field)
         return aware(value) if isinstance(value, datetime) else value
+
+    def values(self, until: datetime) -> dict[str, datetime]:
+        """Return the value to write for this deadline. Raises InvalidDeadline for a time that Python cannot read."""
+        if not EARLIEST <= until <= LATEST:
+            raise InvalidDeadline(
+                f"an order can have a deadline from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}; got {until}"
+            )
+        return {self.field: as_stored(until)}
 
     def passed(self, ago: timedelta = timedelta(0)) -> Q:
         """Return the condition for rows whose deadline passed `ago` or longer ago, by the database's clock."""
