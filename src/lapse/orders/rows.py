@@ -87,11 +87,11 @@ class Rows(Protocol[R]):
         ...
 
     def deadline_of(self, order: R) -> datetime | None:
-        """Return the deadline of this row as it was read, with a time zone, or None if it has none."""
+        """Return the announced deadline of this row as it was read, with a time zone, or None if it has none."""
         ...
 
     def deadline_values(self, until: datetime) -> Values:
-        """Return the values that make this time the deadline of a row.
+        """Return the values that make this time the announced deadline of a row.
 
         Raises ConfigError if the deadline is computed and not stored, and InvalidDeadline if no row can store it.
         """

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from django.db.models import Case, Model, Q
 
@@ -48,6 +48,14 @@ class LapseTime:
         """Return when the instance lapses. It may be None, or an expression that was just saved."""
         announced = self._announced.of(order)
         return self._later(announced) if isinstance(announced, datetime) else announced
+
+    def announced_of(self, order: Model) -> object:
+        """Return the instance's announced deadline. It may be None, or an expression that was just saved."""
+        return self._announced.of(order)
+
+    def values(self, until: datetime) -> Mapping[str, datetime]:
+        """Return what to write for this announced deadline. Raises ConfigError for `Since`, and InvalidDeadline."""
+        return self._announced.values(until)
 
     def passed(self, ago: timedelta = timedelta(0)) -> Q:
         """Return the condition for rows whose time to lapse passed `ago` or longer ago, by the database's clock."""

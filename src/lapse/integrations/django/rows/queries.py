@@ -139,12 +139,12 @@ class Queries(Generic[M]):
         return list(orders)
 
     def deadline_of(self, order: M) -> datetime | None:
-        """Return the deadline of a row that was read, with a time zone, or None if it has none."""
-        due_at = self._deadline.of(order)
-        return due_at if isinstance(due_at, datetime) else None
+        """Return the announced deadline of a row that was read, with a time zone, or None if it has none."""
+        announced = self._deadline.announced_of(order)
+        return announced if isinstance(announced, datetime) else None
 
     def deadline_values(self, until: datetime) -> Mapping[str, datetime]:
-        """Return the values that make this time the deadline. Raises ConfigError for `Since`, and InvalidDeadline."""
+        """Return what to write for this announced deadline. Raises ConfigError for `Since`, and InvalidDeadline."""
         return self._deadline.values(until)
 
     def unpaid(self, orders: Sequence[M]) -> set[str]:
