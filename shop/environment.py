@@ -82,17 +82,19 @@ def gateway(name: str) -> str:
     return value
 
 
-def seconds(name: str, default: float, longest: float) -> float:
-    """Return a number of seconds above 0 and up to `longest`. Raises ImproperlyConfigured for other values."""
+def seconds(name: str, default: float, longest: float, *, may_be_zero: bool = False) -> float:
+    """Return a number of seconds above 0, or 0 if it `may_be_zero`, and up to `longest`.
+
+    Raises ImproperlyConfigured for other values.
+    """
     value = os.environ.get(name, "").strip() or str(default)
     try:
         number = float(value)
     except ValueError:
-        number = 0.0
-    if not 0 < number <= longest:
-        raise ImproperlyConfigured(
-            f"{name} must be a number of seconds above 0 and up to {longest:,.0f}, not {value!r}."
-        )
+        number = -1.0
+    if not (0 < number <= longest or (may_be_zero and number == 0)):
+        least = "from 0" if may_be_zero else "above 0 and"
+        raise ImproperlyConfigured(f"{name} must be a number of seconds {least} up to {longest:,.0f}, not {value!r}.")
     return number
 
 

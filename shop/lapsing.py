@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import ClassVar
 
+from django.conf import settings
 from django.db.models.functions import Now
 
 from lapse.integrations.django import UnpaidOrders
@@ -26,6 +27,7 @@ class ShopOrders(UnpaidOrders[Order]):
     key = "public_id"
     unpaid = UNPAID
     deadline = "pay_by"
+    grace = settings.LAPSE_GRACE
     closing: ClassVar = {"status": Status.CLOSING}
     reopened: ClassVar = {"status": Status.AWAITING_PAYMENT}
     lapsed: ClassVar = {"status": Status.CANCELLED, "cancelled_at": Now()}

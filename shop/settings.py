@@ -14,6 +14,7 @@ CACHE_URL               redis://… where all web processes count attempts toget
                         Without it REDIS_URL is used; without both, each process counts by itself.
 LAPSE_TIMER             The timer's URL. Empty or "none": the sweep alone cancels orders.
 LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (1800).
+LAPSE_GRACE             Seconds after its deadline for which an unpaid order is kept: a payment still counts (0).
 LAPSE_OPEN_ORDERS       The greatest number of unpaid orders of one buyer (20).
 CONSOLE_LATE_AFTER      Seconds overdue after which the console shows an alarm for an order (5).
 LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/. Unset: every call is refused.
@@ -154,6 +155,7 @@ LAPSE_ORDERS = "shop.lapsing.ShopOrders"
 LAPSE_HOOKS = ["shop.console.heartbeat.Heartbeat"]
 LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
 LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))
+LAPSE_GRACE = timedelta(seconds=environment.seconds("LAPSE_GRACE", 0, longest=86_400, may_be_zero=True))
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")

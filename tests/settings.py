@@ -17,6 +17,8 @@ for name in (
     "LOG_LEVEL",
     "LAPSE_TIMER",
     "LAPSE_PAYMENT_WINDOW",
+    "LAPSE_PAYMENT_WINDOWS",
+    "LAPSE_GRACE",
     "CACHE_URL",
     "REDIS_URL",
     "PUBLIC_URL",

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.utils.translation import gettext, ngettext
 
 from lapse import Stats
+from lapse.integrations.django import unpaid_orders
 from shop import database
 from shop.console.models import WorkerHeartbeat
 from shop.console.money import Waiting, waiting
@@ -73,11 +74,11 @@ class Health:
 
 def health() -> Health:
     """Return the health with an alarm for everything that is wrong. A timer that does not answer is one of these."""
-    now = database.database_now()
+    now, grace = database.database_now(), unpaid_orders().grace
     found = Health(
         now=now,
         late=_late(),
-        lateness=Lateness(*database.rows("console/lateness", {"within": LOOK_BACK})[0]),
+        lateness=Lateness(*database.rows("console/lateness", {"within": LOOK_BACK, "grace": grace})[0]),
         workers=[
             Worker(heartbeat, now - heartbeat.seen_at < SILENT_AFTER, max(timedelta(0), now - heartbeat.seen_at))
             for heartbeat in WorkerHeartbeat.objects.all()
@@ -96,7 +97,8 @@ def health() -> Health:
 
 
 def _late() -> Late:
-    count, closing, earliest = database.rows("console/late", {"after": settings.CONSOLE_LATE_AFTER})[0]
+    after = unpaid_orders().grace + settings.CONSOLE_LATE_AFTER
+    count, closing, earliest = database.rows("console/late", {"after": after})[0]
     return Late(count, closing, earliest)
 
 

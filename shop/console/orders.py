@@ -6,6 +6,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from lapse.integrations.django import unpaid_orders
 from shop.buyers.changing import changes
 from shop.console.permissions import CANCEL_ORDERS, VIEW_ORDERS, staff_with
 from shop.console.search import Search, find
@@ -27,7 +28,7 @@ def search(request: HttpRequest) -> HttpResponse:
     context = {
         "search": wanted,
         "page": page,
-        "now": database_now(),
+        "due_before": database_now() - unpaid_orders().grace,
         "statuses": Status.choices,
         "reasons": Reason.choices,
     }
@@ -42,14 +43,14 @@ def show(request: HttpRequest, public_id: str) -> HttpResponse:
         Order.objects.select_related("buyer").prefetch_related("lines__product", "attempts", "audit_trail"),
         public_id=public_id,
     )
-    now = database_now()
+    due_before = database_now() - unpaid_orders().grace
     unpaid = order.status in (Status.AWAITING_PAYMENT, Status.CLOSING)
     context = {
         "order": order,
         "reservations": Reservation.objects.filter(line__order=order).select_related("line__product").order_by("id"),
         "unpaid": unpaid,
-        "overdue": unpaid and order.pay_by <= now,
-        "now": now,
+        "overdue": unpaid and order.pay_by <= due_before,
+        "due_before": due_before,
     }
     return render(request, "console/order.html", context)
 

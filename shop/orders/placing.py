@@ -112,7 +112,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
                 raise KeyReused("This Idempotency-Key was used for an order with other lines.", order=before.public_id)
             return Placed(before, new=False)
     at = database_now()
-    open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at).count()
+    open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at - unpaid_orders().grace).count()
     if open_orders >= settings.LAPSE_OPEN_ORDERS:
         raise TooManyOpen(f"You have {open_orders} unpaid orders. Pay or cancel one of them first.", open=open_orders)
     order = Order.objects.create(

@@ -30,8 +30,14 @@ class Reading:
         return self.order.status == Status.AWAITING_PAYMENT and self.now < self.order.pay_by
 
     @property
+    def in_grace(self) -> bool:
+        """Whether the time to pay is over and the order is not due yet: a payment under way still pays it."""
+        waits = self.order.status == Status.AWAITING_PAYMENT and not self.payable
+        return waits and self.now < self.order.pay_by + unpaid_orders().grace
+
+    @property
     def status(self) -> str:
-        """The order's status. An overdue order that another process is cancelling at the moment reads as closing."""
+        """The order's status. After its deadline an unpaid order reads as closing: it cannot be paid by a new link."""
         return Status.CLOSING.value if self.unpaid and not self.payable else self.order.status
 
 
@@ -56,7 +62,7 @@ def ordered_with(buyer: User, key: str) -> Order | None:
 def fresh(order_pk: int) -> Reading:
     """Return the order with its lines, lapsed if it was overdue. Raises Order.DoesNotExist."""
     reading = _read(order_pk)
-    if reading.unpaid and reading.order.pay_by <= reading.now:
+    if reading.unpaid and not reading.payable and not reading.in_grace:
         unpaid_orders().lapse_overdue(Q(pk=order_pk), limit=1)  # waits for a gateway for a second at most
         reading = _read(order_pk)
     return reading

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from lapse.integrations.django import unpaid_orders
 from shop import database
 
 CHECKS = {
@@ -12,7 +13,7 @@ CHECKS = {
     "statistics": "each day's statistics are the sums over its orders, refunds and reinstatements",
     "holds": "unpaid orders hold their lines, paid orders have consumed them, cancelled orders have released them",
     "totals": "an order's total is the sum of its lines",
-    "overdue": "no order is unpaid past its deadline by more than the grace",
+    "overdue": "no order is unpaid past its deadline by more than both graces, the shop's and the audit's",
     "early": "no order expired before its deadline",
     "audit_trail": "an order was paid or cancelled once, once more after each reinstatement, and its trail says so",
     "payments": "the payments of a paid order hold its total less its refunds, those of any other order nothing",
@@ -35,11 +36,11 @@ class Drift:
 
 
 def audit(*, grace: timedelta) -> list[Drift]:
-    """Run every check on one snapshot and return what does not agree.
+    """Run every check on one snapshot and return what does not agree. `grace` is how late a lapse may be.
 
     The snapshot keeps a shop that is at work from showing false drifts. Not to be called in a transaction.
     """
-    parameters: dict[str, Any] = {"grace": grace}
+    parameters: dict[str, Any] = {"grace": grace, "overdue_after": unpaid_orders().grace + grace}
     with database.one_snapshot():
         return [
             drift
