@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "ninja",
     "lapse.integrations.django",
+    "lapse.integrations.django.outbox",
     "shop.catalogue",
     "shop.buyers",
     "shop.orders",

@@ -27,8 +27,9 @@ class Call:
 
     @property
     def key(self) -> str:
-        """The order that it names."""
-        return str(json.loads(self.text)["order_id"])
+        """The order that it names: as the watcher does, or as a message of the outbox does in its data."""
+        content = json.loads(self.text)
+        return str(content["order_id"] if "order_id" in content else content["data"]["order"])
 
 
 Answer = tuple[int, dict[str, str]]

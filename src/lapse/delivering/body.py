@@ -24,7 +24,7 @@ class Body:
 
     def __init__(self, template: str) -> None:
         try:
-            self._document = _as_node(json.loads(template, parse_constant=_no_number))
+            self._document = _as_node(json.loads(template, parse_constant=_no_number), exact=True)
         except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"the template of the body must be JSON, with {PLACE} inside a string, as {EXAMPLE}: {error}"
@@ -37,8 +37,7 @@ class Body:
 
         Many receivers on Node verify the signature over `JSON.stringify(request.body)`, not over the bytes that came.
         """
-        text = json.dumps(self._filled(key), ensure_ascii=False, separators=(",", ":"))
-        return _LONE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", text)
+        return _text(self._filled(key))
 
     def _filled(self, key: str) -> Any:  # noqa: ANN401 - all that JSON can be
         def fill(value: Any) -> Any:  # noqa: ANN401 - as above
@@ -54,21 +53,38 @@ class Body:
         return fill(self._document)
 
 
-def _as_node(value: Any) -> Any:  # noqa: ANN401 - all that JSON can be
+def as_json(document: Any) -> str:  # noqa: ANN401 - all that JSON can be
+    """Return the document as `JSON.stringify` writes it, as `Body.of` does.
+
+    Numbers that JavaScript would change, of 2**53 and more for example, are written as Python writes them.
+    """
+    return _text(_as_node(document, exact=False))
+
+
+def _text(document: Any) -> str:  # noqa: ANN401 - as above
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return _LONE.sub(lambda lone: f"\\u{ord(lone[0]):04x}", text)
+
+
+def _as_node(value: Any, *, exact: bool) -> Any:  # noqa: ANN401 - all that JSON can be
     """Return the document as JavaScript keeps it: names that are whole numbers first, in their order, and 1.0 as 1.
 
-    Raises ConfigError for a number that JavaScript would change, or write in another way.
+    If `exact`, raises ConfigError for a number that JavaScript would change, or write in another way.
     """
     match value:
         case dict():
             numbers = sorted((name for name in value if _is_index(name)), key=int)
-            return {name: _as_node(value[name]) for name in [*numbers, *(n for n in value if not _is_index(n))]}
+            return {
+                name: _as_node(value[name], exact=exact) for name in [*numbers, *(n for n in value if not _is_index(n))]
+            }
         case list():
-            return [_as_node(item) for item in value]
+            return [_as_node(item, exact=exact) for item in value]
         case bool():
             return value
         case int() | float():
             if abs(value) >= MOST_NUMBER or "e" in repr(value):
+                if not exact:
+                    return value
                 raise ConfigError(
                     f"the template of the body has the number {value}, which JavaScript would write in another way: "
                     "put it into a string"

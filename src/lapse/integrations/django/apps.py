@@ -6,6 +6,7 @@ from django.core.signals import setting_changed
 
 from lapse.integrations.django.checks.rehearsal import check_rehearsal
 from lapse.integrations.django.checks.setup import check_setup
+from lapse.integrations.django.outbox.checks import check_outbox
 from lapse.integrations.django.settings import forget
 
 
@@ -21,4 +22,5 @@ class LapseConfig(AppConfig):
         """Register the checks of the set-up. When a test overrides the settings, drop the orders and the timer."""
         register(check_setup)
         register(check_rehearsal, Tags.database)
+        register(check_outbox)  # also here: the outbox's own app may be missing
         setting_changed.connect(forget, dispatch_uid="lapse")

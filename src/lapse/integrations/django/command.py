@@ -1,4 +1,4 @@
-"""The base class of the three commands: it prints errors in one line. And the types of their options."""
+"""The base class of the commands: it prints errors in one line. And the types of their options."""
 
 import logging
 from argparse import ArgumentTypeError
@@ -12,7 +12,7 @@ from lapse.engine.visible import one_line
 from lapse.integrations.django.checks.rehearsal import rehearse
 from lapse.integrations.django.rows.db_errors import first_line, lacks_table
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
-from lapse.observability import quiet_libraries
+from lapse.observability import VisibleFormatter, quiet_libraries
 
 log = logging.getLogger("lapse")
 
@@ -49,6 +49,18 @@ class LapseCommand(BaseCommand):
                 log.warning(line)
         if errors:
             raise CommandError("\n".join(errors))
+
+
+def log_to_standard_error() -> None:
+    """Send Lapse's log to standard error if the shop's settings configure no handler for it.
+
+    The root logger stays as it is: otherwise every library of the shop would write its info lines between Lapse's.
+    """
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(VisibleFormatter())
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
 
 
 def positive_int(text: str) -> int:

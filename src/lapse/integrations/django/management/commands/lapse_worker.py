@@ -1,9 +1,9 @@
 """`manage.py lapse_worker`: lapse orders as they become due, until a signal stops it."""
 
-import logging
 from argparse import ArgumentParser
+from contextlib import nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
@@ -11,11 +11,14 @@ from lapse.engine.errors import ConfigError
 from lapse.engine.events import log_event
 from lapse.engine.stopping import stop_on_signals
 from lapse.engine.timer import Timer
-from lapse.integrations.django.command import LapseCommand, positive_int, positive_seconds
+from lapse.integrations.django.command import LapseCommand, log_to_standard_error, positive_int, positive_seconds
+from lapse.integrations.django.outbox.settings import outbox_settings
 from lapse.integrations.django.settings import hooks, timer, unpaid_orders
 from lapse.integrations.django.timer_setting import timer_url
-from lapse.observability import VisibleFormatter
 from lapse.orders.service import Service, ServiceOptions
+
+if TYPE_CHECKING:
+    from lapse.integrations.django.outbox.running import Outbox
 
 USUAL = ServiceOptions()
 
@@ -47,7 +50,7 @@ class Command(LapseCommand):
             max_attempts=given["max_attempts"],
             drain=timedelta(seconds=given["drain"]),
         )
-        _log_to_standard_error()
+        log_to_standard_error()
         orders, url = unpaid_orders(), timer_url()
         self.rehearse(orders)  # report an unusable database now: later the service would wait for it
         port = orders.port(background=True)
@@ -62,12 +65,16 @@ class Command(LapseCommand):
             after_thread=connections.close_all,
         )
         lapsed_by = f"{url.partition(':')[0]} timer and a sweep" if url else "a sweep"  # the URL may hold a password
+        outbox = _outbox(options.drain)
         seconds = service.sweep_every.total_seconds()
         with stop_on_signals(service.stop):  # signals stop it as soon as the line is printed
             self.stdout.write(f"lapsing {orders.name} by {lapsed_by} every {seconds:g} s; Ctrl-C or SIGTERM stops it")
+            if outbox is not None:
+                self.stdout.write(f"delivering messages to {', '.join(outbox.endpoints)}")
             self.stdout.flush()
             try:
-                service.run()
+                with nullcontext() if outbox is None else outbox.in_background():
+                    service.run()
             finally:
                 connections.close_all()
 
@@ -79,14 +86,11 @@ def _open_timer() -> Timer:
     return opened
 
 
-def _log_to_standard_error() -> None:
-    """Send Lapse's log to standard error if the shop's settings configure no handler for it.
+def _outbox(drain: timedelta) -> "Outbox | None":
+    """Return what delivers the shop's messages; None if LAPSE_OUTBOX declares no endpoint."""
+    declared = outbox_settings()
+    if not declared.endpoints:
+        return None
+    from lapse.integrations.django.outbox.running import Outbox  # noqa: PLC0415 - its app may not be installed
 
-    The root logger stays as it is: otherwise every library of the shop would write its info lines between Lapse's.
-    """
-    log = logging.getLogger("lapse")
-    if not log.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(VisibleFormatter())
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+    return Outbox(declared, drain=drain)
