@@ -12,6 +12,7 @@ PUBLIC = [
     "lapse.delivering",
     "lapse.gateways.alipay",
     "lapse.integrations.django",
+    "lapse.integrations.django.outbox",
     "lapse.observability",
     "lapse.orders",
     "lapse.testing.servers",

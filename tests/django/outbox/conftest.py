@@ -1,7 +1,6 @@
 """An empty database with the outbox's table, a receiver, and the setting that declares the receiver."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,27 +30,35 @@ class OutboxRouter:
     db_for_write = db_for_read
 
 
-@pytest.fixture(params=["postgresql"])
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+@pytest.fixture(scope="module", params=["postgresql"])
+def kind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[dict[str, Any]]:
     """Make the database of the kind that the parameter names, with the outbox's table; yield what DATABASES says."""
-    with django_db_blocker.unblock(), made(request.param, request, tmp_path) as address:
+    with django_db_blocker.unblock(), made(request.param, request, tmp_path_factory.mktemp("outbox")) as address:
         connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: address})[ALIAS]
-        overrides = pytest.MonkeyPatch()
-        overrides.setattr(router, "routers", [OutboxRouter()])
         try:
             with connections[ALIAS].schema_editor() as editor:
                 editor.create_model(Delivery)
             yield address
         finally:
-            overrides.undo()
             connections[ALIAS].close()
             del connections[ALIAS]
             del connections.settings[ALIAS]
 
 
-each_database = pytest.mark.parametrize("database", KINDS, indirect=True)
+@pytest.fixture
+def database(
+    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch, django_db_blocker: DjangoDbBlocker
+) -> Iterator[dict[str, Any]]:
+    """Send the outbox's table to the module's database, and leave it empty; yield what DATABASES says."""
+    monkeypatch.setattr(router, "routers", [OutboxRouter()])
+    with django_db_blocker.unblock():
+        yield kind
+        Delivery.objects.all().delete()
+
+
+each_database = pytest.mark.parametrize("kind", KINDS, indirect=True, scope="module")
 
 
 @pytest.fixture

@@ -55,9 +55,10 @@ def test_killed_between_the_call_and_its_settlement(database: dict[str, Any], re
     assert Delivery.objects.order_by("pk")[0].tries == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("declared")
 def test_sigterm_lets_a_call_end(database: dict[str, Any], receiver: Receiver) -> None:
-    """A worker that is told to stop during a call waits for the answer, stores it, and exits with code 0."""
+    """A worker that receives SIGTERM during a call waits for the answer, stores it, and exits with code 0."""
     publish("order.paid", key="1", data={"order": "1"})
     with process(database, receiver) as worker:
 

@@ -28,7 +28,7 @@ def make(message: Message) -> EmailMessage | None:
 class Refusing(locmem.EmailBackend):
     """Refuses the first mail of each subject."""
 
-    refused: list[str] = []  # noqa: RUF012 - the class is made anew for each mail
+    refused: list[str] = []  # noqa: RUF012 - Django makes an object of the class for each mail
 
     def send_messages(self, messages: Sequence[Any]) -> int:
         """Send them, or raise as a server that does not take a mail now."""

@@ -1,4 +1,4 @@
-"""Publishing: with the shop's transaction, by one statement, and for nothing where no endpoint wants it."""
+"""Publishing: with the shop's transaction, by one statement, and without any where no endpoint wants the type."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -128,7 +128,7 @@ def test_secrets_are_in_no_repr(settings: Settings) -> None:
 
 
 def test_the_command_needs_an_endpoint(settings: Settings) -> None:
-    """It says so, and does not wait for nothing."""
+    """It says so, and ends."""
     settings.LAPSE_OUTBOX = None
     with pytest.raises(CommandError, match="declares no endpoint"):
         call_command("lapse_outbox")

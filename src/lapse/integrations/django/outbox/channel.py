@@ -23,7 +23,7 @@ class Channel(Protocol):
     """Delivers messages to one endpoint."""
 
     def deliver(self, message: Message) -> Tried:
-        """Try once to deliver the message. Another error than that of the receiver or of the network is raised."""
+        """Return the result of one try. Another error than that of the receiver or of the network is raised."""
         ...
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class MailChannel:
             raise ConfigError(f"LAPSE_OUTBOX: 'mail' names {endpoint.function!r}, which is not a function")
 
     def deliver(self, message: Message) -> Tried:
-        """Send the mail of this message, if the shop's function makes one."""
+        """Return the result of sending this message's mail, if the shop's function makes one."""
         mail = self._make(message)
         if mail is None:
             return Tried(delivered=True, answer="no mail for this message")

@@ -20,7 +20,7 @@ def publish(type: str, *, key: str, data: Mapping[str, Any]) -> None:  # noqa: A
 
     Call it inside the transaction that makes the change: the message is rolled back with the change. Outside of a
     transaction, the message is committed at once. Messages of one `key` reach each endpoint in the sequence in which
-    they were published, if the shop locks the order's row, or any other row of that key, before it publishes.
+    they were published. For this, lock the order's row, or another row of that key, before you publish.
 
     `data` is what JSON can be; dates, decimals and UUIDs become texts. Put no secret into it. Where no endpoint wants
     the type, the call does nothing. Raises ValueError or TypeError for a type, a key or data that no message can have.

@@ -42,7 +42,7 @@ class DeliveryQueue:
     """Implements `lapse.engine.timer.Timer` on the table of deliveries. Thread-safe.
 
     The key of a claim names the row, and then says what the delivery is. A thread that changes a row closes its
-    database connection afterwards, so a worker holds one connection for each endpoint, and not one for each thread.
+    database connection afterwards. So a worker holds one connection for each endpoint, and not one for each thread.
     """
 
     def __init__(self, endpoint: str, availability: Availability | None = None) -> None:
@@ -113,7 +113,7 @@ class DeliveryQueue:
                 waiting.update(due_at=as_stored(deadline.due_at), tries=0, token=F("token") + 1)
 
     def disarm(self, keys: Iterable[str]) -> None:
-        """Give up messages that wait or are buried."""
+        """Stop sending messages that wait or are buried, as a person does who gives them up."""
         with self._changing():
             rows = self._rows().filter(pk__in=[_pk(key) for key in keys], state__in=OPEN)
             rows.update(state=State.GIVEN_UP, due_at=None, ended_at=DatabaseNow(), token=F("token") + 1)

@@ -33,7 +33,7 @@ class WebhookChannel:
             raise ConfigError(f"LAPSE_OUTBOX: {endpoint.name}: {error}") from error
 
     def deliver(self, message: Message) -> Tried:
-        """Send the message once. The body is the same in each try; the signature is not, because it has the time."""
+        """Return the result of one call. The body is the same in each call; the signature has the call's time."""
         content = {"type": message.type, "timestamp": timestamp_of(message.timestamp), "data": message.data}
         outcome = self._sender.send(HttpMessage(message.id, as_json(content)))
         if isinstance(outcome, NoAnswer):
