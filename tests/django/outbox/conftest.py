@@ -8,7 +8,8 @@ from django.db import connections, models, router
 from pytest_django import DjangoDbBlocker, Settings
 
 from lapse.integrations.django.outbox.models import Delivery
-from tests.django.databases import NEEDS_MARIADB, made
+from tests.django.databases import made
+from tests.timers.databases import NEEDS_MARIADB
 from tests.watch.receiver import Receiver
 
 ALIAS = "outbox"

@@ -19,10 +19,10 @@ from lapse.integrations.django.outbox.queue import DeliveryQueue
 from tests.django.outbox.conftest import ALIAS, SECRET, each_database
 from tests.django.outbox.delivering import running, wait_for_all
 from tests.engine.running import wait_until
-from tests.watch.receiver import OK, Receiver
+from tests.watch.receiver import OK, Answer, Receiver
 
 pytestmark = pytest.mark.usefixtures("database", "declared")
-BUSY = (503, {})
+BUSY: Answer = (503, {})
 
 
 def send(key: str, number: int = 0) -> None:
@@ -215,7 +215,12 @@ def test_a_claim_is_held_by_one_and_a_late_worker_changes_nothing() -> None:
     (late,) = frozen.claim(10, lease=timedelta(milliseconds=200))
     assert other.claim(10) == []
     taken: list[Claim] = []
-    wait_until(lambda: taken.extend(other.claim(10)) or bool(taken), "the claim was not taken over")
+
+    def take() -> bool:
+        taken.extend(other.claim(10))
+        return bool(taken)
+
+    wait_until(take, "the claim was not taken over")
     (held,) = taken
     assert (held.key, held.attempt) == (late.key, 2)
     assert held.token > late.token
