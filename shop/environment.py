@@ -2,12 +2,14 @@
 
 import base64
 import os
+from datetime import timedelta
 from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from lapse import ConfigError, check_url
+from shop.windows import read_windows, refuse_short
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
@@ -96,6 +98,22 @@ def seconds(name: str, default: float, longest: float, *, may_be_zero: bool = Fa
         least = "from 0" if may_be_zero else "above 0 and"
         raise ImproperlyConfigured(f"{name} must be a number of seconds {least} up to {longest:,.0f}, not {value!r}.")
     return number
+
+
+def payment_windows(name: str) -> dict[str, timedelta]:
+    """Return the payment windows by payment method; empty by default. Raises ImproperlyConfigured for other values."""
+    try:
+        return read_windows(os.environ.get(name, ""))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} {error}.") from error
+
+
+def long_enough(name: str, window: timedelta, gateway: str, least_time: timedelta) -> None:
+    """Raise ImproperlyConfigured, with the variable's name, if no order could be paid within the window."""
+    try:
+        refuse_short(gateway, window, least_time)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} {error}.") from error
 
 
 def names(name: str) -> list[str]:

@@ -14,6 +14,7 @@ from shop.payments.gateways import GATEWAYS
 from shop.payments.models import PaymentAttempt
 from shop.statistics.corrections import record_refund
 from shop.statistics.days import count
+from shop.windows import usual_window
 
 WAITING = {AttemptState.REFUND_DUE: "refund due", AttemptState.REVIEW: "review"}
 """The states of an attempt whose money is not where it belongs, as the audit trail calls them."""
@@ -33,6 +34,7 @@ class ShopOrders(UnpaidOrders[Order]):
     lapsed: ClassVar = {"status": Status.CANCELLED, "cancelled_at": Now()}
     reason_field = "cancel_reason"
     gateways = GATEWAYS
+    windows: ClassVar = {settings.SHOP_GATEWAY: usual_window()}
 
     def on_lapse(self, orders: OrderBatch[Order]) -> None:
         """Release the stock, write the audit trail and count: a few statements for any number of orders."""

@@ -14,6 +14,9 @@ CACHE_URL               redis://… where all web processes count attempts toget
                         Without it REDIS_URL is used; without both, each process counts by itself.
 LAPSE_TIMER             The timer's URL. Empty or "none": the sweep alone cancels orders.
 LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (1800).
+LAPSE_PAYMENT_WINDOWS   Other windows by payment method, such as alipay=30m,development=90s. A window in which no order
+                        can be paid is refused: see LEAST_TIME_TO_PAY.
+LAPSE_LONGEST_WINDOW    Seconds that a request may ask for as the window of its order (the usual window).
 LAPSE_GRACE             Seconds after its deadline for which an unpaid order is kept: a payment still counts (0).
 LAPSE_OPEN_ORDERS       The greatest number of unpaid orders of one buyer (20).
 CONSOLE_LATE_AFTER      Seconds overdue after which the console shows an alarm for an order (5).
@@ -156,6 +159,9 @@ LAPSE_ORDERS = "shop.lapsing.ShopOrders"
 LAPSE_HOOKS = ["shop.console.heartbeat.Heartbeat"]
 LAPSE_TIMER = os.environ.get("LAPSE_TIMER", "").strip() or None
 LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WINDOW", 1800, longest=366 * 86_400))
+LAPSE_PAYMENT_WINDOWS = environment.payment_windows("LAPSE_PAYMENT_WINDOWS")
+_longest = environment.seconds("LAPSE_LONGEST_WINDOW", 0, longest=366 * 86_400, may_be_zero=True)
+LAPSE_LONGEST_WINDOW = timedelta(seconds=_longest) if _longest else None
 LAPSE_GRACE = timedelta(seconds=environment.seconds("LAPSE_GRACE", 0, longest=86_400, may_be_zero=True))
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
@@ -164,4 +170,10 @@ LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
 SHOP_GATEWAY = environment.gateway("SHOP_GATEWAY")
 ALIPAY = alipay.read_environment(os.environ)
 LEAST_TIME_TO_PAY = timedelta(seconds=environment.seconds("LEAST_TIME_TO_PAY", 5, longest=86_400))
+environment.long_enough(
+    "LAPSE_PAYMENT_WINDOWS" if SHOP_GATEWAY in LAPSE_PAYMENT_WINDOWS else "LAPSE_PAYMENT_WINDOW",
+    LAPSE_PAYMENT_WINDOWS.get(SHOP_GATEWAY, LAPSE_PAYMENT_WINDOW),
+    SHOP_GATEWAY,
+    LEAST_TIME_TO_PAY,
+)
 PAYMENT_ORIGINS = [alipay.origin(ALIPAY["gateway_url"])] if SHOP_GATEWAY == "alipay" else []

@@ -1,6 +1,7 @@
 """The Django settings of every test: the shop's, with a second, smaller shop beside it."""
 
 import os
+from typing import Any
 
 # What the shop wants from its environment; a developer's own settings must not change what is tested.
 os.environ |= {
@@ -18,6 +19,7 @@ for name in (
     "LAPSE_TIMER",
     "LAPSE_PAYMENT_WINDOW",
     "LAPSE_PAYMENT_WINDOWS",
+    "LAPSE_LONGEST_WINDOW",
     "LAPSE_GRACE",
     "CACHE_URL",
     "REDIS_URL",
@@ -44,7 +46,7 @@ from shop.settings import *  # noqa: E402, F403 - read after its environment is 
 from shop.settings import INSTALLED_APPS as SHOP_APPS  # noqa: E402 - as above
 
 INSTALLED_APPS = [*SHOP_APPS, "tests.django.adopter", "tests.django.wirings"]
-DATABASES = {
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": os.environ.get("LAPSE_TEST_DATABASE", "lapse"),

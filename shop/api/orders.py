@@ -1,6 +1,6 @@
 """Placing, reading, paying and cancelling orders, and what an order looks like in JSON."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
@@ -17,6 +17,9 @@ from shop.orders.placing import MOST_LINES, MOST_PIECES, Wanted, place
 from shop.orders.reading import Reading, fresh, own, read, read_all
 from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
+from shop.windows import LONGEST
+
+LONGEST_SECONDS = round(LONGEST.total_seconds())
 
 router = Router(tags=["orders"], auth=BuyerToken())
 
@@ -33,9 +36,10 @@ class LineIn(Schema):
 
 
 class OrderIn(Schema):
-    """What to order, with each SKU in one line."""
+    """What to order, with each SKU in one line. `pay_within` is in seconds; unless set, it is the usual time to pay."""
 
     lines: list[LineIn] = Field(min_length=1, max_length=MOST_LINES)
+    pay_within: int | None = Field(default=None, ge=1, le=LONGEST_SECONDS)
 
 
 class LineOut(Schema):
@@ -90,7 +94,8 @@ def create_order(
     """
     count_order(request, caller(request).pk)
     wanted = [Wanted(line.sku, line.quantity, line.unit_price) for line in body.lines]
-    placed = place(caller(request), wanted, idempotency_key=idempotency_key)
+    window = None if body.pay_within is None else timedelta(seconds=body.pay_within)
+    placed = place(caller(request), wanted, idempotency_key=idempotency_key, window=window)
     return Status(201, _order_out(fresh(placed.order.pk)))
 
 

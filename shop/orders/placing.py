@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, Too
 from shop.orders.transitions import pay
 from shop.statistics.days import count
 from shop.statistics.models import Event
+from shop.windows import least_window, seconds, usual_window
 
 MOST_LINES = 50
 MOST_PIECES = 999
@@ -49,24 +51,27 @@ class Placed:
     new: bool
 
 
-def place(buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None = None) -> Placed:
-    """Place an order for all lines, or for none, and return it.
+def place(
+    buyer: User, wanted: Sequence[Wanted], *, idempotency_key: str | None = None, window: timedelta | None = None
+) -> Placed:
+    """Place an order for all lines, or for none, and return it. `window` is its time to pay, unless it is the usual.
 
     If stock is missing, overdue holds on these products are lapsed first, so that a worker that is behind costs no
     sale. Not to be called in a transaction. Raises a Refused.
     """
     _check(wanted)
+    _window(window)
     skus = [line.sku for line in wanted]
     overdue_holds = True
     for _ in range(TRIES):
         try:
-            return _place(buyer, wanted, idempotency_key)
+            return _place(buyer, wanted, idempotency_key, window)
         except SoldOut:
             # The product is sold out only if the previous attempt found no overdue hold.
             if not overdue_holds:
                 raise
         overdue_holds = _lapse_holds_on(skus)
-    return _place(buyer, wanted, idempotency_key)
+    return _place(buyer, wanted, idempotency_key, window)
 
 
 def _lapse_holds_on(skus: Sequence[str]) -> bool:
@@ -96,20 +101,40 @@ def _check(wanted: Sequence[Wanted]) -> None:
             raise BadOrder(f"The quantity of {line.sku} must be from 1 to {MOST_PIECES}.", skus=[line.sku])
 
 
-def _fingerprint(wanted: Sequence[Wanted]) -> str:
+def _window(asked: timedelta | None) -> timedelta:
+    """Return the window of a new order: the usual one, or what the request asks for. Raises BadOrder for nonsense."""
+    if asked is None:
+        return usual_window()
+    least = max(timedelta(seconds=1), least_window(settings.SHOP_GATEWAY, settings.LEAST_TIME_TO_PAY))
+    longest = settings.LAPSE_LONGEST_WINDOW or usual_window()
+    if not least <= asked <= longest:
+        raise BadOrder(
+            f"The time to pay must be from {seconds(least)} to {seconds(longest)} seconds.",
+            least=least.total_seconds(),
+            longest=longest.total_seconds(),
+        )
+    return asked
+
+
+def _fingerprint(wanted: Sequence[Wanted], window: timedelta | None) -> str:
     lines = sorted(f"{line.sku}\n{line.quantity}\n{line.unit_price:.2f}" for line in wanted)
+    if window is not None:
+        lines.append(f"{window.total_seconds()}")
     return hashlib.sha256("\n\n".join(lines).encode()).hexdigest()
 
 
 @transaction.atomic(durable=True)
-def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
+def _place(buyer: User, wanted: Sequence[Wanted], key: str | None, window: timedelta | None) -> Placed:
     # One placement per buyer at a time, so that the idempotency key and the limit on open orders are exact.
     User.objects.select_for_update(no_key=True).get(pk=buyer.pk)
     if key is not None:
         before = Order.objects.filter(buyer=buyer, idempotency_key=key).first()
         if before is not None:
-            if before.fingerprint != _fingerprint(wanted):
-                raise KeyReused("This Idempotency-Key was used for an order with other lines.", order=before.public_id)
+            if before.fingerprint != _fingerprint(wanted, window):
+                raise KeyReused(
+                    "This Idempotency-Key was used for an order with other lines or another time to pay.",
+                    order=before.public_id,
+                )
             return Placed(before, new=False)
     at = database_now()
     open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at - unpaid_orders().grace).count()
@@ -120,9 +145,9 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None) -> Placed:
         status=Status.AWAITING_PAYMENT,
         total=sum((line.quantity * line.unit_price for line in wanted), Decimal()),
         placed_at=at,
-        pay_by=at + settings.LAPSE_PAYMENT_WINDOW,
+        pay_by=at + _window(window),
         idempotency_key=key,
-        fingerprint=_fingerprint(wanted),
+        fingerprint=_fingerprint(wanted, window),
     )
     products = _reserve(wanted)
     lines = Line.objects.bulk_create(

@@ -79,6 +79,11 @@ class AlipayPayments:
         """A buyer needs this long at Alipay's cashier."""
         return settings.LEAST_TIME_TO_PAY
 
+    @property
+    def least_window(self) -> timedelta:
+        """The time that a link loses before the deadline, and the time that a buyer needs."""
+        return self._gateway.least_window + self.least_time
+
     def link_ends(self, pay_by: datetime) -> datetime:
         """Return when a link must end so that it cannot be paid at the deadline."""
         return self._gateway.link_ends(pay_by)

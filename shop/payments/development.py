@@ -20,6 +20,7 @@ class DevelopmentGateway:
     """Its record of attempts is the shop's own table, so closing an attempt is a conditional update there."""
 
     least_time = timedelta(0)
+    least_window = timedelta(0)
 
     def link_ends(self, pay_by: datetime) -> datetime:
         """Return the deadline itself: this gateway uses the same clock, the database's."""

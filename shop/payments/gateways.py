@@ -21,6 +21,11 @@ class PaymentGateway(Gateway, Protocol):
         """The shop hands out no link that ends sooner than this."""
         ...
 
+    @property
+    def least_window(self) -> timedelta:
+        """The shortest time to pay in which each order can be paid here."""
+        ...
+
     def link_ends(self, pay_by: datetime) -> datetime:
         """Return when the link of an order with this deadline ends; never after the deadline."""
         ...

@@ -3,14 +3,17 @@
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from lapse import MECHANISMS, ConfigError, check_url
 from shop.running.own_servers import FILE, OWN_SERVERS, OwnServer, address, file_in, store_of
+from shop.windows import read_windows, refuse_short
 
 DEFAULT_PORT = 8000
 DEFAULT_WINDOW = "60"
+DEFAULT_LEAST_TIME = "5"
 LONGEST_WINDOW = 366 * 86_400
 HIGHEST_PORT = 65_535
 
@@ -83,7 +86,12 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
     return Choices(
         folder=Path(given("LAPSE_RUN_DIR", str(checkout / ".run"))).resolve(),
         port=_port("PORT", given("PORT", str(DEFAULT_PORT))),
-        window=_window(given("LAPSE_PAYMENT_WINDOW", DEFAULT_WINDOW)),
+        window=_window(
+            given("LAPSE_PAYMENT_WINDOW", DEFAULT_WINDOW),
+            given("LAPSE_PAYMENT_WINDOWS"),
+            gateway,
+            given("LEAST_TIME_TO_PAY", DEFAULT_LEAST_TIME),
+        ),
         timer=_timer(given("LAPSE_TIMER", "redis://"), redis),
         database=given("DATABASE_URL"),
         redis=redis,
@@ -128,16 +136,27 @@ def _port(name: str, text: str) -> int:
     return int(text)
 
 
-def _window(text: str) -> str:
+def _window(text: str, by_method: str, gateway: str, least_time: str) -> str:
+    """Return the text of the usual window. Raises WrongChoice, also if the gateway's own window is too short."""
+    usual = _seconds("LAPSE_PAYMENT_WINDOW", text)
+    name = "LAPSE_PAYMENT_WINDOWS"
+    try:
+        windows = read_windows(by_method)
+        name = name if gateway in windows else "LAPSE_PAYMENT_WINDOW"
+        refuse_short(gateway, windows.get(gateway, usual), _seconds("LEAST_TIME_TO_PAY", least_time))
+    except ValueError as error:
+        raise WrongChoice(f"{name} {error}.") from error
+    return text
+
+
+def _seconds(name: str, text: str) -> timedelta:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= LONGEST_WINDOW:
-        raise WrongChoice(
-            f"LAPSE_PAYMENT_WINDOW must be a number of seconds above 0 and up to {LONGEST_WINDOW:,}, not {text!r}."
-        )
-    return text
+        raise WrongChoice(f"{name} must be a number of seconds above 0 and up to {LONGEST_WINDOW:,}, not {text!r}.")
+    return timedelta(seconds=seconds)
 
 
 def _timer(text: str, redis: str) -> str:

@@ -74,6 +74,8 @@ def test_the_link_ends_before_the_deadline(gateway: AlipayGateway) -> None:
     pay_by = datetime(2026, 3, 1, 20, 0, 5, 999_999, tzinfo=UTC)
     end = gateway.link_ends(pay_by)
     assert end == datetime(2026, 3, 1, 20, 0, 3, tzinfo=UTC)
+    placed_at = pay_by - gateway.least_window  # a shorter window may leave no link at all
+    assert timedelta(0) <= end - placed_at < timedelta(seconds=1)
     url = urlsplit(gateway.page_pay_url("1_a", AMOUNT, "tea", end + timedelta(microseconds=999_999)))
     query = {name: value for name, (value,) in parse_qs(url.query).items()}
     content = json.loads(query["biz_content"])

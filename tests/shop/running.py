@@ -34,7 +34,13 @@ class Run:
         self.port = port
         self._file = folder.with_suffix(f".{time.monotonic_ns()}.out")
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        own = {"LAPSE_RUN_DIR": str(folder), "PORT": str(port), "LAPSE_PAYMENT_WINDOW": "3", **settings}
+        own = {
+            "LAPSE_RUN_DIR": str(folder),
+            "PORT": str(port),
+            "LAPSE_PAYMENT_WINDOW": "4",
+            "LEAST_TIME_TO_PAY": "1",
+            **settings,
+        }
         with self._file.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "shop.run"],

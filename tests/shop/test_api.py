@@ -156,3 +156,42 @@ def test_the_window_is_what_the_setting_says(api: Api, shop: Settings) -> None:
     api("POST", "/orders", CUP)
     order = Order.objects.get()
     assert order.pay_by - order.placed_at == timedelta(seconds=7)
+
+
+@pytest.mark.usefixtures("cup")
+def test_a_payment_method_has_its_own_window_and_a_request_may_ask_for_another(api: Api, shop: Settings) -> None:
+    """Up to the setting's limit; without the setting, only for less. Nonsense is refused with the limits."""
+
+    def window_of(status: int, **asked: object) -> object:
+        answer = api("POST", "/orders", CUP | asked)
+        assert answer.status_code == status, answer.content
+        found = answer.json()
+        return (found["detail"], found["least"], found["longest"]) if status != 201 else _window(found["id"])
+
+    shop.LAPSE_PAYMENT_WINDOWS = {"development": timedelta(minutes=2), "alipay": timedelta(hours=1)}
+    shop.LAPSE_LONGEST_WINDOW = None
+    assert window_of(201) == timedelta(minutes=2)
+    assert window_of(201, pay_within=60) == timedelta(minutes=1)
+    assert window_of(422, pay_within=121) == ("The time to pay must be from 1 to 120 seconds.", 1, 120)
+    shop.LAPSE_LONGEST_WINDOW = timedelta(hours=2)
+    assert window_of(201, pay_within=7200) == timedelta(hours=2)
+    shop.SHOP_GATEWAY = "alipay"
+    assert window_of(201) == timedelta(hours=1)
+    assert window_of(422, pay_within=7) == ("The time to pay must be from 8 to 7200 seconds.", 8, 7200)
+    for nonsense in (0, -1, 1e12, "soon"):
+        assert api("POST", "/orders", CUP | {"pay_within": nonsense}).status_code == 422
+
+
+@pytest.mark.usefixtures("cup")
+def test_the_same_key_with_another_window_is_another_order(api: Api) -> None:
+    """So it is refused, and is not silently the earlier order."""
+    first = api("POST", "/orders", CUP | {"pay_within": 60}, **{"Idempotency-Key": "a"})
+    assert (
+        api("POST", "/orders", CUP | {"pay_within": 60}, **{"Idempotency-Key": "a"}).json()["id"] == first.json()["id"]
+    )
+    assert api("POST", "/orders", CUP | {"pay_within": 90}, **{"Idempotency-Key": "a"}).status_code == 422
+
+
+def _window(public_id: str) -> timedelta:
+    order = Order.objects.get(public_id=public_id)
+    return order.pay_by - order.placed_at

@@ -64,6 +64,12 @@ def test_servers_of_others_keep_their_password_and_their_kind(timer: str, redis:
     [
         *(("LAPSE_TIMER", timer) for timer in ("memory://", "memory://1", "redis", "cron://", "cron://there")),
         *(("LAPSE_PAYMENT_WINDOW", window) for window in ("soon", "nan", "0")),
+        *(
+            ("LAPSE_PAYMENT_WINDOWS", windows)
+            for windows in ("alipay=soon", "alipay=7", "cash=30m", "alipay", "alipay=1m,alipay=2m", "alipay=400d")
+        ),
+        ("LAPSE_PAYMENT_WINDOW", "7.9"),
+        ("LEAST_TIME_TO_PAY", "soon"),
         ("ALIPAY_SIMULATOR_PORT", "x"),
         ("SHOP_GATEWAY", "cash"),
         ("REDIS_URL", "localhost:6379"),
@@ -89,3 +95,16 @@ def test_tls_is_refused_where_the_server_has_none(timer: str, redis: str) -> Non
         choices.read({"LAPSE_TIMER": timer, "REDIS_URL": redis}, Path("/"))
     encrypted = choices.read({"LAPSE_TIMER": timer, "REDIS_URL": "rediss://example.org:6380/0"}, Path("/"))
     assert encrypted.timer_url(encrypted.given) == f"{timer}example.org:6380/0"
+
+
+def test_m12_a_window_in_which_no_order_can_be_paid_is_refused() -> None:
+    """Alipay's link ends up to 3 s before the deadline, and a buyer needs time. The development button needs none."""
+    with pytest.raises(WrongChoice, match="at least 8 s"):
+        choices.read({"LAPSE_PAYMENT_WINDOWS": "alipay=7s", "LAPSE_PAYMENT_WINDOW": "60"}, Path("/"))
+    for fits in (
+        {"LAPSE_PAYMENT_WINDOW": "8"},
+        {"LAPSE_PAYMENT_WINDOW": "4", "LEAST_TIME_TO_PAY": "1"},
+        {"LAPSE_PAYMENT_WINDOW": "1", "LAPSE_PAYMENT_WINDOWS": "alipay=30m, development=2"},
+        {"LAPSE_PAYMENT_WINDOW": "0.5", "SHOP_GATEWAY": "development"},
+    ):
+        assert choices.read(fits, Path("/")).window == fits["LAPSE_PAYMENT_WINDOW"]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import traceback
+from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -62,6 +63,23 @@ def test_a_weak_webhook_secret(monkeypatch: pytest.MonkeyPatch, value: str) -> N
     monkeypatch.setenv("LAPSE_WEBHOOK_SECRET", value)
     with pytest.raises(ImproperlyConfigured, match="LAPSE_WEBHOOK_SECRET"):
         environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
+
+
+@pytest.mark.parametrize("name", ["LAPSE_PAYMENT_WINDOW", "LAPSE_PAYMENT_WINDOWS"])
+def test_m12_a_shop_whose_orders_cannot_be_paid_does_not_start(name: str) -> None:
+    """Neither the web server nor a worker can read settings whose window is shorter than the link's margins."""
+    with pytest.raises(ImproperlyConfigured, match=f"{name} is 6 s for alipay.* at least 8 s"):
+        environment.long_enough(name, timedelta(seconds=6), "alipay", timedelta(seconds=5))
+    done = run_bare(
+        "-c", "import shop.settings", SHOP_GATEWAY="alipay", **{name: "6" if name[-1] == "W" else "alipay=6"}
+    )
+    assert f"{name} is 6 s for alipay" in done.stderr
+
+
+def run_bare(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these settings of the shop."""
+    everything = {**os.environ, **settings}
+    return subprocess.run([sys.executable, *words], env=everything, capture_output=True, text=True, check=False)
 
 
 def test_without_a_secret_key_nothing_starts() -> None:

@@ -104,6 +104,9 @@ class ClosingGateway(Protocol):
     """The part of a gateway that lapsing needs. Calls are made outside any database transaction; they may be repeated.
 
     A shop that has only this part cancels no paid order, but money that comes after the cancel is not found.
+
+    A gateway may have an attribute `least_window`, a timedelta: the shortest time to pay in which an order can be paid
+    there. A shop whose declared window is shorter is refused when it starts.
     """
 
     def close(self, attempt: Attempt) -> Ruling:

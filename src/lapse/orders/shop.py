@@ -57,6 +57,8 @@ class Shop(Generic[R]):
       written when the order begins to close, or with `lapsed`, and is never overwritten. Empty text or null means that
       there is no reason yet. When an order is paid, the shop must reset the field to that value.
     * `gateways`: the gateways, by the name that `Attempt.gateway` has.
+    * `windows`: the time to pay that the checkout gives an order, by the gateway's name. Only for a check: a window in
+      which no order can be paid at its gateway is refused when the shop starts. A `Since` is known without it.
     * `late_money`: what becomes of money that comes after its order was cancelled. Counts where Lapse keeps the
       attempts.
     * `grace`: how long after its announced deadline an unpaid order lapses, at most 100 years. Until then a payment
@@ -72,6 +74,7 @@ class Shop(Generic[R]):
     reopened: ClassVar[ValuesOf | None] = None
     reason_field: ClassVar[str | None] = None
     gateways: ClassVar[Mapping[str, ClosingGateway]] = MappingProxyType({})
+    windows: ClassVar[Mapping[str, timedelta]] = MappingProxyType({})
     late_money: ClassVar[LateMoney] = LateMoney.REINSTATE
     grace: ClassVar[timedelta] = timedelta(0)
     name: ClassVar[str] = "orders"

@@ -11,7 +11,7 @@ unscanned link expires, the order stays closing until the link expires.
 
 import logging
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
@@ -66,6 +66,11 @@ class AlipayGateway:
     def link_ends(self, pay_by: datetime) -> datetime:
         """Return when a link must expire for this deadline: a whole second in UTC, at least `margin` before it."""
         return (pay_by - self.settings.margin).astimezone(UTC).replace(microsecond=0)
+
+    @property
+    def least_window(self) -> timedelta:
+        """The shortest time to pay with which each order gets a link. Add the time that your buyers need."""
+        return self.settings.margin + self.settings.ROUNDING
 
     def page_pay_url(self, out_trade_no: str, total_amount: Decimal, subject: str, expire_at: datetime) -> str:
         """Return the link with which the buyer pays `total_amount` yuan. This calls no server, so no trade exists yet.

@@ -30,6 +30,8 @@ class AlipaySettings:
     """
 
     PRODUCTION_URL: ClassVar[str] = "https://openapi.alipay.com/gateway.do"
+    MARGIN: ClassVar[timedelta] = timedelta(seconds=2)
+    ROUNDING: ClassVar[timedelta] = timedelta(seconds=1)  # a link ends at a whole second, up to this much earlier
 
     app_id: str
     seller_id: str
@@ -42,7 +44,7 @@ class AlipaySettings:
     return_url: str
     gateway_url: str = PRODUCTION_URL
     timeout: timedelta = timedelta(seconds=5)
-    margin: timedelta = timedelta(seconds=2)
+    margin: timedelta = MARGIN
 
     def __post_init__(self) -> None:
         self._check_numbers()
