@@ -7,17 +7,15 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from lapse.integrations.django import UnpaidOrders
-from lapse.orders import TIMER, AttemptState, OrderBatch, Record
+from lapse.orders import AttemptState, OrderBatch, Record
 from shop.orders import stock, transitions
+from shop.orders.events import Actor, ActorKind, What
 from shop.orders.models import UNPAID, AuditEntry, Order, Status
 from shop.payments.gateways import GATEWAYS
 from shop.payments.models import PaymentAttempt
 from shop.statistics.corrections import record_refund
 from shop.statistics.days import count
 from shop.windows import usual_window
-
-WAITING = {AttemptState.REFUND_DUE: "refund due", AttemptState.REVIEW: "review"}
-"""The states of an attempt whose money is not where it belongs, as the audit trail calls them."""
 
 
 class ShopOrders(UnpaidOrders[Order]):
@@ -39,21 +37,20 @@ class ShopOrders(UnpaidOrders[Order]):
     def on_lapse(self, orders: OrderBatch[Order]) -> None:
         """Release the stock, write the audit trail and count: a few statements for any number of orders."""
         stock.release([order.pk for order in orders])
-        AuditEntry.record(orders, f"cancelled: {orders.reason}", orders.actor)
+        AuditEntry.record(orders, What.CANCELLED, _actor_of(orders), reason=orders.reason)
         count((order.cancelled_at, orders.reason, order.total) for order in orders if order.cancelled_at is not None)
 
     def on_closing(self, orders: OrderBatch[Order]) -> None:
-        """Write into the audit trail who began to cancel. The timer's beginning needs no entry."""
-        if orders.actor != TIMER:
-            AuditEntry.record(orders, f"closing: {orders.reason}", orders.actor)
+        """Write into the audit trail who began to cancel."""
+        AuditEntry.record(orders, What.CLOSING, _actor_of(orders), reason=orders.reason)
 
     def on_reopened(self, orders: OrderBatch[Order]) -> None:
         """Write into the audit trail that these orders can be paid again."""
-        AuditEntry.record(orders, "open again: more time", orders.actor)
+        AuditEntry.record(orders, What.REOPENED, _actor_of(orders), reason="more_time")
 
     def on_paid(self, order: Order, attempt: Record) -> None:
         """Make the order paid and sell what it holds."""
-        transitions.pay(order, who=f"gateway {attempt.gateway}")
+        transitions.pay(order, who=Actor(ActorKind.GATEWAY, attempt.gateway))
 
     def was_cancelled(self, order: Order) -> bool:
         """Return whether the order was cancelled. Otherwise it is paid."""
@@ -68,9 +65,24 @@ class ShopOrders(UnpaidOrders[Order]):
         record_refund(order.pk, reference=attempt.reference, amount=amount)
 
     def on_attempt(self, order: Order, before: Record, after: Record) -> None:
-        """Write into the audit trail which money is to go back to the buyer, and which has gone back."""
-        who = f"gateway {after.gateway}"
-        if after.refunded > before.refunded:
-            AuditEntry.record([order], f"refunded: {after.refunded - before.refunded}", who)
-        elif after.state is not before.state and after.state in WAITING:
-            AuditEntry.record([order], f"{WAITING[after.state]}: {after.kept}", who)
+        """Write each change of an attempt into the audit trail: its state, money that went back, and an alarm.
+
+        What a person decides about a payment in review is written by the page that asks the person.
+        """
+        decided = before.state is AttemptState.REVIEW and after.state is AttemptState.REFUND_DUE
+        back = after.refunded - before.refunded
+        alarm = after.alarm if after.alarm != before.alarm else ""
+        if back:
+            what = What.REFUNDED
+        elif after.state is not before.state:
+            what = What.ATTEMPT
+        else:
+            what = What.ALARM
+        if not decided and (what is not What.ALARM or alarm):
+            by = Actor(ActorKind.GATEWAY, after.gateway)
+            AuditEntry.record_attempt(order, what, by, after, before=before.state, refunded=back or None, detail=alarm)
+
+
+def _actor_of(orders: OrderBatch[Order]) -> Actor:
+    """Return who changed these orders. A visitor's read that found overdue orders is not the worker."""
+    return Actor(ActorKind.READER) if orders.on_read else Actor.read(orders.actor)

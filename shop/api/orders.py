@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 from shop.api.buyers import BuyerToken, caller
 from shop.api.problems import Problem, problem
 from shop.limits import count_order
+from shop.orders.events import Actor, ActorKind
 from shop.orders.models import Reason
 from shop.orders.models import Status as OrderStatus
 from shop.orders.placing import MOST_LINES, MOST_PIECES, Wanted, place
@@ -130,7 +131,7 @@ def cancel_order(request: HttpRequest, order_id: str) -> Status[OrderOut] | Http
     reading = read(caller(request), order_id)
     if reading is None:
         return _unknown()
-    order = cancel(reading.order.pk, reason=Reason.BUYER, who=f"buyer {reading.order.buyer_id}")
+    order = cancel(reading.order.pk, reason=Reason.BUYER, who=Actor(ActorKind.BUYER, str(reading.order.buyer_id)))
     return Status(200 if order.status == OrderStatus.CANCELLED else 202, _order_out(fresh(order.pk)))
 
 

@@ -34,7 +34,7 @@ def cancel_order(request: HttpRequest) -> JsonResponse:
         return _answer(404, "unknown", "There is no such order.", order_id)
     before = order.status == Status.CANCELLED
     try:
-        order = cancel_for_shop(order, who="webhook")
+        order = cancel_for_shop(order, who="system webhook")
     except AlreadyPaid:
         return _answer(409, "paid", "The order is paid.", order_id)
     if order.status != Status.CANCELLED:

@@ -13,6 +13,7 @@ from django.db import transaction
 from lapse.integrations.django.attempts import State
 from shop.catalogue.models import Product
 from shop.database import database_now
+from shop.orders.events import Actor, ActorKind, What
 from shop.orders.models import AuditEntry, Hold, Line, Order, Reason, Reservation, Status, new_public_id
 from shop.payments.models import PaymentAttempt
 from shop.statistics.days import count
@@ -76,7 +77,8 @@ def _buyers() -> list[User]:
 def _write(
     chance: random.Random, buyers: list[User], products: list[Product], moments: list[datetime], now: datetime
 ) -> None:
-    orders, lines, attempts, audit_trail, happened = [], [], [], [], []
+    orders, lines, attempts, happened = [], [], [], []
+    audit_trail: list[AuditEntry] = []
     for placed_at in moments:
         end = chance.choices(ENDS, [end.share for end in ENDS])[0]
         window = min(settings.LAPSE_PAYMENT_WINDOW, (now - placed_at) * 0.98)
@@ -102,10 +104,7 @@ def _write(
         orders.append(order)
         if end.event == Event.PAID:
             attempts.append(_paid(order, ended_at))
-        what = "paid" if end.event == Event.PAID else f"cancelled: {end.event}"
-        who = f"buyer {order.buyer_id}" if end.who == "buyer" else end.who
-        audit_trail.append(AuditEntry(order=order, at=placed_at, what="placed", who=f"buyer {order.buyer_id}"))
-        audit_trail.append(AuditEntry(order=order, at=ended_at, what=what, who=who))
+        audit_trail += _entries(order, end, placed_at, ended_at)
         happened += [(placed_at, Event.PLACED.value, order.total), (ended_at, str(end.event), order.total)]
     Order.objects.bulk_create(orders)
     Line.objects.bulk_create(lines)
@@ -120,6 +119,31 @@ def _write(
         for line in lines
     )
     count(happened)
+
+
+def _entries(order: Order, end: End, placed_at: datetime, ended_at: datetime) -> tuple[AuditEntry, AuditEntry]:
+    """Return the two entries of the audit trail: placed by the buyer, and ended."""
+    buyer = Actor(ActorKind.BUYER, str(order.buyer_id))
+    by = buyer if end.who == buyer.kind else Actor.read(end.who)
+    what = What.PAID if end.event == Event.PAID else What.CANCELLED
+    placed, ended = (
+        AuditEntry(
+            order=order,
+            at=at,
+            what=what,
+            before=before,
+            after=after,
+            actor=actor.kind,
+            actor_id=actor.id,
+            amount=order.total,
+            reason=reason,
+        )
+        for at, what, before, after, actor, reason in (
+            (placed_at, What.PLACED, "", Status.AWAITING_PAYMENT, buyer, ""),
+            (ended_at, what, Status.AWAITING_PAYMENT, order.status, by, order.cancel_reason),
+        )
+    )
+    return placed, ended
 
 
 def _paid(order: Order, at: datetime) -> PaymentAttempt:

@@ -17,11 +17,11 @@ from django.views.decorators.http import require_safe
 
 from lapse.integrations.django import unpaid_orders
 from lapse.integrations.django.attempts import State
-from lapse.observability import visible
 from lapse.orders import Settled
 from shop.buyers.changing import changes
 from shop.console.permissions import SETTLE_MONEY, VIEW_PAYMENTS, merchant_of, staff_with
 from shop.database import database_now
+from shop.orders.events import Actor, ActorKind, What
 from shop.orders.models import AuditEntry
 from shop.payments.models import WORK_LIST, PaymentAttempt
 
@@ -77,7 +77,7 @@ def ask_now(request: HttpRequest, reference: str) -> HttpResponse:
         listed = PaymentAttempt.objects.filter(WORK_LIST, pk=attempt.pk).exists()
         if listed:
             # The entry first: it locks the order, and everywhere the order is locked before its attempts.
-            AuditEntry.record([attempt.order], "gateway asked again", _who(request))
+            _record(request, What.ASKED_AGAIN, attempt, before=attempt.state)
             unpaid_orders().money.attempts.ask_now(reference)
     return _answer(request, gettext("A worker asks the payment service within seconds.") if listed else "")
 
@@ -90,8 +90,8 @@ def refund(request: HttpRequest, reference: str) -> HttpResponse:
         attempt = get_object_or_404(PaymentAttempt.objects.select_related("order"), reference=reference)
         decided = unpaid_orders().money.decide_refund(reference) == Settled.REFUND_DUE
         if decided:
-            attempt.refresh_from_db(fields=["paid", "refunded"])
-            AuditEntry.record([attempt.order], f"refund decided: {attempt.kept}", _who(request))
+            attempt.refresh_from_db(fields=["paid", "refunded", "state"])
+            _record(request, What.REFUND_DECIDED, attempt, before=State.REVIEW)
     done = gettext("The money goes back to the buyer. A worker refunds it within seconds.")
     return _answer(request, done if decided else "")
 
@@ -104,12 +104,14 @@ def remove_alarm(request: HttpRequest, reference: str) -> HttpResponse:
         attempt = get_object_or_404(PaymentAttempt.objects.select_related("order"), reference=reference)
         removed = unpaid_orders().money.remove_alarm(reference) == Settled.NOTED
         if removed:
-            AuditEntry.record([attempt.order], f"alarm removed: {visible(attempt.alarm)}"[:100], _who(request))
+            _record(request, What.ALARM_REMOVED, attempt, before=attempt.state, detail=attempt.alarm)
     return _answer(request, gettext("The alarm is removed. The history of the order keeps it.") if removed else "")
 
 
-def _who(request: HttpRequest) -> str:
-    return f"merchant {merchant_of(request).pk}"
+def _record(request: HttpRequest, what: What, attempt: PaymentAttempt, *, before: str, detail: str = "") -> None:
+    """Write what the merchant did about the attempt, which has its new state, into the audit trail of its order."""
+    by = Actor(ActorKind.MERCHANT, str(merchant_of(request).pk))
+    AuditEntry.record_attempt(attempt.order, what, by, attempt, before=before, detail=detail)
 
 
 def _answer(request: HttpRequest, done: str) -> HttpResponse:

@@ -12,7 +12,9 @@ from shop.console.permissions import CANCEL_ORDERS, VIEW_ORDERS, staff_with
 from shop.console.search import Search, find
 from shop.console.templatetags.console import word
 from shop.database import database_now
-from shop.orders.models import AuditEntry, Order, Reason, Reservation, Status
+from shop.orders.events import Actor, ActorKind, What
+from shop.orders.history import for_merchant
+from shop.orders.models import Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.orders.transitions import cancel_for_shop
 
@@ -47,6 +49,7 @@ def show(request: HttpRequest, public_id: str) -> HttpResponse:
     unpaid = order.status in (Status.AWAITING_PAYMENT, Status.CLOSING)
     context = {
         "order": order,
+        "history": for_merchant(order),
         "reservations": Reservation.objects.filter(line__order=order).select_related("line__product").order_by("id"),
         "unpaid": unpaid,
         "overdue": unpaid and order.pay_by <= due_before,
@@ -60,7 +63,7 @@ def show(request: HttpRequest, public_id: str) -> HttpResponse:
 def cancel_by_hand(request: HttpRequest, public_id: str) -> HttpResponse:
     """Cancel an unpaid order and return to its page with what happened. The first transition of an order wins."""
     order = get_object_or_404(Order, public_id=public_id)
-    who = f"merchant {request.user.pk}"
+    who = Actor(ActorKind.MERCHANT, str(request.user.pk))
     try:
         order = cancel_for_shop(order, who=who)
     except AlreadyPaid:
@@ -69,7 +72,7 @@ def cancel_by_hand(request: HttpRequest, public_id: str) -> HttpResponse:
     if order.status == Status.CLOSING:
         text = gettext("The payment service has not said yet whether the order was paid. The order is being closed.")
         messages.warning(request, text)
-    elif AuditEntry.objects.filter(order=order, who=who, what__startswith="cancelled").exists():
+    elif order.audit_trail.filter(what=What.CANCELLED, actor=who.kind, actor_id=who.id).exists():
         messages.success(request, gettext("The order is cancelled and its stock is released."))
     else:
         reason = {"reason": word(order.cancel_reason)}

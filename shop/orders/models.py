@@ -1,15 +1,18 @@
 """The order, its lines, the stock that it holds, and its audit trail."""
 
 import secrets
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Collection, Iterable
+from decimal import Decimal
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from shop import database
 from shop.catalogue.models import Product
+from shop.orders.events import Actor, AttemptLike, Subject, What
 
 
 class Status(models.TextChoices):
@@ -54,6 +57,9 @@ class Order(models.Model):
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001  # null: any number of orders without
     fingerprint = models.CharField(max_length=64, blank=True, default="")
 
+    recorded: str = ""
+    """The status that the audit trail knows: that of the row when it was read. "": a new order."""
+
     class Meta:
         """The index that finds overdue orders has unpaid rows only, so it stays small."""
 
@@ -84,6 +90,19 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return self.public_id
+
+    @classmethod
+    def from_db(
+        cls,
+        db: str | None,
+        field_names: Collection[str],
+        values: Collection[Any],
+        **options: Any,  # noqa: ANN401
+    ) -> Self:
+        """Return the row as an instance that remembers the status with which it was read."""
+        order = super().from_db(db, field_names, values, **options)
+        order.recorded = order.__dict__.get("status", "")
+        return order
 
 
 class Line(models.Model):
@@ -137,12 +156,27 @@ class Reservation(models.Model):
 
 
 class AuditEntry(models.Model):
-    """One event of an order, and who caused it. Written in the transaction of the event, never changed."""
+    """One event of an order or of one of its attempts. Written in the transaction of the event, never changed.
+
+    `subject_id` is the attempt's reference; "" for the order itself, and for old entries about attempts. `before` and
+    `after` are the subject's states. `amount` is the order's total; for an attempt, what the shop has of its money
+    after the event, or what the buyer has to pay before money has come. `refunded` is what went back to the buyer with
+    this event. `reason` is a code that pages translate, or the text of a person. `detail` is text.
+    """
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="audit_trail")
     at = models.DateTimeField(db_default=Now())
-    what = models.CharField(max_length=100)
-    who = models.CharField(max_length=100)
+    what = models.CharField(max_length=20)
+    subject = models.CharField(max_length=10, default=Subject.ORDER)
+    subject_id = models.CharField(max_length=64, blank=True, default="")
+    before = models.CharField(max_length=20, blank=True, default="")
+    after = models.CharField(max_length=20, blank=True, default="")
+    reason = models.CharField(max_length=200, blank=True, default="")
+    actor = models.CharField(max_length=10)
+    actor_id = models.CharField(max_length=100, blank=True, default="")
+    amount = models.DecimalField(max_digits=16, decimal_places=2, null=True)
+    refunded = models.DecimalField(max_digits=16, decimal_places=2, null=True)
+    detail = models.CharField(max_length=500, blank=True, default="")
 
     class Meta:
         """In the order of the events."""
@@ -150,9 +184,61 @@ class AuditEntry(models.Model):
         ordering: ClassVar = ["id"]
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.what} by {self.who}"
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.subject} {self.what} by {self.actor} {self.actor_id}".rstrip()
 
     @staticmethod
-    def record(orders: Iterable[Order], what: str, who: str) -> None:
-        """Add an entry to the audit trail of each of the orders: one statement, in the caller's transaction."""
-        AuditEntry.objects.bulk_create(AuditEntry(order=order, what=what, who=who) for order in orders)
+    def record(orders: Iterable[Order], what: str, by: Actor | str, *, reason: str = "", detail: str = "") -> None:
+        """Add an entry to the audit trail of each of the orders: one statement, in the caller's transaction.
+
+        Each instance must have been read after its row was locked, and must have its new status. `by` may be an actor's
+        text, such as "buyer 7". Raises ValueError for an unknown `what`.
+        """
+        changed = list(orders)
+        actor = Actor.read(str(by))
+        values = {
+            "what": What(what).value,
+            "reason": str(reason)[:200],
+            "actor": actor.kind.value,
+            "actor_id": actor.id[:100],
+            "detail": detail[:500],
+            "orders": [order.pk for order in changed],
+            "before": [order.recorded for order in changed],
+            "after": [str(order.status) for order in changed],
+            "amounts": [order.total for order in changed],
+        }
+        database.run("orders/record", values)
+        for order in changed:
+            order.recorded = str(order.status)
+
+    @staticmethod
+    def record_attempt(
+        order: Order,
+        what: str,
+        by: Actor | str,
+        attempt: AttemptLike,
+        *,
+        before: str,
+        refunded: Decimal | None = None,
+        reason: str = "",
+        detail: str = "",
+    ) -> None:
+        """Add an entry about an attempt, which has its new state, to the order's audit trail.
+
+        `before` is its state before the event, `refunded` what went back with the event. In the caller's transaction.
+        Raises ValueError for an unknown `what`.
+        """
+        actor = Actor.read(str(by))
+        AuditEntry.objects.create(
+            order=order,
+            what=What(what),
+            subject=Subject.ATTEMPT,
+            subject_id=attempt.reference,
+            before=before,
+            after=attempt.state,
+            reason=reason[:200],
+            actor=actor.kind,
+            actor_id=actor.id[:100],
+            amount=attempt.amount if attempt.paid is None else attempt.paid - attempt.refunded,
+            refunded=refunded,
+            detail=detail[:500],
+        )

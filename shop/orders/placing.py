@@ -17,6 +17,7 @@ from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
 from shop.database import database_now
 from shop.orders import stock
+from shop.orders.events import Actor, ActorKind, What
 from shop.orders.models import UNPAID, AuditEntry, Line, Order, Reservation, Status
 from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
 from shop.orders.transitions import pay
@@ -155,9 +156,9 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None, window: timed
         for line in wanted
     )
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
-    AuditEntry.record([order], "placed", f"buyer {buyer.pk}")
+    AuditEntry.record([order], What.PLACED, Actor(ActorKind.BUYER, str(buyer.pk)))
     if order.total == 0:
-        pay(order, who="nothing to pay")
+        pay(order, who=Actor(ActorKind.SYSTEM), reason="nothing_to_pay")
     else:
         unpaid_orders().arm(order)
     count([(at, Event.PLACED, order.total)])

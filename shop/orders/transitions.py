@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
 from shop.orders import stock
+from shop.orders.events import Actor, ActorKind, What
 from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.statistics.corrections import record_reinstatement
@@ -15,7 +16,7 @@ from shop.statistics.days import count
 from shop.statistics.models import Event
 
 
-def pay(order: Order, *, who: str) -> bool:
+def pay(order: Order, *, who: Actor | str, reason: str = "") -> bool:
     """Make an unpaid order paid, sell what it holds and return True; return False if the order is no longer unpaid.
 
     To be called in a transaction that has locked the order. `order` has the new values afterwards.
@@ -25,7 +26,7 @@ def pay(order: Order, *, who: str) -> bool:
     if not paid or order.paid_at is None:
         return False
     stock.consume([order.pk])
-    AuditEntry.record([order], "paid", who)
+    AuditEntry.record([order], What.PAID, who, reason=reason)
     count([(order.paid_at, Event.PAID, order.total)])
     return True
 
@@ -45,12 +46,13 @@ def reinstate(order: Order) -> bool:
         return False
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
     Order.objects.filter(pk=order.pk).update(status=Status.AWAITING_PAYMENT, cancel_reason="", cancelled_at=None)
-    AuditEntry.record([order], "reinstated", "late payment")
     record_reinstatement(order.pk, total=order.total, reason=order.cancel_reason, cancelled_at=order.cancelled_at)
+    order.status = Status.AWAITING_PAYMENT
+    AuditEntry.record([order], What.REINSTATED, Actor(ActorKind.SYSTEM))  # the next entry says why
     return True
 
 
-def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
+def cancel(order_pk: int, *, reason: Reason, who: Actor | str) -> Order:
     """Cancel an unpaid order, release its stock and return the order; a cancelled order stays as it is.
 
     An open payment attempt is closed at its gateway first. If the gateway does not answer, the order stays `closing`
@@ -58,14 +60,14 @@ def cancel(order_pk: int, *, reason: Reason, who: str) -> Order:
     in a transaction. Raises AlreadyPaid.
     """
     order = Order.objects.get(pk=order_pk)
-    unpaid_orders().cancel([order], by=who, reason=reason)
+    unpaid_orders().cancel([order], by=str(who), reason=reason)
     order.refresh_from_db()
     if order.status == Status.PAID:
         raise AlreadyPaid("This order is paid.", paid_at=order.paid_at)
     return order
 
 
-def cancel_for_shop(order: Order, *, who: str) -> Order:
+def cancel_for_shop(order: Order, *, who: Actor | str) -> Order:
     """Cancel an unpaid order for the shop. An overdue order expires, and its reason says so.
 
     Returns and raises what `cancel` does. Not to be called in a transaction: a gateway may be queried.

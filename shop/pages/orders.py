@@ -17,6 +17,8 @@ from django.views.decorators.http import require_http_methods, require_safe
 from shop.buyers.changing import changes
 from shop.limits import count_order
 from shop.live.streams import order_state
+from shop.orders.events import Actor, ActorKind
+from shop.orders.history import for_buyer
 from shop.orders.models import Order, Reason, Status
 from shop.orders.placing import MOST_LINES, Wanted, place
 from shop.orders.reading import Reading, fresh, ordered_with, read, read_all
@@ -94,7 +96,7 @@ def cancel_order(request: HttpRequest, public_id: str) -> HttpResponse:
     """Cancel the order and return a redirect to its page."""
     order = _reading(request, public_id).order
     try:
-        order = cancel(order.pk, reason=Reason.BUYER, who=f"buyer {order.buyer_id}")
+        order = cancel(order.pk, reason=Reason.BUYER, who=Actor(ActorKind.BUYER, str(order.buyer_id)))
     except AlreadyPaid as refusal:
         messages.error(request, explain(refusal))
     else:
@@ -182,7 +184,7 @@ def _reading(request: HttpRequest, public_id: str) -> Reading:
 def _shown(request: HttpRequest, public_id: str) -> dict[str, Any]:
     """Return what the order's page shows."""
     reading = _reading(request, public_id)
-    return {"reading": reading, "money": money_of(reading.order)}
+    return {"reading": reading, "money": money_of(reading.order), "history": for_buyer(reading.order)}
 
 
 def _wanted(request: HttpRequest) -> list[Wanted]:

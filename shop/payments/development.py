@@ -12,7 +12,8 @@ from django.urls import reverse
 from lapse.integrations.django import unpaid_orders
 from lapse.integrations.django.attempts import STILL_OPEN, State
 from lapse.orders import Attempt, AttemptState, Refund, RefundState, Ruling, Verdict
-from shop.orders.models import Order, Status
+from shop.orders.events import Actor, ActorKind, What
+from shop.orders.models import AuditEntry, Order, Status
 from shop.payments.models import PaymentAttempt
 
 
@@ -35,8 +36,14 @@ class DevelopmentGateway:
 
         Raises PaymentAttempt.DoesNotExist.
         """
-        found = PaymentAttempt.objects.filter(STILL_OPEN, reference=attempt.reference)
-        found.update(state=State.CLOSED, changed_at=Now())
+        with transaction.atomic():
+            locked = PaymentAttempt.objects.select_for_update(no_key=True, of=("self",)).select_related("order")
+            row = locked.get(reference=attempt.reference)
+            if AttemptState(before := row.state).open:
+                row.state = State.CLOSED
+                PaymentAttempt.objects.filter(pk=row.pk).update(state=row.state, changed_at=Now())
+                by = Actor(ActorKind.GATEWAY, attempt.gateway)
+                AuditEntry.record_attempt(row.order, What.ATTEMPT, by, row, before=before)
         return self.query(attempt)
 
     def query(self, attempt: Attempt) -> Ruling:

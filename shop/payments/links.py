@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 
 from lapse.integrations.django.attempts import STILL_OPEN, State
 from shop.database import database_now
+from shop.orders.events import Actor, ActorKind, What
 from shop.orders.models import AuditEntry, Order, Status
 from shop.orders.reading import fresh
 from shop.orders.refusals import AlreadyCancelled, AlreadyPaid, PaymentUnavailable, TooLate
@@ -26,8 +27,18 @@ def payment_link(order_pk: int) -> str:
         raise PaymentUnavailable("This order was to be paid in a way that the shop does not offer any more.")
     # Outside the transaction: making a link may take a call to the gateway.
     link = gateway.link(attempt)
-    PaymentAttempt.objects.filter(pk=attempt.pk, state=State.CREATED).update(state=State.PENDING, changed_at=Now())
+    if attempt.state == State.CREATED:
+        _link_made(attempt)
     return link
+
+
+@transaction.atomic
+def _link_made(attempt: PaymentAttempt) -> None:
+    order = Order.objects.select_for_update(no_key=True).get(pk=attempt.order_id)  # everywhere before its attempts
+    created = PaymentAttempt.objects.filter(pk=attempt.pk, state=State.CREATED)
+    if created.update(state=State.PENDING, changed_at=Now()):
+        attempt.state = State.PENDING
+        AuditEntry.record_attempt(order, What.ATTEMPT, _buyer_of(order), attempt, before=State.CREATED)
 
 
 @transaction.atomic(durable=True)
@@ -49,5 +60,9 @@ def _open_attempt(order_pk: int, name: str, gateway: PaymentGateway) -> PaymentA
         attempt = PaymentAttempt.objects.create(
             order=order, reference=secrets.token_hex(16), gateway=name, amount=order.total, expires_at=ends
         )
-        AuditEntry.record([order], "payment begun", f"buyer {order.buyer_id}")
+        AuditEntry.record_attempt(order, What.OPENED, _buyer_of(order), attempt, before="")
     return attempt
+
+
+def _buyer_of(order: Order) -> Actor:
+    return Actor(ActorKind.BUYER, str(order.buyer_id))

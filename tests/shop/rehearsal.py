@@ -14,10 +14,12 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from lapse.integrations.django import unpaid_orders
+from lapse.integrations.django.attempts import State
 from lapse.orders import Attempt, Ruling, Settled, Verdict
 from shop.buyers.models import ApiToken
 from shop.catalogue.models import Product
-from shop.orders.models import Order
+from shop.orders.events import What
+from shop.orders.models import AuditEntry, Order
 from shop.orders.placing import Wanted, place
 from shop.payments.models import PaymentAttempt
 from shop.statistics.books_check import audit
@@ -59,6 +61,25 @@ def stock_of(product: Product) -> tuple[int, int]:
     """Return the pieces on hand and the pieces held by orders."""
     product.refresh_from_db()
     return product.on_hand, product.held
+
+
+def trail_of(order: Order) -> list[str]:
+    """Return the entries of the order and of its money, in sequence: "cancelled: expired", "refunded: 20.00".
+
+    An attempt's other states are left out.
+    """
+    return [text for entry in order.audit_trail.all() if (text := in_short(entry))]
+
+
+def in_short(entry: AuditEntry) -> str:
+    """Return the event with what matters of it, or "" for a change of an attempt that moves no money."""
+    if entry.refunded is not None:
+        return f"refunded: {entry.refunded}"
+    if entry.what in (What.ATTEMPT, What.REFUND_DECIDED):
+        waits = {State.REFUND_DUE: "refund due", State.REVIEW: "review"}
+        what = "refund decided" if entry.what == What.REFUND_DECIDED else waits.get(State(entry.after))
+        return f"{what}: {entry.amount}" if what else ""
+    return f"{entry.what}: {entry.reason}" if entry.reason else entry.what
 
 
 def assert_no_drift() -> None:

@@ -34,7 +34,7 @@ from tests.shop.alipay_rehearsal import (
     status_of,
 )
 from tests.shop.alipay_shop import paying as paying  # noqa: PLC0414  # pytest finds a fixture by its name here
-from tests.shop.rehearsal import PASSWORD, api_of, assert_no_drift, order_of, reconcile, stock_of, together
+from tests.shop.rehearsal import PASSWORD, api_of, assert_no_drift, order_of, reconcile, stock_of, together, trail_of
 
 HALF_AN_HOUR = 1800.0
 
@@ -218,7 +218,7 @@ def test_a_wrong_amount_found_by_asking(
     assert state_of(number) == State.REFUNDED
     assert lapse(order) == Outcome.LAPSED
     assert stock_of(cup) == (10, 0)
-    assert [entry.what for entry in order.audit_trail.all()][-3:] == [
+    assert trail_of(order)[-3:] == [
         "refund due: 0.01",
         "refunded: 0.01",
         "cancelled: expired",
@@ -270,7 +270,7 @@ def test_the_order_lapses_before_the_notify(paying: PayingShop, buyer: User, cup
     assert eventually(lambda: state_of(number) == State.SUCCEEDED)
     assert status_of(order) == "paid"
     assert stock_of(cup) == (9, 0)
-    trail = [entry.what for entry in order.audit_trail.all()]
+    trail = trail_of(order)
     assert trail[-3:] == ["cancelled: expired", "reinstated", "paid"]
     assert_no_drift()
 

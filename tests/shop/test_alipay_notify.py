@@ -19,7 +19,7 @@ from shop.payments import notify
 from shop.payments.models import GatewayMessage, Judged
 from tests.shop.alipay_rehearsal import NOTIFY, PayingShop, lapse, let_time_pass, link_of, post, state_of, status_of
 from tests.shop.alipay_shop import paying as paying  # noqa: PLC0414  # pytest finds a fixture by its name here
-from tests.shop.rehearsal import assert_no_drift, order_of, stock_of, together
+from tests.shop.rehearsal import assert_no_drift, order_of, stock_of, together, trail_of
 
 SUCCESS = (200, "success")
 
@@ -201,7 +201,7 @@ def test_a_closed_trade_that_was_paid_is_a_refund(paying: PayingShop, buyer: Use
     for status in ("TRADE_SUCCESS", "TRADE_CLOSED", "TRADE_CLOSED"):
         assert post(paying.form(number, status)) == SUCCESS
     assert (status_of(order), state_of(number)) == ("paid", State.REFUNDED)
-    assert [entry.what for entry in order.audit_trail.all()][-2:] == ["paid", "refunded: 58.00"]
+    assert trail_of(order)[-2:] == ["paid", "refunded: 58.00"]
     assert_no_drift()
 
 
@@ -226,7 +226,7 @@ def test_money_after_the_order_was_cancelled(
     with caplog.at_level(logging.WARNING, "lapse"):
         assert together(*[lambda: post(paying.form(number))] * 3) == [SUCCESS] * 3
     refunds = sum("It is refunded" in record.message for record in caplog.records)
-    trail = [entry.what for entry in order.audit_trail.all()]
+    trail = trail_of(order)
     if stock:
         assert (status_of(order), state_of(number), refunds) == ("paid", State.SUCCEEDED, 0)
         assert trail[-3:] == ["cancelled: expired", "reinstated", "paid"]

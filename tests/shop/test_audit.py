@@ -19,7 +19,7 @@ from lapse.integrations.django import unpaid_orders
 from lapse.integrations.django.attempts import State
 from lapse.orders import Settled
 from shop.catalogue.models import Product
-from shop.orders.models import Hold, Order, Reason, Reservation, Status
+from shop.orders.models import AuditEntry, Hold, Order, Reason, Reservation, Status
 from shop.orders.transitions import cancel
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
@@ -118,7 +118,12 @@ BREAKS: dict[tuple[str, str], Callable[[], Any]] = {
     ("early", ""): lambda: Order.objects.update(
         status="cancelled", cancel_reason="expired", cancelled_at=F("pay_by") - timedelta(seconds=1)
     ),
-    ("audit_trail", ""): lambda: Order.objects.get().audit_trail.create(what="paid", who="clerk 2"),
+    ("audit_trail", ""): lambda: AuditEntry.record([Order.objects.get()], "paid", "merchant 2"),
+    ("audit_trail", "an entry is missing"): lambda: AuditEntry.objects.filter(what="placed").delete(),
+    ("audit_trail", "the last entry is of another state"): lambda: Order.objects.update(status="closing"),
+    ("audit_attempts", "an entry is missing"): lambda: AuditEntry.objects.filter(after=State.PENDING).delete(),
+    ("audit_attempts", "the last entry is of another state"): lambda: attempts.update(state=State.CLOSED),
+    ("audit_attempts", "a refund is missing"): lambda: attempts.update(refunded=8),
     ("payments", "of a paid order are gone"): lambda: attempts.all().delete(),
     ("payments", "are less than the total"): lambda: attempts.update(paid=50),
     ("payments", "were refunded, and no refund was counted"): lambda: attempts.update(refunded=8),

@@ -12,6 +12,7 @@ from lapse.orders.port import Outcome
 from lapse.orders.retries import Retries
 from shop.catalogue.models import Product
 from shop.lapsing import ShopOrders
+from shop.orders.events import Subject
 from shop.orders.models import Order, Reason, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.orders.transitions import cancel
@@ -89,9 +90,10 @@ def test_a_gateway_without_an_answer_leaves_it_closing(
     assert worker.lapse([order.public_id])[order.public_id].outcome == Outcome.LAPSED
     order.refresh_from_db()
     assert (order.status, order.cancel_reason) == (Status.CANCELLED, Reason.BUYER)
-    assert list(order.audit_trail.values_list("what", "who"))[-2:] == [
-        ("closing: buyer", "buyer"),
-        ("cancelled: buyer", "timer"),
+    changes = order.audit_trail.filter(subject=Subject.ORDER)
+    assert list(changes.values_list("what", "reason", "actor", "before", "after"))[1:] == [
+        ("closing", "buyer", "buyer", "awaiting_payment", "closing"),
+        ("cancelled", "buyer", "timer", "closing", "cancelled"),
     ]
     assert_no_drift()
 

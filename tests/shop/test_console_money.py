@@ -17,12 +17,13 @@ from lapse.orders import Attempt, LateMoney, Refund, RefundState, Ruling, Verdic
 from shop.catalogue.models import Product
 from shop.console.models import WorkerHeartbeat
 from shop.lapsing import ShopOrders
+from shop.orders.events import Subject
 from shop.orders.models import Order, Reason
 from shop.orders.transitions import cancel
 from shop.payments.development import DevelopmentGateway
 from shop.payments.links import payment_link
 from shop.payments.models import WORK_LIST, PaymentAttempt
-from tests.shop.rehearsal import assert_no_drift, order_of, reconcile, report_paid, together
+from tests.shop.rehearsal import assert_no_drift, in_short, order_of, reconcile, report_paid, together
 
 
 @pytest.fixture
@@ -68,8 +69,9 @@ def cancelled(buyer: User, cup: Product) -> str:
 
 def trail() -> list[tuple[str, str]]:
     """Return what the order's audit trail says about money, and who did it."""
-    entries = Order.objects.get().audit_trail.values_list("what", "who")
-    return [(what, who) for what, who in entries if re.match("refund|gateway|alarm", what)]
+    entries = Order.objects.get().audit_trail.filter(subject=Subject.ATTEMPT)
+    written = [(in_short(entry), f"{entry.actor} {entry.actor_id}") for entry in entries]
+    return [(what, who) for what, who in written if re.match("refund|asked|alarm", what)]
 
 
 def test_a_refund_that_is_due_is_listed_until_it_is_made(
@@ -93,7 +95,7 @@ def test_a_refund_that_is_due_is_listed_until_it_is_made(
     assert "no longer needs it" in press(client, number, "ask")
     assert trail() == [
         ("refund due: 58.00", "gateway development"),
-        ("gateway asked again", f"merchant {merchant.pk}"),
+        ("asked_again", f"merchant {merchant.pk}"),
         ("refunded: 58.00", "gateway development"),
     ]
     assert_no_drift()
@@ -185,7 +187,11 @@ def test_an_alarm_of_a_payment_that_is_where_it_belongs(
     assert "The alarm is removed." in press(client, number, "alarm")
     assert "data-nothing" in page(client)
     assert "no longer needs it" in press(client, number, "alarm")
-    assert trail()[-1] == ("alarm removed: two payments for one attempt: 1 and 2", f"merchant {merchant.pk}")
+    entries = list(Order.objects.get().audit_trail.values_list("what", "detail", "actor", "actor_id"))
+    assert entries[-2:] == [
+        ("alarm", "two payments for one attempt: 1 and 2", "gateway", "development"),
+        ("alarm_removed", "two payments for one attempt: 1 and 2", "merchant", str(merchant.pk)),
+    ]
     assert_no_drift()
 
 

@@ -117,7 +117,9 @@ def test_an_orders_history(desk: Client, buyer: User, cup: Product) -> None:
     shown = desk.get(f"/console/orders/{order.public_id}/").content.decode()
     trail = re.findall(r'data-audit="([^"]+)"', shown)
     assert trail[0] == "placed"
-    assert trail[-1] == "paid"
+    assert trail[-2:] == ["paid", "attempt"]
+    assert "2 pieces: held → sold" in shown
+    assert "awaiting payment → paid" in shown
     assert re.findall(r'data-reservation="(\w+)"', shown) == ["consumed"]
     assert re.findall(r'data-attempt="(\w+)"', shown) == ["succeeded"]
     assert PaymentAttempt.objects.get().reference in shown
@@ -145,11 +147,10 @@ def test_cancel_by_hand(desk: Client, merchant: User, buyer: User, cup: Product)
     assert "The order is cancelled and its stock is released." in shown
     assert 'data-status="cancelled" data-cancel-reason="merchant"' in shown
     assert stock_of(cup) == (10, 0)
-    assert list(order.audit_trail.filter(what="cancelled: merchant").values_list("who", flat=True)) == [
-        f"merchant {merchant.pk}"
-    ]
+    cancelled = order.audit_trail.filter(what="cancelled")
+    assert list(cancelled.values_list("reason", "actor", "actor_id")) == [("merchant", "merchant", str(merchant.pk))]
     press_cancel(desk, order)
-    assert order.audit_trail.filter(what__startswith="cancelled").count() == 1
+    assert order.audit_trail.filter(what="cancelled").count() == 1
     assert_no_drift()
 
 
@@ -189,6 +190,6 @@ def test_the_timer_the_buyer_and_the_merchant_at_once(desk: Client, buyer: User,
         )
         assert isinstance(heard[0], str), heard
         assert "cancelled" in heard[0]
-        assert order.audit_trail.filter(what__startswith="cancelled").count() == 1
+        assert order.audit_trail.filter(what="cancelled").count() == 1
         assert stock_of(cup) == (10, 0)
     assert_no_drift()

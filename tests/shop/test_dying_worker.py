@@ -12,7 +12,7 @@ from tests.shop.test_crash import wait_until
 
 ORDERS = 3
 STATES = "SELECT count(*) FILTER (WHERE status = 'cancelled'), count(*) FROM orders_order"
-TRAIL = "SELECT count(*), count(DISTINCT order_id) FROM orders_auditentry WHERE what = 'cancelled: expired'"
+TRAIL = "SELECT count(*), count(DISTINCT order_id) FROM orders_auditentry WHERE what = 'cancelled'"
 OPEN = "SELECT count(*) FROM payments_paymentattempt WHERE state <> 'closed'"
 
 

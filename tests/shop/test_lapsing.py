@@ -22,7 +22,7 @@ from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
 from tests.gateways.listening import eventually
-from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, report_paid, stock_of, together
+from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, report_paid, stock_of, together, trail_of
 
 
 def lapse(order: Order) -> Outcome:
@@ -44,7 +44,7 @@ def test_it_lapses_when_due_and_only_then(buyer: User, cup: Product) -> None:
     order.refresh_from_db()
     assert (order.status, order.cancel_reason) == (Status.CANCELLED, "expired")
     assert stock_of(cup) == (10, 0)
-    assert [entry.what for entry in order.audit_trail.all()] == ["placed", "cancelled: expired"]
+    assert trail_of(order) == ["placed", "cancelled: expired"]
     assert_no_drift()
 
 
@@ -261,7 +261,7 @@ def test_m8_an_order_that_is_extended_while_it_fires_can_be_paid(
     assert lapse(order) == Outcome.NOT_DUE
     order.refresh_from_db()
     assert (order.status, order.cancel_reason) == (Status.AWAITING_PAYMENT, "")
-    assert order.audit_trail.filter(what="open again: more time", who="timer").count() == 1
+    assert order.audit_trail.filter(what="reopened", reason="more_time", actor="timer").count() == 1
     second = number_of(order)
     assert second != first
     assert pay_now(second)

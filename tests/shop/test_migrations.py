@@ -5,11 +5,13 @@ from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
 
+from lapse.integrations.django import unpaid_orders
 from shop.catalogue.models import Product
 from shop.console.models import WorkerHeartbeat
 from shop.console.permissions import ensure_merchants
+from shop.orders.models import AuditEntry
 from shop.payments.models import GatewayMessage, PaymentAttempt
-from tests.shop.rehearsal import order_of
+from tests.shop.rehearsal import assert_no_drift, order_of
 
 VIEW = "view_workerheartbeat"
 
@@ -60,6 +62,65 @@ def test_payments_from_before_keep_their_numbers_and_their_money(buyer: User, cu
     message = GatewayMessage.objects.get()
     assert (message.reference, message.provider_reference, message.status) == ("a-succeeded", "t1", "TRADE_SUCCESS")
     assert message.refunded == 0
+
+
+OLD = [
+    ("placed", "buyer 7"),
+    ("payment begun", "buyer 7"),
+    ("closing: buyer", "buyer 7"),
+    ("cancelled: buyer", "timer"),
+    ("refund due: 58.00", "gateway alipay"),
+    ("alarm removed: two payments: 1 and 2", "merchant 3"),
+    ("refunded: 58.00", "gateway alipay"),
+]
+"""The audit trail of one order as an older shop wrote it: what, who."""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_old_audit_trail_is_read_into_columns(buyer: User, cup: Product) -> None:
+    """Each entry has its states, reason, actor and amounts, the audit agrees, and the way back has the same texts."""
+    order = order_of(buyer, cup)
+    unpaid_orders().cancel([order], by="buyer 7", reason="buyer")
+    AuditEntry.objects.all().delete()
+    call_command("migrate", "orders", "0003", verbosity=0)
+    try:
+        with connection.cursor() as cursor:
+            rows = [(order.pk, *texts) for texts in OLD]
+            cursor.executemany("INSERT INTO orders_auditentry (order_id, what, who) VALUES (%s, %s, %s)", rows)
+    finally:
+        call_command("migrate", "orders", verbosity=0)
+    columns = ("what", "before", "after", "reason", "actor", "actor_id", "amount", "refunded", "detail")
+    assert list(AuditEntry.objects.values_list(*columns)) == [
+        ("placed", "", "awaiting_payment", "", "buyer", "7", 58, None, ""),
+        ("opened", "", "created", "", "buyer", "7", 58, None, ""),
+        ("closing", "awaiting_payment", "closing", "buyer", "buyer", "7", 58, None, ""),
+        ("cancelled", "closing", "cancelled", "buyer", "timer", "", 58, None, ""),
+        ("attempt", "", "orphaned", "", "gateway", "alipay", 58, None, ""),
+        ("alarm_removed", "", "", "", "merchant", "3", None, None, "two payments: 1 and 2"),
+        ("refunded", "", "", "", "gateway", "alipay", None, 58, ""),
+    ]
+    assert_no_drift()
+    call_command("migrate", "orders", "0003", verbosity=0)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT what, who FROM orders_auditentry ORDER BY id")
+            assert cursor.fetchall() == OLD
+    finally:
+        call_command("migrate", "orders", verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_the_shop_never_wrote_stops_the_migration(buyer: User, cup: Product) -> None:
+    """The error names it, and nothing is changed; once it is gone, the migration runs."""
+    order = order_of(buyer, cup)
+    call_command("migrate", "orders", "0003", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO orders_auditentry (order_id, what, who) VALUES (%s, 'packed', 'clerk')", [order.pk])
+        with pytest.raises(RuntimeError, match=r"never wrote: 'packed'\. Nothing was changed"):
+            call_command("migrate", "orders", verbosity=0)
+        cursor.execute("DELETE FROM orders_auditentry WHERE what = 'packed'")
+    call_command("migrate", "orders", verbosity=0)
+    assert_no_drift()
 
 
 def _codenames() -> set[str]:

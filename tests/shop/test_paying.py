@@ -18,7 +18,16 @@ from shop.orders.transitions import cancel
 from shop.payments.development import DevelopmentGateway, pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
-from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, reconcile, report_paid, stock_of, together
+from tests.shop.rehearsal import (
+    assert_no_drift,
+    make_overdue,
+    order_of,
+    reconcile,
+    report_paid,
+    stock_of,
+    together,
+    trail_of,
+)
 
 
 def number_of(order: Order) -> str:
@@ -88,7 +97,7 @@ def test_paying_sells_the_stock(buyer: User, cup: Product) -> None:
     assert order.paid_at is not None
     assert stock_of(cup) == (7, 0)
     assert PaymentAttempt.objects.get().state == State.SUCCEEDED
-    assert [entry.what for entry in order.audit_trail.all()] == ["placed", "payment begun", "paid"]
+    assert trail_of(order) == ["placed", "opened", "paid"]
     assert_no_drift()
 
 
@@ -157,6 +166,6 @@ def test_late_money_is_never_swallowed(buyer: User, cup: Product, caplog: pytest
     assert order.status == Status.CANCELLED
     assert stock_of(cup) == (10, 0)
     assert Reservation.objects.get().state == Hold.RELEASED
-    trail = [entry.what for entry in order.audit_trail.all()]
+    trail = trail_of(order)
     assert trail[-2:] == ["refund due: 58.00", "refunded: 58.00"]
     assert_no_drift()

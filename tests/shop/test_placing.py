@@ -12,7 +12,7 @@ from shop.catalogue.models import Product
 from shop.orders.models import Hold, Order, Reservation, Status
 from shop.orders.placing import Placed, Wanted, place
 from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
-from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together, wanted
+from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, stock_of, together, trail_of, wanted
 
 
 def test_everything_is_written_at_once(buyer: User, cup: Product, pot: Product) -> None:
@@ -25,7 +25,7 @@ def test_everything_is_written_at_once(buyer: User, cup: Product, pot: Product) 
     assert stock_of(cup) == (10, 3)
     assert stock_of(pot) == (1, 1)
     assert list(Reservation.objects.values_list("state", flat=True)) == [Hold.HELD, Hold.HELD]
-    assert [entry.what for entry in order.audit_trail.all()] == ["placed"]
+    assert trail_of(order) == ["placed"]
     armed = timer()
     assert armed is not None
     assert armed.stats().pending >= 1

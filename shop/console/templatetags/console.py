@@ -7,6 +7,7 @@ from django import template
 from django.utils.translation import gettext_lazy
 
 from lapse.observability import visible, visible_key
+from shop.orders.history import STATES
 
 register = template.Library()
 register.filter("visible", visible)
@@ -14,33 +15,11 @@ register.filter("visible_key", visible_key)
 
 SECOND, MINUTE = 1000, 60_000
 
-WORDS = {
+WORDS = STATES | {
     "placed": gettext_lazy("placed"),
-    "awaiting_payment": gettext_lazy("awaiting payment"),
-    "closing": gettext_lazy("closing"),
-    "paid": gettext_lazy("paid"),
-    "cancelled": gettext_lazy("cancelled"),
     "expired": gettext_lazy("expired"),
     "buyer": gettext_lazy("by the buyer"),
     "merchant": gettext_lazy("by the merchant"),
-    "held": gettext_lazy("held"),
-    "consumed": gettext_lazy("sold"),
-    "released": gettext_lazy("released"),
-    "created": gettext_lazy("created"),
-    "pending": gettext_lazy("open"),
-    "succeeded": gettext_lazy("succeeded"),
-    "closed": gettext_lazy("closed"),
-    "failed": gettext_lazy("failed"),
-    "unknown": gettext_lazy("no answer"),
-    "orphaned": gettext_lazy("refund due"),
-    "refund due": gettext_lazy("refund due"),
-    "refund decided": gettext_lazy("refund decided"),
-    "alarm removed": gettext_lazy("alarm removed"),
-    "gateway asked again": gettext_lazy("payment service asked again"),
-    "refunded": gettext_lazy("refunded"),
-    "review": gettext_lazy("needs a decision"),
-    "reinstated": gettext_lazy("reinstated"),
-    "payment begun": gettext_lazy("payment started"),
 }
 """The values of rows in the visitor's language. What is stored is the same in every language."""
 
@@ -60,8 +39,8 @@ def duration_ms(milliseconds: float | None) -> str:
 
 @register.filter
 def word(value: str) -> str:
-    """Return a value, or each part of "cancelled: expired", in the visitor's language. Unknown values stay."""
-    return ": ".join(str(WORDS.get(part, part)) for part in value.split(": "))
+    """Return a value in the visitor's language. Unknown values stay."""
+    return str(WORDS.get(value, value))
 
 
 @register.filter

@@ -29,12 +29,16 @@ class Cause:
 
     With `resumes`, a person's cancel that no gateway has answered is repeated: it takes only orders that are closing
     for another reason than the timer's.
+
+    With `on_read`, it is the timer's lapse of orders that a read or a sale has found.
     """
 
     reason: str = EXPIRED
     actor: str = TIMER
     person: bool = False
     resumes: bool = False
+    on_read: bool = False
 
 
 BY_TIMER = Cause()
+ON_READ = Cause(on_read=True)

@@ -20,12 +20,16 @@ ValuesOf = Values | Callable[..., Values]
 
 
 class OrderBatch(Sequence[R]):
-    """Locked rows that one transaction changed for one `reason`, by one `actor`, with their new values."""
+    """Locked rows that one transaction changed for one `reason`, by one `actor`, with their new values.
 
-    def __init__(self, orders: Sequence[R], *, reason: str, actor: str) -> None:
+    `on_read`: the actor is the timer, and a read or a sale found the overdue orders before a worker did.
+    """
+
+    def __init__(self, orders: Sequence[R], *, reason: str, actor: str, on_read: bool = False) -> None:
         self._orders = orders
         self.reason = reason
         self.actor = actor
+        self.on_read = on_read
 
     def __len__(self) -> int:
         return len(self._orders)

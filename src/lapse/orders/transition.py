@@ -299,7 +299,7 @@ class Transition(Generic[R]):
         return {**values, self._shop.reason_field: reason} if self._shop.reason_field else values
 
     def _batch(self, orders: Sequence[R], reason: str) -> OrderBatch[R]:
-        return OrderBatch(orders, reason=reason, actor=self._cause.actor)
+        return OrderBatch(orders, reason=reason, actor=self._cause.actor, on_read=self._cause.on_read)
 
 
 def _named(keys: Collection[str]) -> str:

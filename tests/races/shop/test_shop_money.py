@@ -23,7 +23,7 @@ from shop.payments.alipay import AlipayPayments
 from shop.payments.models import GatewayMessage, Judged, PaymentAttempt
 from shop.statistics.models import Event, Tally
 from tests.shop.alipay_rehearsal import PayingShop, lapse, let_time_pass, link_of, post, scanned, state_of, status_of
-from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, reconcile, stock_of, together
+from tests.shop.rehearsal import assert_no_drift, make_overdue, order_of, reconcile, stock_of, together, trail_of
 
 SUCCESS, FAILURE = (200, "success"), (400, "failure")
 HALF_AN_HOUR = 1800.0
@@ -41,11 +41,6 @@ def come_back(address: str | None) -> None:
     """Open the address to which Alipay sends the buyer who has paid."""
     assert address
     Client().get(address[address.index("/payment") :])
-
-
-def trail_of(order: Order) -> list[str]:
-    """Return the events of the order."""
-    return [entry.what for entry in order.audit_trail.all()]
 
 
 def refunded_at_alipay(paying: PayingShop, number: str) -> Decimal:

@@ -29,7 +29,7 @@ from lapse.integrations.django.rows.stored_deadline import StoredDeadline
 from lapse.integrations.django.rows.transactions import refuse_old_snapshot, refuse_transaction
 from lapse.integrations.django.rows.windows import Windows
 from lapse.integrations.django.timer_setting import timer_is_transactional, timer_named
-from lapse.orders.cause import Cause
+from lapse.orders.cause import ON_READ, Cause
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
@@ -239,7 +239,8 @@ class UnpaidOrders(MoreTime[M], Payments[M]):
 
     def _lapse_briefly(self) -> Callable[[Sequence[str]], dict[str, Result]]:
         """Return a `lapse` for one read or sale, which waits for gateways for READ_WAIT in all of its calls."""
-        return self._gateway_work.within(READ_WAIT, lambda: self.port().lapsing())
+        orders = DatabaseOrders(self, self._queries, ON_READ, closing=self._closing)
+        return self._gateway_work.within(READ_WAIT, orders.lapsing)
 
     @cached_property
     def _arming(self) -> Arming:
