@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import pages
+from tests.docs.fault_table import fault_table
 from tests.docs.pages import CHECKOUT, name_of
 from tests.docs.traits_table import traits_table
 from tests.docs.url_tables import url_tables
@@ -15,6 +16,7 @@ END = "<!-- made: end -->"
 PARTS: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     CHECKOUT / "README.md": {"comparison": pages.readme},
     CHECKOUT / "docs" / "explanation" / "choosing.md": {"figures": pages.figures, "crashes": pages.crashes},
+    CHECKOUT / "docs" / "reference" / "alipay-simulator.md": {"faults": fault_table},
     CHECKOUT / "docs" / "reference" / "timer.md": {"traits": traits_table},
     CHECKOUT / "docs" / "reference" / "urls.md": {"options": url_tables},
 }

@@ -17,7 +17,7 @@ import pytest
 from lapse.engine.errors import LapseError
 from lapse.gateways.alipay.keys import read_private_key
 from lapse.gateways.alipay.signing import sign, signed_text
-from lapse.testing.alipay import AlipaySimulator, Buyer, new_key_pair
+from lapse.testing.alipay import FAULTS, AlipaySimulator, Buyer, new_key_pair
 from lapse.testing.ports import free_port
 from tests.gateways.listening import Listener, eventually
 
@@ -35,7 +35,7 @@ def alipay() -> Iterator[AlipaySimulator]:
 @pytest.fixture(autouse=True)
 def no_faults(alipay: AlipaySimulator) -> None:
     """Begin without faults."""
-    alipay.faults(notify="send", notify_delay=0, notify_amount=None, hanging=[], overtime=False)
+    alipay.reset()
 
 
 @pytest.fixture
@@ -205,17 +205,6 @@ def test_unknown_addresses(alipay: AlipaySimulator) -> None:
     assert httpx.get(alipay.url).status_code == 200
 
 
-def test_a_link_in_overtime_is_paid_after_its_end(alipay: AlipaySimulator) -> None:
-    """As long as the fault is on: with it, a shop rehearses money that comes after its order lapsed."""
-    late = Buyer(link(alipay, "overtime", ends_in=-60))
-    assert not late.scan()
-    alipay.faults(overtime=True)
-    assert late.scan()
-    assert late.pay()
-    alipay.faults(overtime=False)
-    assert (alipay.trade("overtime") or {})["trade_status"] == "TRADE_SUCCESS"
-
-
 # --- refunds ---
 
 
@@ -295,40 +284,118 @@ def test_it_gives_up_after_eight_times(alipay: AlipaySimulator, shop: Listener) 
     assert len(shop.received) == 8
 
 
-def test_faults_of_notifies(alipay: AlipaySimulator, shop: Listener) -> None:
-    """Notifies can be lost, doubled, late and wrong."""
+# --- switching faults ---
+
+
+def on(alipay: AlipaySimulator) -> dict[str, Any]:
+    """Return which faults are on."""
+    listed: dict[str, Any] = httpx.get(f"{alipay.url}/control/faults").json()
+    assert listed.pop("known").keys() == FAULTS.keys()
+    return listed
+
+
+def test_a_fault_per_trade_wins(alipay: AlipaySimulator, shop: Listener) -> None:
+    """Notifies are lost, but those of one trade are sent, until its own fault is taken away."""
     alipay.faults(notify="drop")
-    buyer = Buyer(link(alipay, "drop", notify_url=shop.url))
+    alipay.faults("wins", notify="send")
+    paid(alipay, shop, "wins")
+    assert shop.wait_for(1)[0]["out_trade_no"] == "wins"
+    alipay.faults("wins", notify=None)
+    alipay.refund("wins")
+    buyer = Buyer(link(alipay, "loses", notify_url=shop.url))
     assert buyer.scan()
     assert buyer.pay()
-    assert (alipay.trade("drop") or {})["notifies"] == []
-    alipay.faults(notify="double")
-    paid(alipay, shop, "double")
-    assert [form["out_trade_no"] for form in shop.wait_for(2)] == ["double", "double"]
-    alipay.faults(notify="delay", notify_delay=0.5)
-    before = datetime.now(UTC)
-    paid(alipay, shop, "delay")
-    shop.wait_for(3)
-    assert datetime.now(UTC) - before >= timedelta(seconds=0.5)
-    alipay.faults(notify="send", notify_amount="0.01")
-    paid(alipay, shop, "wrong")
-    assert shop.wait_for(4)[-1]["total_amount"] == "0.01"
+    assert (alipay.trade("loses") or {})["notifies"] == []
+    assert len((alipay.trade("wins") or {})["notifies"]) == 1
+
+
+def test_counted_faults(alipay: AlipaySimulator) -> None:
+    """The fault of a trade comes as often as it should, then the one for all counts; other calls use nothing up."""
+    Buyer(link(alipay, "counted")).scan()
+    alipay.faults("counted", system_error=["query"], times=2)
+    alipay.faults(unavailable="alipay.trade.query", times=1)
+    codes = []
+    for method in ("close", "query", "query", "query", "query"):
+        answer = httpx.get(call(alipay, f"alipay.trade.{method}", {"out_trade_no": "counted"})).json()
+        codes.append(answer[f"alipay_trade_{method}_response"]["code"])
+    # An answer of SYSTEM_ERROR is final for its call: the fault for all is used up by the call after it.
+    assert codes == ["10000", "40004", "40004", "20000", "10000"]
+    assert on(alipay) == {"for_all": {}, "by_trade": {}}
+
+
+def test_what_is_on_and_its_end(alipay: AlipaySimulator) -> None:
+    """The control lists the switches and the uses left. One trade or everything is reset, null takes one away."""
+    alipay.faults(hang=7, notify_amount="0.01")
+    alipay.faults("known", hanging=["close", "fastpay.refund.query"], hang=3, times=2)
+    calls = ["alipay.trade.close", "alipay.trade.fastpay.refund.query"]
+    for_all = {"notify_amount": {"value": "0.01"}, "hang": {"value": 7.0}}
+    own = {"hanging": {"value": calls, "left": 2}, "hang": {"value": 3.0}}
+    assert on(alipay) == {"for_all": for_all, "by_trade": {"known": own}}
+    alipay.reset("known")
+    assert on(alipay) == {"for_all": for_all, "by_trade": {}}
+    alipay.faults(hang=None)
+    assert on(alipay)["for_all"].keys() == {"notify_amount"}
+    alipay.reset()
+    assert on(alipay) == {"for_all": {}, "by_trade": {}}
+
+
+def test_each_fault_takes_its_default(alipay: AlipaySimulator) -> None:
+    """Each default of the table is a value of its kind, and switching it on is like no fault."""
+    defaults = {name: fault.default for name, fault in FAULTS.items() if fault.default is not None}
+    alipay.faults(**defaults)
+    assert {name: one["value"] for name, one in on(alipay)["for_all"].items()} == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "there_is"),
+    [
+        ("colour", "red", "notify, notify_delay, notify_amount"),
+        ("notify", "maybe", "send, drop, double, delay, reorder"),
+        ("notify_delay", -1, "a number of seconds"),
+        ("notify_delay", float("inf"), "a number of seconds"),
+        ("notify_amount", "x", "an amount in yuan"),
+        ("notify_amount", -1, "an amount in yuan"),
+        ("notify_seller", 7, "a text of up to 64 characters"),
+        ("hang", "x", "a number of seconds"),
+        ("hang", True, "a number of seconds"),
+        ("answers", "odd", "right, empty, garbage, half, endless"),
+        ("hanging", 7, "query, close, refund, fastpay.refund.query"),
+        ("hanging", ["page.pay"], "query, close, refund, fastpay.refund.query"),
+        ("overtime", "yes", "true, false"),
+        ("charset", "klingon", "a charset that Python knows"),
+    ],
+)
+def test_wrong_faults_change_nothing(alipay: AlipaySimulator, name: str, value: Any, there_is: str) -> None:
+    """An unknown fault or value is refused with a list of what there is, and the right one beside it is not set."""
+    content = json.dumps({"forge": True, name: value})
+    for path in ("/control/faults", "/control/faults/n1"):
+        refused = httpx.put(f"{alipay.url}{path}", content=content, headers={"Content-Type": "application/json"})
+        assert refused.status_code == 400
+        assert there_is in refused.text
+        assert name in refused.text
+    assert on(alipay) == {"for_all": {}, "by_trade": {}}
+
+
+@pytest.mark.parametrize("times", ["0", "-1", "x", "1.5", ""])
+def test_wrong_counts_change_nothing(alipay: AlipaySimulator, times: str) -> None:
+    """A fault comes a whole number of times, and one that has no uses is not counted."""
+    for body, wrong in (({"forge": True}, times), ({"overtime": True}, "2")):
+        refused = httpx.put(f"{alipay.url}/control/faults", params={"times": wrong}, json=body)
+        assert refused.status_code == 400
+    assert "overtime cannot be counted; these can: notify, notify_amount" in refused.text
+    assert on(alipay) == {"for_all": {}, "by_trade": {}}
 
 
 def test_wrong_requests_to_the_control(alipay: AlipaySimulator) -> None:
-    """Unknown faults, values and trades are refused; so is every request that a foreign web page could send."""
-    for wrong in (
-        {"colour": "red"},
-        {"notify": "maybe"},
-        {"notify_amount": "x"},
-        {"hang": "x"},
-        {"answers": "odd"},
-        {"hanging": 7},
-    ):
-        with pytest.raises(LapseError, match="simulator refused"):
-            alipay.faults(**wrong)
+    """Unknown trades and numbers that cannot be are refused; so is every request that a foreign web page could send."""
     with pytest.raises(LapseError, match="no such trade"):
         alipay.notify("unknown")
+    with pytest.raises(LapseError, match="64 letters"):
+        alipay.faults("a-b", forge=True)
+    with pytest.raises(LapseError, match="not an amount"):
+        alipay.refund("unknown", Decimal("NaN"))
     assert httpx.post(f"{alipay.url}/control/notify", content="{}").status_code == 415
     for body in ("[]", "{"):
         sent = httpx.put(f"{alipay.url}/control/faults", content=body, headers={"Content-Type": "application/json"})

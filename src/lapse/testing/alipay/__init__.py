@@ -13,7 +13,8 @@ The simulator checks the signature of every request, answers with Alipay's own c
 With an `Authority` it issues certificates, for Alipay's mode of certificates.
 It sends a notify again until the shop answers exactly `success`, and refuses payments after `time_expire`. A payment
 happens only by the buttons of the cashier page. `alipay.refund(...)` refunds as the merchant does in Alipay's console.
-`alipay.faults(...)` lets the simulator lose notifies, answer SYSTEM_ERROR, hang or refuse refunds; see `Faults`.
+`alipay.faults(...)` lets the simulator lose notifies, answer SYSTEM_ERROR, hang or refuse refunds; `FAULTS` has all of
+them. The simulator's own page lists the trades, with a button for each fault and action.
 Everything is in memory: a new simulator has no trades.
 """
 
@@ -29,17 +30,18 @@ except ModuleNotFoundError as error:
 
 from lapse.testing.alipay.app import create_app
 from lapse.testing.alipay.authority import Authority
-from lapse.testing.alipay.faults import Answers, Faults, Notifying
+from lapse.testing.alipay.faults import FAULTS, Answers, Fault, Notifying
 from lapse.testing.alipay.gateway import SimulatorSettings
 from lapse.testing.alipay.harness import AlipaySimulator, Buyer
 from lapse.testing.alipay.keys import KeyPair, new_key_pair, sign_notify
 
 __all__ = [
+    "FAULTS",
     "AlipaySimulator",
     "Answers",
     "Authority",
     "Buyer",
-    "Faults",
+    "Fault",
     "KeyPair",
     "Notifying",
     "SimulatorSettings",

@@ -7,7 +7,7 @@ import ssl
 import threading
 from decimal import Decimal
 from typing import Any, Self
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import httpx
 import uvicorn
@@ -85,9 +85,19 @@ class AlipaySimulator:
         """Let Alipay sign with another key and certificate; with `trusted` false, with one of another authority."""
         self._request("POST", "/control/rotate", {"trusted": trusted})
 
-    def faults(self, **changes: Any) -> None:  # noqa: ANN401 - the fields of Faults
-        """Change some faults; see `Faults`. Raises LapseError for an unknown fault or value."""
-        self._request("PUT", "/control/faults", changes)
+    def faults(self, out_trade_no: str = "", /, **changes: Any) -> None:  # noqa: ANN401 - the values of FAULTS
+        """Switch faults for all trades, or of one trade; see `lapse.testing.alipay.FAULTS`. None takes one away.
+
+        A trade's own faults win. Its number may have faults before its link is opened. With `times=2`, the faults come
+        twice and are then off. Raises LapseError, which lists what there is, for an unknown fault or value.
+        """
+        times = changes.pop("times", None)
+        query = "" if times is None else f"?times={times}"
+        self._request("PUT", f"{_faults_of(out_trade_no)}{query}", changes)
+
+    def reset(self, out_trade_no: str = "") -> None:
+        """Switch off every fault of one trade; without a number, every fault there is."""
+        self._request("DELETE", _faults_of(out_trade_no))
 
     def trades(self) -> list[dict[str, Any]]:
         """Return the trades with their notifies, oldest first."""
@@ -115,6 +125,10 @@ class AlipaySimulator:
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def _faults_of(out_trade_no: str) -> str:
+    return f"/control/faults/{quote(out_trade_no, safe='')}" if out_trade_no else "/control/faults"
 
 
 class Buyer:

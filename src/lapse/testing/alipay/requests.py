@@ -21,7 +21,7 @@ PAGE_PAY, QUERY, CLOSE, REFUND, REFUND_QUERY = (
 )
 METHODS = (PAGE_PAY, QUERY, CLOSE, REFUND, REFUND_QUERY, DOWNLOAD)
 MISSING, INVALID = "40001", "40002"
-_NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
+NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
 _AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
 
 
@@ -98,7 +98,7 @@ def read_cashier(call: Call) -> Cashier:
 def read_number(call: Call, name: str = "out_trade_no") -> str:
     """Return one of the shop's numbers. Raises Refused."""
     number = _text(call, name)
-    if not _NUMBER.fullmatch(number):
+    if not NUMBER.fullmatch(number):
         raise Refused("ACQ.INVALID_PARAMETER", f"{name} must be 1 to 64 letters, digits or underscores")
     return number
 

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -54,19 +55,22 @@ class SimulatedTrade:
 
 
 class Book:
-    """All links and trades. One event loop owns the book; it is not for several threads."""
+    """All links and trades. One event loop owns the book; it is not for several threads.
 
-    def __init__(self, clock: Clock) -> None:
+    `overtime` returns whether the link with a number can be paid after its end.
+    """
+
+    def __init__(self, clock: Clock, overtime: Callable[[str], bool]) -> None:
         self.clock = clock
         self.cashiers: dict[str, Cashier] = {}
+        self._overtime = overtime
         self._trades: dict[str, SimulatedTrade] = {}
         self._numbers = itertools.count(1)
-        self.overtime = False
-        """Whether links can be paid after their end."""
+        self._blocked: set[str] = set()
 
     def open(self, cashier: Cashier) -> Cashier:
         """Return the cashier of a link, which makes no trade. Raises Refused if the number had other terms before."""
-        known = next((one for one in self.cashiers.values() if one.out_trade_no == cashier.out_trade_no), None)
+        known = self.cashier_of(cashier.out_trade_no)
         if known is None:
             self.cashiers[cashier.token] = cashier
             return cashier
@@ -77,6 +81,10 @@ class Book:
             known.time_expire = cashier.time_expire
             known.notify_url, known.return_url = cashier.notify_url, cashier.return_url
         return known
+
+    def cashier_of(self, out_trade_no: str) -> Cashier | None:
+        """Return the link that was opened under this number, or None."""
+        return next((one for one in self.cashiers.values() if one.out_trade_no == out_trade_no), None)
 
     def find(self, out_trade_no: str) -> SimulatedTrade | None:
         """Return the trade, or None. A trade that was not paid in time is closed."""
@@ -97,8 +105,13 @@ class Book:
         return [trade for number in list(self._trades) if (trade := self.find(number))]
 
     def is_over(self, cashier: Cashier) -> bool:
-        """Return whether the link has ended."""
-        return not self.overtime and self.clock.now() >= cashier.time_expire
+        """Return whether the link has ended, or is blocked."""
+        number = cashier.out_trade_no
+        return number in self._blocked or (self.clock.now() >= cashier.time_expire and not self._overtime(number))
+
+    def block(self, out_trade_no: str) -> None:
+        """Let the link with this number be scanned no more."""
+        self._blocked.add(out_trade_no)
 
     def scan(self, cashier: Cashier) -> SimulatedTrade:
         """Return the trade of the link that the buyer scans, created if needed. Raises Refused after its end."""

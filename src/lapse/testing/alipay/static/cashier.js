@@ -13,3 +13,20 @@ if (left) {
   };
   tick();
 }
+
+// A phone that follows the code scans or pays the same link: this page then shows it.
+const state = document.querySelector("main").dataset.state;
+const look = async () => {
+  try {
+    const page = await (await fetch(location.href)).text();
+    const now = new DOMParser().parseFromString(page, "text/html").querySelector("main").dataset.state;
+    if (now !== state) {
+      location.reload();
+      return;
+    }
+  } catch {
+    // the simulator has stopped; the page stays as it is
+  }
+  setTimeout(look, 2000);
+};
+if (state === "open" || state === "waiting") setTimeout(look, 2000);
