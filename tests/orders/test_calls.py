@@ -1,9 +1,8 @@
 """Calls to gateways: bounded, each gateway for itself, with a circuit, and usable after a fork."""
 
 import logging
-import os
 import threading
-from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -14,6 +13,7 @@ from lapse import LapseError
 from lapse.orders import Attempt, GatewayCalls, Ruling, Verdict
 from lapse.orders.circuit import FAILURES, FIRST_PROBE, LAST_PROBE
 from lapse.testing.clock import ManualClock
+from lapse.testing.two_at_once import in_killed_process, kill_this_process
 from tests.orders.gateways import PATIENCE, hanging, wait_until
 
 BUDGET = timedelta(seconds=5)
@@ -28,7 +28,8 @@ def ask(calls: GatewayCalls, reference: str, verdict: Verdict, *, gateway: str =
     """Call a gateway that answers at once; return the verdict that came back."""
     of = attempt(reference, gateway)
     future = calls.submit(of, lambda: Ruling(of, verdict), unknown=Ruling(of, Verdict.UNKNOWN))
-    return future.result(PATIENCE).verdict
+    assert wait([future], PATIENCE).done, f"no thread makes the call about {reference}"
+    return future.result().verdict
 
 
 def fail(calls: GatewayCalls, times: int = FAILURES) -> None:
@@ -226,19 +227,13 @@ def test_draining_waits_for_what_the_answers_started() -> None:
 def test_it_works_after_a_fork() -> None:
     """The parent's threads hang, and one may hold a lock: the new process begins with nothing, and its calls answer."""
     calls = GatewayCalls(threads=1, queue=1)
+
+    def answers() -> None:
+        assert is_called(calls)
+        assert calls.drain(PATIENCE)
+        kill_this_process()
+
     with hanging() as till:
         calls.submit(attempt(), lambda: till.close(attempt()), unknown=Ruling(attempt(), Verdict.UNKNOWN))
         wait_until(lambda: till.called)
-        assert exit_code_of(lambda: is_called(calls) and calls.drain(PATIENCE)) == 0
-
-
-def exit_code_of(work: Callable[[], bool]) -> int:
-    """Run the work in a forked process; return 0 if it returned True."""
-    pid = os.fork()
-    if pid == 0:
-        code = 2
-        try:
-            code = 0 if work() else 1
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert in_killed_process(answers) is None

@@ -1,8 +1,10 @@
 """Step two leaves the worker's thread: orders whose gateway hangs delay no other order, and no late answer is lost."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 
@@ -13,10 +15,13 @@ from lapse.orders import Attempt, Begun, Closing, GatewayCalls, Lapsing, Outcome
 from lapse.orders.closing import MARGIN
 from lapse.orders.isolate import Isolated
 from lapse.testing.clock import ManualClock
+from lapse.testing.two_at_once import in_thread
 from tests.orders.gateways import PATIENCE, SlowTill, hanging, wait_until
 
+T = TypeVar("T")
+
 DUE = datetime(2024, 1, 1, tzinfo=UTC)
-NOT_AT_ALL = timedelta(0)
+NOT_AT_ALL, HOUR = timedelta(0), timedelta(hours=1)
 PATIENTLY = timedelta(seconds=PATIENCE)
 
 
@@ -106,12 +111,24 @@ def outcomes(results: Mapping[str, Result]) -> dict[str, Outcome]:
     return {key: result.outcome for key, result in results.items()}
 
 
+def at_once(call: Callable[[], T]) -> T:
+    """Return the result of a call that does not wait for the gateway."""
+    called = in_thread(call, lambda: None)
+    assert wait([called], PATIENCE).done, "it waits for the gateway"
+    return called.result()
+
+
+def threads_of(gateway: str) -> list[threading.Thread]:
+    """Return the threads that call this gateway, or finish an order after a call."""
+    return [thread for thread in threading.enumerate() if thread.name == f"lapse-gateway-{gateway}"]
+
+
 def test_a_handler_never_waits_for_a_gateway() -> None:
     """The order without an attempt has lapsed and the handler has returned while the gateway still hangs."""
     orders = Basket(slow=["till"], quick=[])
     with hanging() as till:
-        lapsing = Lapsing(orders, {"till": till})
-        decisions = lapsing.handle([claim("slow"), claim("quick")])
+        lapsing = Lapsing(orders, {"till": till}, closing=Closing(GatewayCalls(budget=HOUR)))
+        decisions = at_once(lambda: lapsing.handle([claim("slow"), claim("quick")]))
         assert orders.states == {"slow": "unpaid", "quick": "cancelled"}
         released = decisions.pop("slow")
         assert isinstance(released, Release)
@@ -119,7 +136,7 @@ def test_a_handler_never_waits_for_a_gateway() -> None:
         assert released.delay == lapsing.closing.calls.budget + MARGIN
         assert decisions == {}
         wait_until(lambda: till.called)
-        again = lapsing.handle([claim("slow")])["slow"]
+        again = at_once(lambda: lapsing.handle([claim("slow")]))["slow"]
         assert isinstance(again, Release)
         assert again.forgive
         assert till.called == ["slow-till"]  # an order in flight is not asked about again
@@ -165,7 +182,8 @@ def test_money_does_not_wait_for_the_other_gateway() -> None:
     with hanging() as bank:
         lapsing = Lapsing(orders, {"till": till, "bank": bank})
         lapsing.lapse(["a"], wait=NOT_AT_ALL)
-        wait_until(lambda: orders.states["a"] == "paid")
+        wait_until(lambda: till.called and not threads_of("till"))
+        assert orders.states["a"] == "paid"  # the till's own thread has finished the order, and has ended
         assert len(orders.finished) == 1
     assert lapsing.closing.drain(PATIENCE)
     assert [[ruling.attempt.gateway for ruling in rulings] for _, rulings in orders.finished] == [
@@ -199,12 +217,12 @@ def test_who_waits_gets_what_is_there_when_the_time_is_over() -> None:
 
 
 def test_a_second_caller_does_not_wait_for_an_order_in_flight() -> None:
-    """With a patience of a minute, it returns while the gateway still hangs."""
+    """With a patience of an hour, it returns while the gateway still hangs."""
     orders = Basket(a=["till"])
     with hanging() as till:
         lapsing = Lapsing(orders, {"till": till})
         lapsing.lapse(["a"], wait=NOT_AT_ALL)
-        assert outcomes(lapsing.lapse(["a"], wait=PATIENTLY)) == {"a": Outcome.UNANSWERED}
+        assert outcomes(at_once(lambda: lapsing.lapse(["a"], wait=HOUR))) == {"a": Outcome.UNANSWERED}
         assert not orders.in_step_three.is_set()
 
 

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import F
 from psycopg import IsolationLevel
 
 from lapse.orders import Attempt, Outcome, Refund, RefundState, Ruling, Settled
-from lapse.testing.two_at_once import in_killed_process, kill_this_process, shadowed
+from lapse.testing.two_at_once import Standstill, in_killed_process, kill_this_process, shadowed
 from tests.django.databases import ALIAS, WITH_ROW_LOCKS
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
@@ -31,8 +31,8 @@ def sell(cup: Cup) -> bool:
 
 
 def ask(attempt: CupAttempt) -> None:
-    """Let the time come to ask about this attempt."""
-    CupAttempt.objects.filter(pk=attempt.pk).update(ask_at="2020-01-01T00:00Z")
+    """Let the time come to ask about this attempt, if a question is planned."""
+    CupAttempt.objects.filter(pk=attempt.pk, ask_at__isnull=False).update(ask_at="2020-01-01T00:00Z")
 
 
 def test_r28_r3_the_last_piece_is_reinstated_while_it_is_sold(bank: Bank) -> None:
@@ -41,10 +41,30 @@ def test_r28_r3_the_last_piece_is_reinstated_while_it_is_sold(bank: Bank) -> Non
     attempt = late(cup, "a1")
     bank.pay("a1")
     shop = CupOrders()
-    with standing(shop, "reinstate") as point:
+    with standing(shop, "on_paid") as point:
         met = while_it_stands(point, lambda: shop.receive(notify(attempt)), lambda: sell(cup))
     assert met == (Settled.REINSTATED, False, True)
     assert stored(attempt.order) == ("paid", PRICE, 0, ["succeeded"])
+    every_yuan_is_known(bank)
+
+
+def test_r28_r4_the_last_piece_is_sold_while_late_money_comes(bank: Bank) -> None:
+    """The reinstatement waits for the sale, and finds no piece: the money goes back."""
+    cup = Cup.objects.create(stock=0)
+    attempt = late(cup, "a1")
+    bank.pay("a1")
+    point = Standstill()
+
+    def sell_slowly() -> bool:
+        with transaction.atomic(using=ALIAS):
+            sold = sell(cup)
+            point.stand()
+            return sold
+
+    met = while_it_stands(point, sell_slowly, lambda: CupOrders().receive(notify(attempt)))
+    assert met == (True, Settled.REFUND_DUE, True)
+    CupOrders().reconciler().once()
+    assert stored(attempt.order) == ("cancelled", 0, 0, ["refunded"])
     every_yuan_is_known(bank)
 
 
@@ -91,27 +111,35 @@ def due(bank: Bank) -> CupAttempt:
     return attempt
 
 
-def test_r4_a_second_reconciler_while_the_bank_refunds(bank: Bank) -> None:
-    """The first one has the refund's answer and has not booked it. Both ask the bank, and it refunds once."""
+@pytest.mark.parametrize(("behind", "requests"), [("refund", 1), ("begin_refund", 2)])
+def test_r4_a_second_reconciler_while_the_bank_refunds(bank: Bank, behind: str, requests: int) -> None:
+    """The first one stands before or after its request to the bank, longer than a question is put off.
+
+    After it, the second one finds that the money went back. Before it, both request a refund, and the key makes one.
+    """
     attempt = due(bank)
-    with standing(bank, "refund") as point:
+    shop = CupOrders()
+    with standing(bank if behind == "refund" else shop.money, behind) as point:
 
         def again() -> None:
             ask(attempt)  # as if the first one had been silent for a minute
             CupOrders().reconciler().once()
 
-        while_it_stands(point, CupOrders().reconciler().once, again)
+        while_it_stands(point, shop.reconciler().once, again)
     assert stored(attempt.order) == ("cancelled", 0, 0, ["refunded"])
-    assert bank.calls.count("refund") == 1  # the second one's query has found that the money went back
+    assert bank.calls.count("refund") == requests
     every_yuan_is_known(bank)
 
 
 def test_r4_many_reconcilers_refund_once(bank: Bank) -> None:
-    """Eight at the same moment, five times."""
+    """The bank answers the first one's query. Meanwhile eight others find nothing to ask about."""
     attempt = due(bank)
-    for _ in range(5):
-        ask(attempt)
-        at_once(*[CupOrders().reconciler().once for _ in range(8)])
+    with standing(bank, "query") as point:
+        first, others, _ = while_it_stands(
+            point, CupOrders().reconciler().once, lambda: at_once(*[CupOrders().reconciler().once for _ in range(8)])
+        )
+    assert (first, others) == ({Settled.REFUNDED: 1}, [{}] * 8)
+    assert (bank.calls.count("query"), bank.calls.count("refund")) == (1, 1)
     assert stored(attempt.order) == ("cancelled", 0, 0, ["refunded"])
     every_yuan_is_known(bank)
 

@@ -6,16 +6,29 @@ from decimal import Decimal
 import pytest
 from django.db import connections, transaction
 
-from lapse.orders import Settled
+from lapse.orders import Record, Settled
 from lapse.testing.two_at_once import in_killed_process, kill_this_process, shadowed
 from tests.django.databases import ALIAS, WITH_ROW_LOCKS
-from tests.django.wirings.cups import CupAttempt
+from tests.django.wirings.cups import CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
 from tests.races.meeting import at_once, every_yuan_is_known, notify, standing, stored, while_it_stands
 
 LATER = timedelta(hours=1)
 PART = Decimal("20.00")
 on_both = pytest.mark.parametrize("database", WITH_ROW_LOCKS, indirect=True)
+
+
+class Counting(CupOrders):
+    """A shop that notes the attempts that pay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paid: list[str] = []
+
+    def on_paid(self, order: CupOrder, attempt: Record) -> None:
+        """Note the attempt, and sell the piece."""
+        self.paid.append(attempt.reference)
+        super().on_paid(order, attempt)
 
 
 def test_r5_the_same_notify_twice_at_once(bank: Bank) -> None:
@@ -56,12 +69,13 @@ def test_r14_two_attempts_of_one_order_are_paid_at_once(bank: Bank) -> None:
     attempts = [begin(order, reference) for reference in ("a1", "a2")]
     for attempt in attempts:
         bank.pay(attempt.reference)
-    first = CupOrders()
+    first, second = Counting(), Counting()
     with standing(first, "on_paid") as point:
         met = while_it_stands(
-            point, lambda: first.receive(notify(attempts[0])), lambda: CupOrders().receive(notify(attempts[1]))
+            point, lambda: first.receive(notify(attempts[0])), lambda: second.receive(notify(attempts[1]))
         )
     assert met == (Settled.PAID, Settled.REFUND_DUE, True)
+    assert (first.paid, second.paid) == (["a1"], [])  # the second one did not even try, and met no deadlock
     assert CupOrders().reconciler().once() == {Settled.REFUNDED: 1}
     assert stored(order) == ("paid", PRICE, 0, ["succeeded", "refunded"])
     every_yuan_is_known(bank)
@@ -134,22 +148,25 @@ def test_r14_a_number_is_free_again_if_its_transaction_fails(bank: Bank) -> None
     assert stored(one.order) == ("awaiting", 0, 0, ["created"])
 
 
-@pytest.mark.parametrize("hook", ["on_paid", "after"])
-def test_r8_r20_killed_while_a_notify_is_booked(bank: Bank, hook: str) -> None:
-    """The process dies before or after the commit, without an answer: the bank sends the notify again."""
+@pytest.mark.parametrize("behind", ["store", "receive"])
+def test_r8_r20_killed_while_a_notify_is_booked(bank: Bank, behind: str) -> None:
+    """The process dies before the commit or after it, without an answer: the bank sends the notify again."""
     attempt = begin(order := place(due=LATER), "a1")
     bank.pay("a1")
     shop = CupOrders()
+    target = shop.money.attempts if behind == "store" else shop
+    method = getattr(target, behind)
 
-    def die() -> None:
-        if hook == "after":
-            shop.receive(notify(attempt))
-            kill_this_process()
-        with shadowed(shop, "on_paid", lambda *_: kill_this_process()):
+    def die(*given: object, **named: object) -> None:
+        method(*given, **named)
+        kill_this_process()
+
+    def receive() -> None:
+        with shadowed(target, behind, die):
             shop.receive(notify(attempt))
 
     connections[ALIAS].close()
-    assert in_killed_process(die) is None
-    assert CupOrders().receive(notify(attempt)) is (Settled.KNOWN if hook == "after" else Settled.PAID)
+    assert in_killed_process(receive) is None
+    assert CupOrders().receive(notify(attempt)) is (Settled.KNOWN if behind == "receive" else Settled.PAID)
     assert stored(order) == ("paid", PRICE, 0, ["succeeded"])
     every_yuan_is_known(bank)

@@ -1,12 +1,14 @@
 """A payment meets the lapse of its order at each boundary of the three steps, in both sequences."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from lapse.orders import Attempt, OrderBatch, Outcome, Refund, Ruling, Settled
+from lapse.orders import Attempt, OrderBatch, Outcome, Record, Refund, Ruling, Settled
 from tests.django.wirings.cups import Cup, CupAttempt, CupOrder
 from tests.django.wirings.money import PRICE, Bank, CupOrders, begin, place
 from tests.races.meeting import at_once, every_yuan_is_known, notify, standing, stored, while_it_stands
@@ -128,19 +130,44 @@ def test_r1_r2_r3_a_notify_and_a_lapse_at_once(bank: Bank) -> None:
     every_yuan_is_known(bank)
 
 
-def test_r15_buyer_merchant_timer_and_notify_at_once(bank: Bank) -> None:
-    """In any sequence, the order has one end, its piece is sold or free, and no money is unknown."""
-    for number in range(10):
-        attempt = begin(order := place(), f"a{number}")
-        bank.pay(attempt.reference)
-        at_once(
-            lambda: CupOrders().cancel([order], by="buyer 7", reason="buyer"),
-            lambda: CupOrders().cancel([order], by="clerk", reason="merchant"),
-            lambda: CupOrders().lapse([str(order.pk)]),
-            lambda: CupOrders().receive(notify(attempt)),  # noqa: B023
-        )
-        CupOrders().lapse([str(order.pk)])
-        assert stored(order) == ("paid", PRICE, 0, ["succeeded"])
+@pytest.mark.parametrize("first", ["buyer", "merchant", "timer", "notify"])
+def test_r15_buyer_merchant_timer_and_notify_at_once(bank: Bank, first: str) -> None:
+    """The first one stands before its commit while the other three come. Each effect happens once.
+
+    The reason of the first cancel stays. The money pays the order, before the cancel or after it.
+    """
+    attempt = begin(order := place(), "a1")
+    lapsed: list[str] = []
+    paid: list[str] = []
+
+    class Noting(CupOrders):
+        def on_lapse(self, orders: OrderBatch[CupOrder]) -> None:
+            lapsed.append(orders.reason)
+            super().on_lapse(orders)
+
+        def on_paid(self, order: CupOrder, attempt: Record) -> None:
+            paid.append(attempt.reference)
+            super().on_paid(order, attempt)
+
+    def pay(shop: CupOrders) -> Settled:
+        bank.pay("a1")
+        return shop.receive(notify(attempt))
+
+    come: dict[str, Callable[[CupOrders], object]] = {
+        "buyer": lambda shop: shop.cancel([order], by="buyer 7", reason="buyer"),
+        "merchant": lambda shop: shop.cancel([order], by="clerk", reason="merchant"),
+        "timer": lambda shop: shop.lapse([str(order.pk)]),
+        "notify": pay,
+    }
+    begun = come.pop(first)
+    shop = Noting()
+    with standing(shop, "on_paid" if first == "notify" else "on_lapse") as point:
+        others = [partial(work, Noting()) for work in come.values()]
+        *_, waited = while_it_stands(point, lambda: begun(shop), lambda: at_once(*others))
+    assert waited
+    assert lapsed == {"notify": [], "timer": ["expired"]}.get(first, [first])
+    assert paid == ["a1"]
+    assert stored(order) == ("paid", PRICE, 0, ["succeeded"])
     every_yuan_is_known(bank)
 
 
