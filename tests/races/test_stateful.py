@@ -20,6 +20,7 @@ from tests.django.wirings.cups import CupOrder
 from tests.races.cups_world import Cups
 from tests.races.money_machine import money_machine
 from tests.races.processes import statements_are_steps
+from tests.races.sequences import LOSING, play
 from tests.races.shop_world import ShopWorld
 from tests.shop.alipay_shop import ALIPAY, APP, settings_for
 
@@ -79,3 +80,17 @@ def test_the_shop_loses_no_money(
     machine = money_machine(lambda policy: ShopWorld(policy, simulator, ALIPAY, monkeypatch))
     with statements_are_steps(connections["default"]):
         run_state_machine_as_test(machine, settings=profile)
+
+
+@pytest.mark.parametrize("protection", LOSING)
+def test_the_machine_names_what_is_lost_without(
+    database: str, protection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sequence loses no money. Without one protection, the machine's own assertion says what the sequence lost."""
+    del database
+    losing = LOSING[protection]
+    with statements_are_steps(connections[ALIAS]):
+        steps = play(losing.steps)
+        losing.remove(monkeypatch)
+        with pytest.raises(AssertionError, match=losing.says):
+            play(losing.steps, dies=steps - 1)
