@@ -1,8 +1,9 @@
 """`make bench`: every mechanism on the same work, with the usual way beside them, in one run.
 
 For each mechanism: how late it is among few and many pending orders, and how quickly it drains a burst. How quickly it
-is armed, what a pending deadline weighs, and what a killed worker or server costs. Every measurement is on private
-servers that are started for it, in processes of their own, on one machine and by its clock.
+is armed, what a pending deadline weighs, and what a killed worker or server costs. Then the reference shop's orders
+beside a payment gateway that hangs. Every measurement is on private servers that are started for it, in processes of
+their own, on one machine and by its clock.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import chart
+from benchmarks.hanging_gateway import hanging_gateway
 from benchmarks.machine import header
 from benchmarks.measuring import Say, crashes, rates
 from benchmarks.polling import polling
@@ -21,7 +23,7 @@ from benchmarks.rows import RESULTS, Results, Row
 from benchmarks.scene import MeasurementFailed, NoServer
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.subjects import NAIVE, subjects
-from benchmarks.table import RATES, SERVER_KILLED, WORKER_KILLED, lateness_columns, lines, plain
+from benchmarks.table import HANGING, RATES, SERVER_KILLED, WORKER_KILLED, lateness_columns, lines, plain
 
 LEFT_OUT = "LEFT OUT  "
 """What stands before a mechanism that could not be measured for want of its server."""
@@ -36,6 +38,8 @@ def main() -> int:
     begun = time.perf_counter()
     try:
         places, found = _measure_all(given.only, sizes)
+        if given.only == list(subjects()):
+            found += hanging_gateway(sizes)
     except MeasurementFailed as error:
         print(f"FAILED  {error}", file=sys.stderr)
         return 1
@@ -45,6 +49,7 @@ def main() -> int:
         ("Rates", RATES),
         ("A worker is killed", WORKER_KILLED),
         ("The server is killed", SERVER_KILLED),
+        ("The shop's orders without an attempt to pay", HANGING),
     ):
         print(f"\n{title}\n{plain(lines(results, columns))}")
     print(f"\n{time.perf_counter() - begun:.0f} s")

@@ -49,6 +49,7 @@ SERVER_KILLED = (
     Column("effects doubled", "server killed: effects doubled"),
     Column("longest delay", "server killed: longest delay"),
 )
+HANGING = tuple(Column(name, f"order lateness {name}") for name in ("p50", "p99", "max"))
 
 
 def pending_sizes(results: Results) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import chart, measuring, rows
 from benchmarks.__main__ import LEFT_OUT, wrong
+from benchmarks.hanging_gateway import ALONE, BESIDE
 from benchmarks.places import Place, schemes
 from benchmarks.polling import NAME as POLLING
 from benchmarks.rows import Results, Row, percentile, rounded
@@ -52,7 +53,10 @@ def test_the_short_form(tmp_path: Path, chosen: list[str]) -> None:
     out = [name for name in chosen if f"{LEFT_OUT}{name}: " in done.stderr]
     assert not (out and os.environ.get("CI")), done.stderr
     measured = [name for name in chosen if name not in out]
-    assert results.mechanisms() == [*measured, NAIVE, POLLING]
+    beside = [ALONE, BESIDE] if chosen == schemes() else []
+    assert results.mechanisms() == [*measured, NAIVE, *beside, POLLING]
+    for name in beside:
+        assert kinds(results, name) == {f"order lateness {figure}" for figure in ("p50", "p99", "max")}
     every = kinds(results, NAIVE)
     assert len(every) == 19
     for mechanism in measured:
@@ -90,7 +94,7 @@ def test_a_mechanism_without_its_server_says_so(monkeypatch: pytest.MonkeyPatch)
 def test_the_committed_figures_are_of_a_full_run() -> None:
     """With the baseline in it and every mechanism that there is, and with nothing wrong."""
     results = rows.read()
-    assert set(results.mechanisms()) == {*schemes(), NAIVE, POLLING}
+    assert set(results.mechanisms()) - {ALONE, BESIDE} == {*schemes(), NAIVE, POLLING}
     assert results.header["form"] == "full"
     assert not wrong(results)
 
