@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
+from typing import TYPE_CHECKING
 
 from benchmarks.rows import Row, percentile, rounded
 from benchmarks.scene import MeasurementFailed
@@ -21,6 +22,9 @@ from benchmarks.sizes import FULL, Sizes
 from lapse.testing.alipay import AlipaySimulator, new_key_pair
 from lapse.testing.faults import ChildProcess
 from lapse.testing.servers import PostgresServer, RedisServer
+
+if TYPE_CHECKING:
+    from shop.orders.models import Order
 
 ALONE, BESIDE = "shop, no gateway", "shop, gateway hangs"
 HANGING = 45
@@ -66,7 +70,7 @@ def hanging_gateway(sizes: Sizes) -> list[Row]:
     return rows
 
 
-def _measured(name: str, sizes: Sizes, slow: list[object]) -> list[Row]:
+def _measured(name: str, sizes: Sizes, slow: "list[Order]") -> list[Row]:
     from benchmarks import hanging_orders as orders  # noqa: PLC0415 - as above
     from shop.database import database_now  # noqa: PLC0415 - as above
 

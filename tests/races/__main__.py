@@ -53,7 +53,7 @@ def kept(protection: Protection) -> list[str]:
             text=True,
             check=False,
         )
-    why = re.findall(r"^FAILED (\S+)(?: - (.*))?$", run.stdout, re.MULTILINE)
+    why = re.findall(r"^FAILED (.+?)(?: - (.*))?$", run.stdout, re.MULTILINE)
     for test, error in why:
         print(f"  {test}: {error}", flush=True)
     if not why:
