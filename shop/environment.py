@@ -2,10 +2,13 @@
 
 import base64
 import os
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
+import django
 from django.core.exceptions import ImproperlyConfigured
 
 from lapse import ConfigError, check_url
@@ -146,6 +149,53 @@ def webhook_secret(name: str) -> str:
     if len(secret) < 24:  # noqa: PLR2004  # bytes, the minimum of Standard Webhooks
         raise ImproperlyConfigured(f"{name} must be whsec_ and base64 of at least 24 random bytes.")
     return value
+
+
+def mail_settings(name: str) -> dict[str, Any]:
+    """Return Django's settings for sending mails, in the form of its version; empty if the variable is unset.
+
+    `console` prints each mail. `smtp://user:password@host:587` begins TLS after the greeting, and `smtps://` at once;
+    `smtp://` to this machine is not encrypted. Raises ImproperlyConfigured for other values.
+    """
+    value = os.environ.get(name, "").strip()
+    backend, options = "console", dict[str, Any]()
+    if not value:
+        return {}
+    if value != "console":
+        try:
+            parts = urlsplit(value)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if host is None or parts.scheme not in {"smtp", "smtps"}:  # a password may be in the value: it is not shown
+            raise ImproperlyConfigured(f"{name} must be console, or an address like smtp://user:password@host:587.")
+        at_once = parts.scheme == "smtps"
+        backend, options = "smtp", {"host": host, "port": port or (465 if at_once else 587), "timeout": 10}
+        options |= {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
+        options |= {"use_ssl": at_once, "use_tls": not at_once and host not in {"localhost", "127.0.0.1", "::1"}}
+    backend = f"django.core.mail.backends.{backend}.EmailBackend"
+    if django.VERSION >= (6, 1):
+        return {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": options}}}
+    older = {"username": "HOST_USER", "password": "HOST_PASSWORD"}
+    older_options = {f"EMAIL_{older.get(option, option.upper())}": value for option, value in options.items()}
+    return {"EMAIL_BACKEND": backend, **older_options}
+
+
+def outbox(*, mails: str, types: Collection[str]) -> dict[str, Any]:
+    """Return what receives the shop's messages: the addresses in WEBHOOK_URLS, and the buyers with MAIL_SERVER.
+
+    Raises ImproperlyConfigured if an address has no secret, or if mails could not link to the shop.
+    """
+    urls, secrets = names("WEBHOOK_URLS"), os.environ.get("WEBHOOK_SECRETS", "").split()
+    if urls and not secrets:
+        raise ImproperlyConfigured("WEBHOOK_URLS needs WEBHOOK_SECRETS: whsec_ and base64 of at least 24 random bytes.")
+    named = [{"name": f"webhook {number}"} if len(urls) > 1 else {} for number in range(1, len(urls) + 1)]
+    webhooks = [{"url": url, "secrets": secrets} | name for url, name in zip(urls, named, strict=True)]
+    if not os.environ.get("MAIL_SERVER", "").strip():
+        return {"webhooks": webhooks}
+    if not os.environ.get("PUBLIC_URL", "").strip():
+        raise ImproperlyConfigured("MAIL_SERVER needs PUBLIC_URL, because the mails link to the shop.")
+    return {"webhooks": webhooks, "mail": {"function": mails, "types": types}}
 
 
 def database(*, pooled: bool) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from lapse.integrations.django import UnpaidOrders
 from lapse.orders import AttemptState, OrderBatch, Record
 from shop.orders import stock, transitions
 from shop.orders.events import Actor, ActorKind, What
-from shop.orders.models import UNPAID, AuditEntry, Order, Status
+from shop.orders.messages import announce
+from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Status
 from shop.payments.gateways import GATEWAYS
 from shop.payments.models import PaymentAttempt
 from shop.statistics.corrections import record_refund
@@ -38,6 +39,7 @@ class ShopOrders(UnpaidOrders[Order]):
         """Release the stock, write the audit trail and count: a few statements for any number of orders."""
         stock.release([order.pk for order in orders])
         AuditEntry.record(orders, What.CANCELLED, _actor_of(orders), reason=orders.reason)
+        announce("lapsed" if orders.reason == Reason.EXPIRED else "cancelled", orders)
         count((order.cancelled_at, orders.reason, order.total) for order in orders if order.cancelled_at is not None)
 
     def on_closing(self, orders: OrderBatch[Order]) -> None:
@@ -74,6 +76,7 @@ class ShopOrders(UnpaidOrders[Order]):
         alarm = after.alarm if after.alarm != before.alarm else ""
         if back:
             what = What.REFUNDED
+            announce("refunded", [order], amount=back, reference=after.reference)
         elif after.state is not before.state:
             what = What.ATTEMPT
         else:

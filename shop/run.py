@@ -7,6 +7,8 @@ LAPSE_TIMER             A URL, a bare scheme, or none (redis://). A bare scheme 
                         run, in the shop's database (postgresql://) or in a file (sqlite://).
 LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (60).
 LAPSE_RUN_DIR           The folder of all data (.run in the checkout).
+MAIL_SERVER             Where mails are sent (console: the worker prints them). WEBHOOK_URLS and WEBHOOK_SECRETS as in
+                        shop/settings.py.
 ALIPAY_SIMULATOR_PORT   The port of the Alipay simulator at which orders are paid (a free one).
 ALIPAY_APP_ID           With the other ALIPAY_… of shop/settings.py: no simulator, but the Alipay that they describe.
 SHOP_GATEWAY            development: no simulator either, but a button that pays at once.
@@ -164,6 +166,7 @@ def _prepare(
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "PYTHONUNBUFFERED": "1",
         "PUBLIC_URL": cashier.public_url(chosen),
+        "MAIL_SERVER": os.environ.get("MAIL_SERVER") or "console",
         **({} if paying is None else paying.environment()),
     }
     return environment, servers

@@ -21,6 +21,10 @@ LAPSE_GRACE             Seconds after its deadline for which an unpaid order is 
 LAPSE_OPEN_ORDERS       The greatest number of unpaid orders of one buyer (20).
 CONSOLE_LATE_AFTER      Seconds overdue after which the console shows an alarm for an order (5).
 LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/. Unset: every call is refused.
+WEBHOOK_URLS            Addresses that receive signed messages about orders, separated by commas.
+WEBHOOK_SECRETS         whsec_… for these; two, separated by a space, while a new one replaces an old one.
+MAIL_SERVER             smtp://user:password@host:587, or smtps://, or console: each mail is printed. Unset: no mails.
+MAIL_FROM               The sender of the mails, such as "Kiln & Leaf <shop@shop.example>".
 SHOP_GATEWAY            alipay; or development: a button that pays at once, for your own machine only.
 PUBLIC_URL              Where buyers and Alipay reach the shop, such as https://shop.example. Required for payments.
 ALIPAY_APP_ID           The app's number at Alipay.
@@ -166,6 +170,13 @@ LAPSE_GRACE = timedelta(seconds=environment.seconds("LAPSE_GRACE", 0, longest=86
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
+
+PUBLIC_URL = os.environ.get("PUBLIC_URL", "").strip().rstrip("/")
+globals().update(environment.mail_settings("MAIL_SERVER"))
+DEFAULT_FROM_EMAIL = os.environ.get("MAIL_FROM", "").strip() or "Kiln & Leaf <shop@localhost>"
+LAPSE_OUTBOX = environment.outbox(
+    mails="shop.mails.mail", types=["order.paid", "order.lapsed", "order.refunded", "order.expiring"]
+)
 
 SHOP_GATEWAY = environment.gateway("SHOP_GATEWAY")
 ALIPAY = alipay.read_environment(os.environ)

@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.api.webhook import cancel_order
-from shop.console import buried, money, overview, stock
+from shop.console import buried, money, outbox, overview, stock
 from shop.console import orders as console_orders
 from shop.live import streams
 from shop.pages import accounts, errors, orders, shopping
@@ -26,6 +26,9 @@ console = [
     path("stock/", stock.stock, name="console-stock"),
     path("stock/audit/", stock.check, name="console-audit"),
     path("stock/<str:sku>/restock/", stock.restock, name="console-restock"),
+    path("messages/", outbox.sent_messages, name="console-outbox"),
+    path("messages/<int:pk>/send/", outbox.send_once_more, name="console-outbox-send"),
+    path("messages/<int:pk>/give-up/", outbox.give_message_up, name="console-outbox-give-up"),
     path("buried/", buried.buried_deadlines, name="console-buried"),
     path("buried/revive/", buried.revive, name="console-revive"),
 ]

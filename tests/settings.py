@@ -39,6 +39,10 @@ for name in (
     "ALIPAY_ROOT_CERTIFICATES_FILE",
     "ALIPAY_GATEWAY_URL",
     "TRUSTED_PROXIES",
+    "MAIL_SERVER",
+    "MAIL_FROM",
+    "WEBHOOK_URLS",
+    "WEBHOOK_SECRETS",
 ):
     os.environ.pop(name, None)
 

@@ -26,6 +26,8 @@ RESTOCK = "console.add_restock"
 REVIVE = "console.revive_deadlines"
 VIEW_PAYMENTS = "payments.view_paymentattempt"
 SETTLE_MONEY = "console.settle_money"
+VIEW_MESSAGES = "lapse_outbox.view_delivery"
+SEND_MESSAGES = "lapse_outbox.send_again"
 
 GRANTED = (
     VIEW_STATISTICS,
@@ -36,6 +38,8 @@ GRANTED = (
     REVIVE,
     VIEW_PAYMENTS,
     SETTLE_MONEY,
+    VIEW_MESSAGES,
+    SEND_MESSAGES,
     "catalogue.change_product",
     "console.view_restock",
     "console.view_workerheartbeat",

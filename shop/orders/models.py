@@ -56,6 +56,8 @@ class Order(models.Model):
     cancelled_at = models.DateTimeField(null=True)
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001  # null: any number of orders without
     fingerprint = models.CharField(max_length=64, blank=True, default="")
+    language = models.CharField(max_length=10, blank=True, default="", db_default="")
+    """The language in which the order was placed, for the mails to its buyer. Empty: the shop's own language."""
 
     recorded: str = ""
     """The status that the audit trail knows: that of the row when it was read. "": a new order."""

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q
+from django.utils.translation import get_language
 
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
@@ -149,6 +150,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None, window: timed
         pay_by=at + _window(window),
         idempotency_key=key,
         fingerprint=_fingerprint(wanted, window),
+        language=get_language() or "",
     )
     products = _reserve(wanted)
     lines = Line.objects.bulk_create(

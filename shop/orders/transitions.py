@@ -9,6 +9,7 @@ from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
 from shop.orders import stock
 from shop.orders.events import Actor, ActorKind, What
+from shop.orders.messages import announce
 from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
 from shop.statistics.corrections import record_reinstatement
@@ -27,6 +28,7 @@ def pay(order: Order, *, who: Actor | str, reason: str = "") -> bool:
         return False
     stock.consume([order.pk])
     AuditEntry.record([order], What.PAID, who, reason=reason)
+    announce("paid", [order])
     count([(order.paid_at, Event.PAID, order.total)])
     return True
 
@@ -46,6 +48,7 @@ def reinstate(order: Order) -> bool:
         return False
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
     Order.objects.filter(pk=order.pk).update(status=Status.AWAITING_PAYMENT, cancel_reason="", cancelled_at=None)
+    announce("reinstated", Order.objects.filter(pk=order.pk))
     record_reinstatement(order.pk, total=order.total, reason=order.cancel_reason, cancelled_at=order.cancelled_at)
     order.status = Status.AWAITING_PAYMENT
     AuditEntry.record([order], What.REINSTATED, Actor(ActorKind.SYSTEM))  # the next entry says why

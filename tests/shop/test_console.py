@@ -28,6 +28,7 @@ PAGES = (
     "/console/statistics/",
     "/console/buried/",
     "/console/money/",
+    "/console/messages/",
 )
 
 
@@ -72,6 +73,7 @@ def test_only_merchants_enter(address: str, desk: Client, buyer: User) -> None:
         ("figures.view_tally", {"/console/", "/console/statistics/", "/console/buried/"}),
         ("catalogue.view_product", {"/console/stock/"}),
         ("payments.view_paymentattempt", {"/console/money/"}),
+        ("lapse_outbox.view_delivery", {"/console/messages/"}),
     ],
 )
 def test_each_permission_opens_its_pages(permission: str, opens: set[str], merchant: User) -> None:

@@ -20,6 +20,10 @@ WORDS = STATES | {
     "expired": gettext_lazy("expired"),
     "buyer": gettext_lazy("by the buyer"),
     "merchant": gettext_lazy("by the merchant"),
+    "waiting": gettext_lazy("waiting"),
+    "delivered": gettext_lazy("delivered"),
+    "buried": gettext_lazy("buried"),
+    "given_up": gettext_lazy("given up"),
 }
 """The values of rows in the visitor's language. What is stored is the same in every language."""
 
