@@ -26,12 +26,14 @@ def flag(name: str) -> bool:
     return value in TRUE
 
 
-def whole(name: str, default: int, *, least: int = 1) -> int:
-    """Return a whole number of at least `least`. Raises ImproperlyConfigured for other values."""
+def whole(name: str, default: int, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number of at least `least`, and at most `most`. Raises ImproperlyConfigured for other values."""
     value = os.environ.get(name, "").strip() or str(default)
-    if not (value.isascii() and value.isdigit()) or int(value) < least:
-        raise ImproperlyConfigured(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    return int(value)
+    number = int(value) if value.isascii() and value.isdigit() else -1
+    if number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ImproperlyConfigured(f"{name} must be a whole number {bounds}, not {value!r}.")
+    return number
 
 
 def rate_limits(name: str) -> bool:

@@ -19,6 +19,12 @@ LAPSE_PAYMENT_WINDOWS   Other windows by payment method, such as alipay=30m,deve
 LAPSE_LONGEST_WINDOW    Seconds that a request may ask for as the window of its order (the usual window).
 LAPSE_GRACE             Seconds after its deadline for which an unpaid order is kept: a payment still counts (0).
 LAPSE_OPEN_ORDERS       The greatest number of unpaid orders of one buyer (20).
+LAPSE_HELD_PIECES       The greatest number of pieces in the unpaid orders of one buyer (60).
+LAPSE_HELD_OF_PRODUCT   The greatest number of pieces of one product there (20).
+LAPSE_HELD_SHARE        The greatest share of a product's stock there, in percent; never fewer than 5 pieces (50).
+LAPSE_PAUSE_AFTER       After so many orders that lapsed, their buyer must wait to order again (5). 0: never.
+LAPSE_PAUSE_WITHIN      Seconds for which an order that lapsed counts (604800). A payment forgives all before it.
+LAPSE_PAUSE_MOST        The longest wait, in seconds (86400). The first is the window to pay, and each next doubles it.
 CONSOLE_LATE_AFTER      Seconds overdue after which the console shows an alarm for an order (5).
 LAPSE_WEBHOOK_SECRET    whsec_… for POST /payment/cancel_order/. Unset: every call is refused.
 WEBHOOK_URLS            Addresses that receive signed messages about orders, separated by commas.
@@ -169,6 +175,13 @@ LAPSE_LONGEST_WINDOW = timedelta(seconds=_longest) if _longest else None
 LAPSE_GRACE = timedelta(seconds=environment.seconds("LAPSE_GRACE", 0, longest=86_400, may_be_zero=True))
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)
+LAPSE_HELD_PIECES = environment.whole("LAPSE_HELD_PIECES", 60)
+LAPSE_HELD_OF_PRODUCT = environment.whole("LAPSE_HELD_OF_PRODUCT", 20)
+LAPSE_HELD_SHARE = environment.whole("LAPSE_HELD_SHARE", 50, most=100)
+LAPSE_PAUSE_AFTER = environment.whole("LAPSE_PAUSE_AFTER", 5, least=0)
+_within = environment.seconds("LAPSE_PAUSE_WITHIN", 604_800, longest=366 * 86_400)
+LAPSE_PAUSE_WITHIN = timedelta(seconds=_within)
+LAPSE_PAUSE_MOST = timedelta(seconds=environment.seconds("LAPSE_PAUSE_MOST", min(86_400, _within), longest=_within))
 LAPSE_WEBHOOK_SECRET = environment.webhook_secret("LAPSE_WEBHOOK_SECRET")
 
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "").strip().rstrip("/")

@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.api.webhook import cancel_order
-from shop.console import buried, money, outbox, overview, stock
+from shop.console import buried, holders, money, outbox, overview, stock
 from shop.console import orders as console_orders
 from shop.live import streams
 from shop.pages import accounts, errors, orders, shopping
@@ -23,6 +23,7 @@ console = [
     path("money/<slug:reference>/ask/", money.ask_now, name="console-money-ask"),
     path("money/<slug:reference>/refund/", money.refund, name="console-money-refund"),
     path("money/<slug:reference>/alarm/", money.remove_alarm, name="console-money-alarm"),
+    path("holders/", holders.holders, name="console-holders"),
     path("stock/", stock.stock, name="console-stock"),
     path("stock/audit/", stock.check, name="console-audit"),
     path("stock/<str:sku>/restock/", stock.restock, name="console-restock"),

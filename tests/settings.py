@@ -10,6 +10,11 @@ os.environ |= {
     "DEBUG": "0",
     "SHOP_GATEWAY": "development",
     "RATE_LIMITS": "off",
+    # Limits on what a buyer holds are in the way of loads. Their own tests set them.
+    "LAPSE_HELD_PIECES": "1000000",
+    "LAPSE_HELD_OF_PRODUCT": "1000000",
+    "LAPSE_HELD_SHARE": "100",
+    "LAPSE_PAUSE_AFTER": "0",
 }
 for name in (
     "HTTPS",
@@ -21,6 +26,9 @@ for name in (
     "LAPSE_PAYMENT_WINDOWS",
     "LAPSE_LONGEST_WINDOW",
     "LAPSE_GRACE",
+    "LAPSE_OPEN_ORDERS",
+    "LAPSE_PAUSE_WITHIN",
+    "LAPSE_PAUSE_MOST",
     "CACHE_URL",
     "REDIS_URL",
     "PUBLIC_URL",

@@ -91,7 +91,9 @@ def create_order(
     """Place an order at the prices that you saw, and return it. Its stock is held until `pay_by`.
 
     With an `Idempotency-Key`, the same request sent again returns the same order. With a 409 nothing is ordered:
-    `price-changed`, `sold-out` or `too-many-open-orders` is the reason.
+    `price-changed` or `sold-out` is the reason; or you hold too much without paying: `too-many-open-orders`,
+    `too-many-pieces` or `too-many-of-product`. With a 429 you must wait as long as `Retry-After` says: `too-often`, or
+    `paused`, because many of your orders were not paid in time.
     """
     count_order(request, caller(request).pk)
     wanted = [Wanted(line.sku, line.quantity, line.unit_price) for line in body.lines]

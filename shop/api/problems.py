@@ -24,6 +24,7 @@ STATUS_OF = {
     "bad-order": HTTPStatus.UNPROCESSABLE_ENTITY,
     "idempotency-key-reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "payment-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+    "paused": HTTPStatus.TOO_MANY_REQUESTS,
 }
 """The status of refusals by their code. Every other refusal is a 409."""
 
@@ -62,7 +63,9 @@ def add_handlers(api: NinjaAPI) -> None:
     @api.exception_handler(Refused)
     def refused(_request: HttpRequest, error: Refused) -> HttpResponse:
         status = STATUS_OF.get(error.code, HTTPStatus.CONFLICT)
-        return problem(status, error.message, code=error.code, details=error.details)
+        wait = error.details.get("retry_after")
+        headers = {} if wait is None else {"Retry-After": str(wait)}
+        return problem(status, error.message, code=error.code, details=error.details, headers=headers)
 
     @api.exception_handler(ValidationError)
     def invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:

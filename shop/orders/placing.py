@@ -16,11 +16,11 @@ from django.utils.translation import get_language
 
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
-from shop.database import database_now
 from shop.orders import stock
 from shop.orders.events import Actor, ActorKind, What
-from shop.orders.models import UNPAID, AuditEntry, Line, Order, Reservation, Status
-from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut, TooManyOpen
+from shop.orders.holding import OwnOverdue, check_limits
+from shop.orders.models import AuditEntry, Line, Order, Reservation, Status
+from shop.orders.refusals import BadOrder, KeyReused, PriceChanged, SoldOut
 from shop.orders.transitions import pay
 from shop.statistics.days import count
 from shop.statistics.models import Event
@@ -64,25 +64,31 @@ def place(
     _check(wanted)
     _window(window)
     skus = [line.sku for line in wanted]
-    overdue_holds = True
+    overdue_holds = own_overdue = True
     for _ in range(TRIES):
         try:
-            return _place(buyer, wanted, idempotency_key, window)
+            return _place(buyer, wanted, idempotency_key, window, overdue_may_stay=not own_overdue)
+        except OwnOverdue:
+            own_overdue = _lapse_overdue(Q(buyer=buyer))
         except SoldOut:
             # The product is sold out only if the previous attempt found no overdue hold.
             if not overdue_holds:
                 raise
-        overdue_holds = _lapse_holds_on(skus)
-    return _place(buyer, wanted, idempotency_key, window)
+            overdue_holds = _lapse_holds_on(skus)
+    return _place(buyer, wanted, idempotency_key, window, overdue_may_stay=True)
 
 
 def _lapse_holds_on(skus: Sequence[str]) -> bool:
-    """Lapse overdue orders that hold these SKUs, and return True if another attempt to place may succeed.
+    """Lapse overdue orders that hold these SKUs, and return True if another attempt to place may succeed."""
+    return _lapse_overdue(Q(pk__in=Line.objects.filter(product__sku__in=skus).values("order_id")))
 
-    It cannot succeed if no order was overdue, or if all of them wait for a gateway that has just not answered.
+
+def _lapse_overdue(which: Q) -> bool:
+    """Lapse these overdue orders, and return True if that may have changed what another attempt to place finds.
+
+    It has not if no order was overdue, or if all of them wait for a gateway that has just not answered.
     """
-    holding = Line.objects.filter(product__sku__in=skus).values("order_id")
-    results = unpaid_orders().lapse_overdue(Q(pk__in=holding))
+    results = unpaid_orders().lapse_overdue(which)
     outcomes = {result.outcome for result in results.values()} - {Outcome.UNANSWERED}
     if outcomes == {Outcome.LOCKED}:
         time.sleep(PAUSE)
@@ -126,8 +132,10 @@ def _fingerprint(wanted: Sequence[Wanted], window: timedelta | None) -> str:
 
 
 @transaction.atomic(durable=True)
-def _place(buyer: User, wanted: Sequence[Wanted], key: str | None, window: timedelta | None) -> Placed:
-    # One placement per buyer at a time, so that the idempotency key and the limit on open orders are exact.
+def _place(
+    buyer: User, wanted: Sequence[Wanted], key: str | None, window: timedelta | None, *, overdue_may_stay: bool
+) -> Placed:
+    # One placement per buyer at a time, so that the idempotency key and the limits on what a buyer holds are exact.
     User.objects.select_for_update(no_key=True).get(pk=buyer.pk)
     if key is not None:
         before = Order.objects.filter(buyer=buyer, idempotency_key=key).first()
@@ -138,10 +146,7 @@ def _place(buyer: User, wanted: Sequence[Wanted], key: str | None, window: timed
                     order=before.public_id,
                 )
             return Placed(before, new=False)
-    at = database_now()
-    open_orders = Order.objects.filter(UNPAID, buyer=buyer, pay_by__gt=at - unpaid_orders().grace).count()
-    if open_orders >= settings.LAPSE_OPEN_ORDERS:
-        raise TooManyOpen(f"You have {open_orders} unpaid orders. Pay or cancel one of them first.", open=open_orders)
+    at = check_limits(buyer.pk, {line.sku: line.quantity for line in wanted}, overdue_may_stay=overdue_may_stay)
     order = Order.objects.create(
         buyer=buyer,
         status=Status.AWAITING_PAYMENT,

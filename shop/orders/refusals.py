@@ -1,6 +1,8 @@
 """What the shop refuses, a class per reason. `message` is for the buyer, `code` for programs, `details` has values."""
 
+import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 
@@ -45,6 +47,44 @@ class TooManyOpen(Refused):
     """The buyer must pay or cancel an order first."""
 
     code = "too-many-open-orders"
+
+
+class TooManyPieces(Refused):
+    """The buyer must pay or cancel an order first, or order fewer pieces. `room` is how many may still be ordered."""
+
+    code = "too-many-pieces"
+
+    def __init__(self, *, held: int, wanted: int, limit: int) -> None:
+        text = f"You hold {held} unpaid pieces and order {wanted}, and {limit} may be unpaid at a time."
+        room = max(0, limit - held)
+        least = f" Or order {room} at most." if room else ""
+        super().__init__(
+            f"{text} Pay or cancel an order first.{least}", held=held, wanted=wanted, limit=limit, room=room
+        )
+
+
+class TooManyOfProduct(Refused):
+    """`over` is a list of {sku, wanted, held, limit}: pieces of one product that one buyer may hold without paying."""
+
+    code = "too-many-of-product"
+
+    def __init__(self, over: Sequence[dict[str, Any]]) -> None:
+        text = "; ".join(
+            f"{item['sku']}: you hold {item['held']} unpaid and order {item['wanted']}, {item['limit']} at a time"
+            for item in over
+        )
+        super().__init__(f"Pay or cancel an order first, or order fewer pieces. {text}.", over=list(over))
+
+
+class Paused(Refused):
+    """Many orders of the buyer lapsed. `until` is when the buyer may order again, `retry_after` the seconds to then."""
+
+    code = "paused"
+
+    def __init__(self, until: datetime, *, now: datetime, lapsed: int) -> None:
+        seconds = math.ceil((until - now).total_seconds())
+        text = f"{lapsed} of your orders were not paid in time. You can order again in {seconds} s."
+        super().__init__(text, until=until, retry_after=seconds, lapsed=lapsed)
 
 
 class CartChanged(Refused):

@@ -39,6 +39,10 @@ class Run:
             "PORT": str(port),
             "LAPSE_PAYMENT_WINDOW": "4",
             "LEAST_TIME_TO_PAY": "1",
+            # Limits on what a buyer holds are in the way of loads. Their own tests set them.
+            **dict.fromkeys(("LAPSE_HELD_PIECES", "LAPSE_HELD_OF_PRODUCT"), "1000000"),
+            "LAPSE_HELD_SHARE": "100",
+            "LAPSE_PAUSE_AFTER": "0",
             **settings,
         }
         with self._file.open("wb") as output:
