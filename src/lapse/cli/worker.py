@@ -19,7 +19,8 @@ from lapse.engine.events import Event, Hook, Kind
 from lapse.engine.worker import Handler, Worker
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Orders
-from lapse.orders.service import Service, ServiceOptions
+from lapse.orders.service import Service
+from lapse.orders.service_options import ServiceOptions
 
 USUAL = ServiceOptions()
 

@@ -12,9 +12,11 @@ from lapse.orders.late_money import AttemptState, LateMoney, Record
 from lapse.orders.money import Attempts, Money, Question, Settled, UnknownAttempt
 from lapse.orders.port import Begun, Orders, Outcome, Result
 from lapse.orders.reconciling import Reconciler
+from lapse.orders.reminding import Reminding, reminders_of
 from lapse.orders.reviving import Revived, Reviving
 from lapse.orders.rows import Rows, Which
-from lapse.orders.service import Service, ServiceOptions
+from lapse.orders.service import Service
+from lapse.orders.service_options import ServiceOptions
 from lapse.orders.shop import OrderBatch, Shop
 from lapse.orders.since import Since
 from lapse.orders.sweep import Sweep, Swept
@@ -46,6 +48,7 @@ __all__ = [
     "Record",
     "Refund",
     "RefundState",
+    "Reminding",
     "Result",
     "Revived",
     "Reviving",
@@ -64,4 +67,5 @@ __all__ = [
     "Which",
     "WrongTransition",
     "arm_unpaid",
+    "reminders_of",
 ]

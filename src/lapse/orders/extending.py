@@ -12,7 +12,7 @@ from lapse.orders.hold import in_transaction
 from lapse.orders.port import Outcome
 from lapse.orders.reopening import Reopening, values_of_timer
 from lapse.orders.rows import Which
-from lapse.orders.service import BATCH
+from lapse.orders.service_options import BATCH
 from lapse.orders.shop import OrderBatch, R, Shop
 
 if TYPE_CHECKING:

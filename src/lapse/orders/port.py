@@ -15,6 +15,8 @@ class Outcome(StrEnum):
 
     LAPSED = "lapsed"
     """Cancelled by this call; its stock is available again."""
+    REMINDED = "reminded"
+    """Of a reminder: the shop was reminded of the order's deadline by this call. The order is unpaid as before."""
     PAID = "paid"
     """During this call the gateway reported the payment; the order is paid."""
     NOT_UNPAID = "not unpaid"

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,18 +12,18 @@ from lapse.engine.claim_loop import RECONNECT, ClaimLoop
 from lapse.engine.clock import SYSTEM_CLOCK
 from lapse.engine.deadline import Claim, Deadline
 from lapse.engine.decision import Decision
-from lapse.engine.errors import ConfigError, LapseError, TimerUnavailable
+from lapse.engine.errors import LapseError, TimerUnavailable
 from lapse.engine.events import Event, Hook, Kind, emit, log_event, named
 from lapse.engine.settlement import Settlement
 from lapse.engine.stopping import stop_on_signals
-from lapse.engine.timer import LEASE, Timer
+from lapse.engine.timer import Timer
 from lapse.engine.waker import Waker
-from lapse.engine.worker import DRAIN, MAX_ATTEMPTS
-from lapse.orders.arm_again import ARM_BATCH, arm_unpaid
+from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.isolate import Isolated
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
 from lapse.orders.reconciling import Reconciler
+from lapse.orders.service_options import ServiceOptions
 from lapse.orders.sweep import Sweep
 
 log = logging.getLogger("lapse")
@@ -35,41 +34,6 @@ FINISHED = frozenset({Outcome.LAPSED, Outcome.PAID, Outcome.NOT_UNPAID, Outcome.
 DRAIN_LOOK = 0.05
 """Seconds between two looks for a second signal while calls to gateways end."""
 
-BATCH = 500
-"""The largest number of orders that one transaction lapses, so that no lock is held for long."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceOptions:
-    """Sizes and times of a service. Raises ConfigError for a number that is too small."""
-
-    batch: int = BATCH
-    """Orders in one transaction, at most (500)."""
-    lease: timedelta = LEASE
-    """How long a claim is held (10 s). If the worker crashes, its claimed orders are handed out again after this
-    time."""
-    sweep_beside_timer: timedelta = timedelta(seconds=15)
-    """Time between two sweeps with a timer (15 s). An order that the timer does not know is at most this late."""
-    sweep_alone: timedelta = timedelta(seconds=1)
-    """Time between two sweeps without a timer (1 s)."""
-    grace: timedelta = timedelta(seconds=1)
-    """The sweep takes an order this long after its deadline, so that the timer comes first (1 s). May be 0."""
-    max_attempts: int = MAX_ATTEMPTS
-    """Attempts before a deadline is buried (10)."""
-    drain: timedelta = DRAIN
-    """How long the current batch and the calls to gateways may take to finish after a signal to stop (10 s). An order
-    whose gateway has not answered by then stays closing, and its deadline fires again."""
-    arm_batch: int = ARM_BATCH
-    """How many deadlines one call arms when the timer may have lost deadlines (2,000)."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            seconds = value.total_seconds() if isinstance(value, timedelta) else value
-            if seconds < 0 or (seconds == 0 and field.name != "grace"):
-                unit = " seconds" if isinstance(value, timedelta) else ""
-                raise ConfigError(f"{field.name} must be greater than 0; got {seconds:g}{unit}")
-
 
 class Service:
     """Lapses a shop's unpaid orders until `stop` is called or a signal comes. Run as many processes as you like.
@@ -77,6 +41,8 @@ class Service:
     * `open_timer` opens the timer. It is called again while the timer's server does not answer; the sweep works
       meanwhile. None: there is no timer, and only the sweep runs.
     * `reconciler` asks the gateways about attempts beside the sweep. None: the shop keeps its attempts by itself.
+    * `reminders` is the service of the reminders' timer. It runs in threads of its own, so that no reminder delays a
+      lapse. None: the shop sends no reminders.
     * The unpaid orders are armed whenever the timer's server may have lost deadlines.
     * `name` is the timer's name in events.
     * `after_thread` is called at the end of each thread that has used the orders. It closes what the framework opened
@@ -89,6 +55,7 @@ class Service:
         open_timer: Callable[[], Timer] | None,
         *,
         reconciler: Reconciler[Any] | None = None,
+        reminders: "Service | None" = None,
         name: str = "orders",
         options: ServiceOptions | None = None,
         hooks: Iterable[Hook] = (log_event,),
@@ -97,6 +64,7 @@ class Service:
         self._lapsing = lapsing
         self._open_timer = open_timer
         self._reconciler = reconciler
+        self._reminders = reminders
         self._name = name
         self._options = options or ServiceOptions()
         self._hooks = tuple(hooks)
@@ -126,9 +94,11 @@ class Service:
         Raises ConfigError or TimerRefused if the timer's settings or its server are wrong. If the timer's server or the
         database does not answer, the service waits for it.
         """
-        beside: dict[str, Sweep | Reconciler[Any]] = {"lapse-sweep": self._sweep}
+        beside: dict[str, Sweep | Reconciler[Any] | Service] = {"lapse-sweep": self._sweep}
         if self._reconciler is not None:
             beside["lapse-reconciler"] = self._reconciler
+        if self._reminders is not None:
+            beside["lapse-reminders"] = self._reminders
         threads = [
             threading.Thread(target=partial(self._run_beside, work.run), name=name, daemon=True)
             for name, work in beside.items()
@@ -155,8 +125,9 @@ class Service:
             self._give_up_at = 0.0
         self._stopping = True
         self._waker.interrupt()
-        if self._worker is not None:
-            self._worker.stop()
+        for work in (self._worker, self._reminders):
+            if work is not None:
+                work.stop()
 
     def _work(self, timer: Timer) -> None:
         self._timer = timer
@@ -228,6 +199,9 @@ class Service:
     def _run_beside(self, run: Callable[[], None]) -> None:
         try:
             run()
+        except Exception:
+            # Only the reminders' service raises: what its timer's server refuses. The orders lapse without reminders.
+            log.exception("reminders have ended in this worker; orders go on lapsing. Remove the cause and restart it")
         finally:
             self._after_thread()
 

@@ -67,6 +67,9 @@ class Shop(Generic[R]):
       attempts.
     * `grace`: how long after its announced deadline an unpaid order lapses, at most 100 years. Until then a payment
       that was begun in time still pays the order, and the order keeps its stock. Pages show the announced deadline.
+    * `remind`: how long before its announced deadline an unpaid order is due for `on_remind`; None: there are no
+      reminders. An order that is armed with less time than that left gets none.
+    * `reminded`: the field that stores the deadline of which the shop was reminded. It is null at first.
     * `name`: the timer's name.
 
     `lapsed`, `closing` and `reopened` may also be functions of (reason, actor) that return the values. The timer's
@@ -81,6 +84,8 @@ class Shop(Generic[R]):
     windows: ClassVar[Mapping[str, timedelta]] = MappingProxyType({})
     late_money: ClassVar[LateMoney] = LateMoney.REINSTATE
     grace: ClassVar[timedelta] = timedelta(0)
+    remind: ClassVar[timedelta | None] = None
+    reminded: ClassVar[str | None] = None
     name: ClassVar[str] = "orders"
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:
@@ -134,6 +139,14 @@ class Shop(Generic[R]):
         """Do nothing, or what the shop overrides: called in the transaction that revived this one cancelled order.
 
         `reinstate` has reserved its stock before. `orders.actor` is who revived the order, and `orders.reason` why.
+        """
+
+    def on_remind(self, orders: OrderBatch[R]) -> None:
+        """Do nothing, or what a shop with `remind` overrides: these orders will lapse soon.
+
+        Called once per deadline, in the transaction that wrote `reminded`, with the rows locked: they are unpaid, not
+        closing, and `remind` or less before their deadline. Write a message into an outbox here, and send nothing: the
+        transaction may be rolled back. If this raises, the orders are reminded of later, as a lapse is tried again.
         """
 
     def open_attempts(self, orders: Sequence[R]) -> Sequence[Attempt]:

@@ -31,6 +31,7 @@ class OrdersUnderTest(Protocol[R]):
 
     key: ClassVar[str]
     grace: ClassVar[timedelta]
+    remind: ClassVar[timedelta | None]
 
     def lapse(self, keys: Collection[str]) -> Mapping[str, Result]:
         """Lapse the orders that are unpaid and due. Return the result for every key."""
@@ -46,6 +47,14 @@ class OrdersUnderTest(Protocol[R]):
 
     def lapse_overdue(self) -> Mapping[str, Result]:
         """Lapse overdue orders, as a sale does to get their stock. Return the result of each."""
+        ...
+
+    def reminders(self) -> Lapsing | None:
+        """Return what a worker runs for the reminders; None if the shop sends none."""
+        ...
+
+    def on_remind(self, orders: OrderBatch[R]) -> None:
+        """Write the reminders of these orders, in the transaction that marks them."""
         ...
 
     def port(self) -> LapsingOrders:

@@ -14,7 +14,7 @@ from lapse.orders.cause import BY_TIMER, Cause
 from lapse.orders.closing import Closing
 from lapse.orders.gateway import Ruling, Verdict
 from lapse.orders.lapsing import Lapsing
-from lapse.orders.port import Begun, Result
+from lapse.orders.port import Begun, Orders, Result
 from lapse.orders.shop import Shop
 from lapse.orders.transition import Transition
 
@@ -46,7 +46,7 @@ class DatabaseOrders(Generic[M]):
         self._queries = queries
         self._shop = shop
         self._closing = closing
-        self._transition = Transition(shop, queries, cause, disarm=disarm)
+        self._transition: Orders = Transition(shop, queries, cause, disarm=disarm)
         self._cause = cause
         self._background = background
 

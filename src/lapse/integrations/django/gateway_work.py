@@ -13,7 +13,7 @@ from lapse.orders.closing import SOON, Closing
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome, Result
 from lapse.orders.retries import Retries
-from lapse.orders.service import BATCH
+from lapse.orders.service_options import BATCH
 
 UNDECIDED = (Outcome.UNANSWERED, Outcome.LOCKED)
 """The outcomes after which a person's cancel is tried again."""

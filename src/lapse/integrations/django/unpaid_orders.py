@@ -18,6 +18,7 @@ from lapse.integrations.django.database_orders import DatabaseOrders
 from lapse.integrations.django.gateway_work import GatewayWork
 from lapse.integrations.django.more_time import MoreTime
 from lapse.integrations.django.payments import Payments
+from lapse.integrations.django.reminders import Reminders
 from lapse.integrations.django.rows.condition import reads_of
 from lapse.integrations.django.rows.db_errors import unavailable_is_try_later
 from lapse.integrations.django.rows.lapse_time import LapseTime
@@ -33,7 +34,7 @@ from lapse.orders.cause import ON_READ, Cause
 from lapse.orders.cooldown import Cooldown
 from lapse.orders.hold import hold
 from lapse.orders.on_read import lapse_on_read
-from lapse.orders.service import BATCH
+from lapse.orders.service_options import BATCH
 from lapse.orders.since import Since
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ Row = TypeVar("Row")
 """What a queryset returns: orders, or values of orders."""
 
 
-class UnpaidOrders(MoreTime[M], Payments[M]):
+class UnpaidOrders(MoreTime[M], Reminders[M], Payments[M]):
     """A shop's unpaid orders. Subclass it, name the class in LAPSE_ORDERS, and run `manage.py lapse_worker`.
 
     * `model`, `unpaid` and `deadline`: the order model, the condition that says an order is unpaid, and the name of
       its deadline field, a DateTimeField with an index. Without such a field: `Since("placed_at", minutes=30)`.
     * `grace`: how long after its deadline an unpaid order lapses. See `lapse.orders.Shop`.
+    * `remind`, `reminded`: reminders before the deadline. See `lapse.orders.Shop`. Not with `Since`.
     * `key`: the unique field whose `str()` is the order's key in the timer and in `lapse()`.
     * `lapsed`, `closing`, `reason_field`, `gateways`, `name` and the hooks: see `lapse.orders.Shop`. Values may be
       expressions. A row with the values of `lapsed` must not match `unpaid`; a row with the values of `closing` must.
@@ -86,6 +88,7 @@ class UnpaidOrders(MoreTime[M], Payments[M]):
         deadlines = self._queries.deadlines_of(self._checked(orders, "arm(*orders)"))
         if deadlines:
             self._arming.arm(self.name, deadlines, self._queries.using)
+            self._arm_reminders(deadlines)
 
     def deadline_of(self, order: M) -> datetime | None:
         """Return when the order's time to pay ends, with a time zone, or None if it has no deadline. For pages.
@@ -248,12 +251,15 @@ class UnpaidOrders(MoreTime[M], Payments[M]):
 
     @cached_property
     def _queries(self) -> Queries[M]:
+        return self._queries_for(self.unpaid, LapseTime(self._deadline, lambda: self.grace))
+
+    def _queries_for(self, unpaid: Q, deadline: LapseTime) -> Queries[M]:
         others = () if self.writers_lock in (None, SELF) else (self.writers_lock,)
         reads = reads_of(self.model, self.unpaid)
         return Queries(
             self.model,
-            unpaid=self.unpaid,
-            deadline=LapseTime(self._deadline, lambda: self.grace),
+            unpaid=unpaid,
+            deadline=deadline,
             key=self.key,
             lock=(*self.lock, *others),
             reads_absence=self.writers_lock is not None,
@@ -273,6 +279,7 @@ class UnpaidOrders(MoreTime[M], Payments[M]):
 
     def _disarm(self, keys: Sequence[str]) -> None:
         self._arming.disarm(self.name, keys, self._queries.using)
+        self._disarm_reminders(keys)
 
     def _overdue(self, limit: int, where: Q) -> list[Deadline]:
         with unavailable_is_try_later(self._queries.using):

@@ -18,6 +18,7 @@ from lapse.integrations.django.checks.connection import check_autocommit, check_
 from lapse.integrations.django.checks.grace import check_grace
 from lapse.integrations.django.checks.index import check_declared_index
 from lapse.integrations.django.checks.q_match import q_matches
+from lapse.integrations.django.checks.reminders import check_reminders
 from lapse.integrations.django.checks.values import check_values, written
 from lapse.integrations.django.checks.windows import check_windows
 from lapse.integrations.django.rows.columns import column_of
@@ -61,7 +62,7 @@ def check_setup(
     rehearsed = using in (databases or ())
     deadline = _check_deadline(orders, None if rehearsed else using)
     found += [*check_time_zone(using), *check_autocommit(using)]
-    payments = [*check_windows(orders), *check_attempts(orders)]
+    payments = [*check_reminders(orders), *check_windows(orders), *check_attempts(orders)]
     return [
         *found,
         *deadline,

@@ -85,6 +85,8 @@ def _steps(orders: UnpaidOrders[Any], queries: Queries[Any]) -> Steps:
             yield f"write the values of `{attribute}`", partial(_change, queries, orders.model, {**reason, **values})
     yield "find overdue orders", partial(queries.overdue, 1)
     yield "find overdue orders that a page shows", partial(queries.overdue, 1, where=NO_ROWS)
+    if orders.remind is not None:
+        yield "find orders to remind of", partial(orders.reminder_queries.overdue, 1)
     yield "read all deadlines", lambda: list(queries.deadlines(orders.unpaid & NO_ROWS))
 
 

@@ -13,7 +13,7 @@ from lapse.integrations.django.command import LapseCommand, positive_int
 from lapse.integrations.django.settings import unpaid_orders
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.port import Orders, Outcome
-from lapse.orders.service import BATCH
+from lapse.orders.service_options import BATCH
 from lapse.orders.shop import Shop
 from lapse.orders.sweep import Sweep
 

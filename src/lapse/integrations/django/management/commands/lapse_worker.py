@@ -1,21 +1,27 @@
 """`manage.py lapse_worker`: lapse orders as they become due, until a signal stops it."""
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
 from lapse.engine.errors import ConfigError
-from lapse.engine.events import log_event
+from lapse.engine.events import Hook, log_event
 from lapse.engine.stopping import stop_on_signals
 from lapse.engine.timer import Timer
 from lapse.integrations.django.command import LapseCommand, log_to_standard_error, positive_int, positive_seconds
 from lapse.integrations.django.outbox.settings import outbox_settings
-from lapse.integrations.django.settings import hooks, timer, unpaid_orders
-from lapse.integrations.django.timer_setting import timer_url
-from lapse.orders.service import Service, ServiceOptions
+from lapse.integrations.django.settings import hooks, unpaid_orders
+from lapse.integrations.django.timer_setting import timer_named, timer_url
+from lapse.integrations.django.unpaid_orders import UnpaidOrders
+from lapse.orders.reminding import reminders_of
+from lapse.orders.service import Service
+from lapse.orders.service_options import ServiceOptions
 
 if TYPE_CHECKING:
     from lapse.integrations.django.outbox.running import Outbox
@@ -57,8 +63,9 @@ class Command(LapseCommand):
         all_hooks = (log_event, *hooks())
         service = Service(
             port.lapsing(),
-            _open_timer if url else None,
+            partial(_open_timer, orders.name) if url else None,
             reconciler=orders.reconciler(hooks=all_hooks) if orders.attempts else None,
+            reminders=_reminders(orders, options, all_hooks, with_timer=bool(url)),
             name=orders.name,
             options=options,
             hooks=all_hooks,
@@ -69,6 +76,8 @@ class Command(LapseCommand):
         seconds = service.sweep_every.total_seconds()
         with stop_on_signals(service.stop):  # signals stop it as soon as the line is printed
             self.stdout.write(f"lapsing {orders.name} by {lapsed_by} every {seconds:g} s; Ctrl-C or SIGTERM stops it")
+            if orders.remind is not None:
+                self.stdout.write(f"reminding of orders {orders.remind} before their deadline")
             if outbox is not None:
                 self.stdout.write(f"delivering messages to {', '.join(outbox.endpoints)}")
             self.stdout.flush()
@@ -79,8 +88,29 @@ class Command(LapseCommand):
                 connections.close_all()
 
 
-def _open_timer() -> Timer:
-    opened = timer()
+def _reminders(
+    orders: UnpaidOrders[Any], options: ServiceOptions, all_hooks: Sequence[Hook], *, with_timer: bool
+) -> Service | None:
+    """Return the service of the reminders, or None if the shop sends none.
+
+    Without a timer, its sweep comes as often as beside one: a reminder is some minutes early and need not be punctual.
+    """
+    reminding = orders.reminders(background=True)
+    if reminding is None:
+        return None
+    name = reminders_of(orders.name)
+    return Service(
+        reminding,
+        partial(_open_timer, name) if with_timer else None,
+        name=name,
+        options=replace(options, sweep_alone=options.sweep_beside_timer),
+        hooks=all_hooks,
+        after_thread=connections.close_all,
+    )
+
+
+def _open_timer(name: str) -> Timer:
+    opened = timer_named(name)
     if opened is None:
         raise ConfigError("LAPSE_TIMER was set when the worker started and is none now")
     return opened
