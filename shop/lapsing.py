@@ -69,9 +69,12 @@ class ShopOrders(UnpaidOrders[Order]):
     def on_attempt(self, order: Order, before: Record, after: Record) -> None:
         """Write each change of an attempt into the audit trail: its state, money that went back, and an alarm.
 
-        What a person decides about a payment in review is written by the page that asks the person.
+        What a person decides about a payment is written by the page that asks the person.
         """
-        decided = before.state is AttemptState.REVIEW and after.state is AttemptState.REFUND_DUE
+        waited = before.state in (AttemptState.REVIEW, AttemptState.REFUND_DUE)
+        refund = before.state is AttemptState.REVIEW and after.state is AttemptState.REFUND_DUE
+        reinstate = waited and after.state is AttemptState.SUCCEEDED
+        decided = refund or reinstate or after.written_off != before.written_off
         back = after.refunded - before.refunded
         alarm = after.alarm if after.alarm != before.alarm else ""
         if back:

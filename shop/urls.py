@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.api.webhook import cancel_order
-from shop.console import buried, holders, money, outbox, overview, stock
+from shop.console import buried, decisions, holders, money, outbox, overview, payment, stock
 from shop.console import orders as console_orders
 from shop.live import streams
 from shop.pages import accounts, errors, orders, shopping
@@ -20,9 +20,14 @@ console = [
     path("orders/<slug:public_id>/", console_orders.show, name="console-order"),
     path("orders/<slug:public_id>/cancel/", console_orders.cancel_by_hand, name="console-cancel"),
     path("money/", money.work_list, name="console-money"),
-    path("money/<slug:reference>/ask/", money.ask_now, name="console-money-ask"),
-    path("money/<slug:reference>/refund/", money.refund, name="console-money-refund"),
-    path("money/<slug:reference>/alarm/", money.remove_alarm, name="console-money-alarm"),
+    path("money/<slug:reference>/", payment.show, name="console-payment"),
+    path("money/<slug:reference>/ask/", decisions.ask_now, name="console-money-ask"),
+    path("money/<slug:reference>/refund/", decisions.refund, name="console-money-refund"),
+    path("money/<slug:reference>/reinstate/", decisions.reinstate, name="console-money-reinstate"),
+    path("money/<slug:reference>/write-off/", decisions.write_off, name="console-money-write-off"),
+    path("money/<slug:reference>/alarm/", decisions.remove_alarm, name="console-money-alarm"),
+    path("money/<slug:reference>/assign/", decisions.assign, name="console-money-assign"),
+    path("money/<slug:reference>/note/", decisions.write_note, name="console-money-note"),
     path("holders/", holders.holders, name="console-holders"),
     path("stock/", stock.stock, name="console-stock"),
     path("stock/audit/", stock.check, name="console-audit"),

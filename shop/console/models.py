@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy
 
 from shop.catalogue.models import Product
+from shop.payments.models import PaymentAttempt
 
 
 class WorkerHeartbeat(models.Model):
@@ -56,6 +57,44 @@ class Restock(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pieces:+} of product {self.product_id}"
+
+
+class Assignment(models.Model):
+    """Who works on a payment of the work list, so that two people do not."""
+
+    attempt = models.OneToOneField(PaymentAttempt, on_delete=models.CASCADE, related_name="assignment")
+    staff = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="assignments")
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """Named as the pages name it."""
+
+        verbose_name = gettext_lazy("assignment")
+        verbose_name_plural = gettext_lazy("assignments")
+
+    def __str__(self) -> str:
+        return f"payment {self.attempt_id} is assigned to user {self.staff_id}"
+
+
+class Note(models.Model):
+    """What a member of staff wrote about a payment, for the others. Never changed."""
+
+    key = models.CharField(max_length=64, unique=True)
+    """The key of the form: the same form sent twice writes once."""
+    attempt = models.ForeignKey(PaymentAttempt, on_delete=models.CASCADE, related_name="notes")
+    text = models.CharField(max_length=1000)
+    who = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """In the order of writing."""
+
+        ordering: ClassVar = ["id"]
+        verbose_name = gettext_lazy("note")
+        verbose_name_plural = gettext_lazy("notes")
+
+    def __str__(self) -> str:
+        return f"note on payment {self.attempt_id}"
 
 
 class Rights(models.Model):

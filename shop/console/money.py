@@ -1,37 +1,42 @@
-"""The work list of money: payments whose money is not where it belongs, and what a merchant does about each of them.
-
-Every change goes through the package's one door for money, in one transaction with the entry of who made it.
-"""
+"""The work list of money: payments whose money is not where it belongs. Filtered, searched, page by page."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
+from urllib.parse import urlencode
 
-from django.contrib import messages
-from django.db import transaction
-from django.db.models import Count, Q
-from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import gettext
+from django.contrib.auth.models import User
+from django.db.models import Case, Count, DecimalField, F, Q, QuerySet, Sum, Value, When
+from django.db.models.functions import Coalesce, Now
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
-from lapse.integrations.django import unpaid_orders
-from lapse.integrations.django.attempts import State
-from lapse.orders import Settled
-from shop.buyers.changing import changes
-from shop.console.permissions import SETTLE_MONEY, VIEW_PAYMENTS, merchant_of, staff_with
+from lapse.integrations.django.attempts import STILL_OPEN, State
+from shop.console.permissions import VIEW_PAYMENTS, merchant_of, staff_with
 from shop.database import database_now
-from shop.orders.events import Actor, ActorKind, What
-from shop.orders.models import AuditEntry
+from shop.orders.models import Status
+from shop.payments.gateways import GATEWAYS
 from shop.payments.models import WORK_LIST, PaymentAttempt
 
-SHOWN = 100
+PAGE = 50
+SHORTEST = 3
+"""The least number of characters of a search text."""
 STUCK_AFTER_TRIES = 6
 """After so many tries, about five minutes, a refund that is not carried out is an alarm."""
 STUCK_AFTER = timedelta(minutes=10)
 """A refund about which nothing was stored for so long is an alarm: no gateway answers, or no worker asks."""
 DECISION = Q(state=State.REVIEW) | ~Q(alarm="")
 """The payments that wait for a person."""
+HOLDS = STILL_OPEN & ~Q(alarm="") & Q(order__status__in=[Status.AWAITING_PAYMENT, Status.CLOSING])
+"""The payments whose report cannot be booked, so that their orders neither lapse nor are paid."""
+DUE = Q(state=State.REFUND_DUE)
+STUCK = DUE & (Q(asks__gte=STUCK_AFTER_TRIES) | Q(changed_at__lt=Now() - STUCK_AFTER))
+RANK = Case(When(HOLDS, then=0), When(DECISION, then=1), default=2)
+"""The sequence of the list: orders that are held, then decisions, then refunds; the oldest of each first."""
+KEPT = Coalesce(F("paid"), Value(Decimal(0)), output_field=DecimalField()) - F("refunded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +48,52 @@ class Waiting:
     stuck: int
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A choice of the work list: its name in a URL, its label, how many payments it has, and their money in yuan."""
+
+    name: str
+    label: str | Promise
+    count: int
+    kept: Decimal
+
+
+LABELS: dict[str, str | Promise] = {
+    "": gettext_lazy("All"),
+    "decision": gettext_lazy("Needs a decision"),
+    "due": gettext_lazy("Refund due"),
+    "stuck": gettext_lazy("Stuck"),
+    "alarm": gettext_lazy("Alarm"),
+    "held": gettext_lazy("Holds its order"),
+    "mine": gettext_lazy("Mine"),
+    "unassigned": gettext_lazy("Unassigned"),
+}
+
+
 @require_safe
 @staff_with(VIEW_PAYMENTS)
 def work_list(request: HttpRequest) -> HttpResponse:
-    """Return the page, with the payments that need a person first, and then the longest waiting first."""
-    listed = PaymentAttempt.objects.filter(WORK_LIST).select_related("order")
+    """Return a page of the list. A search looks at all payments, also at those that are no longer on the list."""
+    conditions = _conditions(merchant_of(request))
+    chosen = request.GET.get("filter", "")
+    chosen = chosen if chosen in conditions else ""
+    text = request.GET.get("q", "").replace("\0", "").strip()[:150]
+    found = PaymentAttempt.objects.annotate(rank=RANK).select_related("order", "assignment__staff")
+    if text:
+        found = found.filter(_matches(text))
+    if chosen or not text:
+        found = found.filter(WORK_LIST, conditions[chosen])
+    page = list(_after(found, request.GET).order_by("rank", "id")[: PAGE + 1])
+    last = page[PAGE - 1] if len(page) > PAGE else None
+    kept = {"filter": chosen, "q": text, "after": f"{last.rank}-{last.pk}" if last else ""}
     context = {
-        "decisions": listed.filter(DECISION).order_by("id")[:SHOWN],
-        "refunds": listed.filter(~DECISION).order_by("id")[:SHOWN],
-        "waiting": waiting(),
-        "shown": SHOWN,
+        "attempts": page[:PAGE],
+        "next": urlencode({name: value for name, value in kept.items() if value}) if last else "",
+        "is_first": "after" not in request.GET,
+        "filters": _filters(conditions),
+        "chosen": chosen,
+        "text": text,
+        "too_short": 0 < len(text) < SHORTEST,
         "now": database_now(),
     }
     return render(request, "console/money.html", context)
@@ -60,67 +101,47 @@ def work_list(request: HttpRequest) -> HttpResponse:
 
 def waiting() -> Waiting:
     """Return how many payments wait, for whom."""
-    due = Q(state=State.REFUND_DUE)
-    late = Q(asks__gte=STUCK_AFTER_TRIES) | Q(changed_at__lt=Now() - STUCK_AFTER)
     counted = PaymentAttempt.objects.filter(WORK_LIST).aggregate(
-        decisions=Count("pk", filter=DECISION), refunds=Count("pk", filter=due), stuck=Count("pk", filter=due & late)
+        decisions=Count("pk", filter=DECISION), refunds=Count("pk", filter=DUE), stuck=Count("pk", filter=STUCK)
     )
     return Waiting(**counted)
 
 
-@changes("console-money")
-@staff_with(VIEW_PAYMENTS, SETTLE_MONEY)
-def ask_now(request: HttpRequest, reference: str) -> HttpResponse:
-    """Let the gateway be asked about a payment of the work list at once, and a due refund tried; return to the page."""
-    with transaction.atomic():
-        attempt = get_object_or_404(PaymentAttempt.objects.select_related("order"), reference=reference)
-        listed = PaymentAttempt.objects.filter(WORK_LIST, pk=attempt.pk).exists()
-        if listed:
-            # The entry first: it locks the order, and everywhere the order is locked before its attempts.
-            _record(request, What.ASKED_AGAIN, attempt, before=attempt.state)
-            unpaid_orders().money.attempts.ask_now(reference)
-    return _answer(request, gettext("A worker asks the payment service within seconds.") if listed else "")
+def _conditions(user: User) -> dict[str, Q]:
+    return {
+        "": Q(),
+        "decision": DECISION,
+        "due": DUE,
+        "stuck": STUCK,
+        "alarm": ~Q(alarm=""),
+        "held": HOLDS,
+        "mine": Q(assignment__staff=user),
+        "unassigned": Q(assignment=None),
+    }
 
 
-@changes("console-money")
-@staff_with(VIEW_PAYMENTS, SETTLE_MONEY)
-def refund(request: HttpRequest, reference: str) -> HttpResponse:
-    """Decide that the money of a payment in review goes back to the buyer, and return to the page."""
-    with transaction.atomic():
-        attempt = get_object_or_404(PaymentAttempt.objects.select_related("order"), reference=reference)
-        decided = unpaid_orders().money.decide_refund(reference) == Settled.REFUND_DUE
-        if decided:
-            attempt.refresh_from_db(fields=["paid", "refunded", "state"])
-            _record(request, What.REFUND_DECIDED, attempt, before=State.REVIEW)
-    done = gettext("The money goes back to the buyer. A worker refunds it within seconds.")
-    return _answer(request, done if decided else "")
+def _filters(conditions: dict[str, Q]) -> list[Filter]:
+    """Return every filter with its number and its sum, from one statement over the list."""
+    wanted = {f"count_{name}": Count("pk", filter=condition) for name, condition in conditions.items() if name}
+    wanted |= {f"kept_{name}": Sum(KEPT, filter=condition) for name, condition in conditions.items() if name}
+    counted = PaymentAttempt.objects.filter(WORK_LIST).aggregate(count_=Count("pk"), kept_=Sum(KEPT), **wanted)
+    return [
+        Filter(name, label, counted[f"count_{name}"], counted[f"kept_{name}"] or Decimal(0))
+        for name, label in LABELS.items()
+    ]
 
 
-@changes("console-money")
-@staff_with(VIEW_PAYMENTS, SETTLE_MONEY)
-def remove_alarm(request: HttpRequest, reference: str) -> HttpResponse:
-    """Remove the alarm with which a merchant has dealt. The audit trail keeps its sentence. Return to the page."""
-    with transaction.atomic():
-        attempt = get_object_or_404(PaymentAttempt.objects.select_related("order"), reference=reference)
-        removed = unpaid_orders().money.remove_alarm(reference) == Settled.NOTED
-        if removed:
-            _record(request, What.ALARM_REMOVED, attempt, before=attempt.state, detail=attempt.alarm)
-    return _answer(request, gettext("The alarm is removed. The history of the order keeps it.") if removed else "")
+def _matches(text: str) -> Q:
+    """Return the condition for a number: the beginning of an order's or a payment's, or all of the provider's."""
+    if len(text) < SHORTEST:
+        return Q(pk__in=[])
+    provider = Q(payment_key__in=[f"{gateway}:{text}" for gateway in GATEWAYS])
+    return Q(reference__startswith=text) | Q(order__public_id__startswith=text.lower()) | provider
 
 
-def _record(request: HttpRequest, what: What, attempt: PaymentAttempt, *, before: str, detail: str = "") -> None:
-    """Write what the merchant did about the attempt, which has its new state, into the audit trail of its order."""
-    by = Actor(ActorKind.MERCHANT, str(merchant_of(request).pk))
-    AuditEntry.record_attempt(attempt.order, what, by, attempt, before=before, detail=detail)
-
-
-def _answer(request: HttpRequest, done: str) -> HttpResponse:
-    """Show what was done, or, if it is empty, that nothing was; return to the work list."""
-    if done:
-        messages.success(request, done)
-    else:
-        messages.info(
-            request,
-            gettext("Nothing was changed: this payment no longer needs it. Another person or a report came first."),
-        )
-    return redirect("console-money")
+def _after(found: QuerySet[PaymentAttempt], query: QueryDict) -> QuerySet[PaymentAttempt]:
+    """Return what follows the payment at which the page before this one ended. It may have left the list since."""
+    rank, _, pk = query.get("after", "").partition("-")
+    if not (rank in ("0", "1", "2") and pk.isascii() and pk.isdigit() and len(pk) < 19):  # noqa: PLR2004 - 64 bits
+        return found
+    return found.filter(Q(rank__gt=int(rank)) | Q(rank=int(rank), pk__gt=int(pk)))

@@ -19,6 +19,7 @@ from shop.limits import network_of
 from shop.live.feed import State
 from shop.orders.models import UNPAID, Order
 from shop.orders.reading import Reading, own
+from shop.payments.order_money import money_of
 
 ALL_STOCK = 0
 """The key of the stock, which is one state."""
@@ -82,20 +83,24 @@ def stock_events(request: HttpRequest) -> HttpResponse:
 
 
 def order_state(reading: Reading) -> dict[str, Any]:
-    """Return the state of an order: id, status, cancel_reason, payable, pay_by and now."""
+    """Return the state of an order: id, status, cancel_reason, payable, pay_by, money and now.
+
+    `money` is another text whenever a sentence about the order's money is another one.
+    """
     return {
         "id": reading.order.public_id,
         "status": reading.status,
         "cancel_reason": reading.order.cancel_reason,
         "payable": reading.payable,
         "pay_by": reading.order.pay_by.isoformat(),
+        "money": money_of(reading.order).version,
         "now": reading.now.isoformat(),
     }
 
 
 def read_orders(pks: Collection[int]) -> dict[int, State]:
-    """Return the states of these orders by their primary keys, from one query. Nothing is changed."""
-    found = Order.objects.filter(pk__in=pks).annotate(read_at=Now())
+    """Return the states of these orders by their primary keys. Nothing is changed."""
+    found = Order.objects.filter(pk__in=pks).annotate(read_at=Now()).prefetch_related("attempts")
     return {order.pk: order_state(Reading(order, order.read_at)) for order in found}
 
 

@@ -69,6 +69,10 @@ class What(models.TextChoices):
     ALARM_REMOVED = "alarm_removed"
     ASKED_AGAIN = "asked_again"
     REFUND_DECIDED = "refund_decided"
+    REINSTATE_DECIDED = "reinstate_decided"
+    """A merchant let money that waited pay its order."""
+    NOTE = "note"
+    """A merchant wrote a note about a payment."""
     ASSIGNED = "assigned"
     WRITTEN_OFF = "written_off"
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, gettext_noop, ngettext
 
 from lapse.observability import visible
+from shop.orders.alarms import alarm
 from shop.orders.events import ActorKind, Subject, What
 from shop.orders.models import AuditEntry, Hold, Order, Reason
 
@@ -44,6 +45,7 @@ STATES = {
     "orphaned": gettext_lazy("refund due"),
     "refunded": gettext_lazy("refunded"),
     "review": gettext_lazy("needs a decision"),
+    "kept": gettext_lazy("written off"),
 }
 """The states of orders, reservations and attempts."""
 
@@ -64,6 +66,8 @@ EVENTS = {
     What.ALARM_REMOVED: gettext_lazy("alarm removed"),
     What.ASKED_AGAIN: gettext_lazy("payment service asked again"),
     What.REFUND_DECIDED: gettext_lazy("refund decided"),
+    What.REINSTATE_DECIDED: gettext_lazy("reinstatement decided"),
+    What.NOTE: gettext_lazy("note written"),
     What.ASSIGNED: gettext_lazy("assigned"),
     What.WRITTEN_OFF: gettext_lazy("written off"),
 }
@@ -75,6 +79,7 @@ REASONS = {
     Reason.MERCHANT.value: gettext_lazy("by the merchant"),
     "late_money": gettext_lazy("the money came late"),
     "nothing_to_pay": gettext_lazy("nothing to pay"),
+    "no_person": gettext_lazy("no person"),
     "more_time": gettext_lazy("there is more time to pay"),
 }
 """The codes of reasons. Another reason is the text of a person, and is shown as it was written."""
@@ -111,7 +116,7 @@ ACTORS_TO_BUYER = {
 
 
 class Line(NamedTuple):
-    """One line of a history. `event` is for programs, and `detail` is text in the language of its writer."""
+    """One line of a history. `event` is for programs, and `detail` an alarm or text in its writer's language."""
 
     at: datetime
     event: str
@@ -133,7 +138,7 @@ def for_merchant(order: Order) -> list[Line]:
             actor=f"{ActorKind(entry.actor).label} {visible(entry.actor_id)}".rstrip(),
             facts=tuple(fact for fact in _facts(entry, pieces) if fact),
             attempt=entry.subject_id if entry.subject == Subject.ATTEMPT else "",
-            detail=visible(entry.detail),
+            detail=alarm(entry.detail),
         )
         for entry in order.audit_trail.all()
     ]

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from lapse.integrations.django.attempts import STILL_OPEN, AbstractPaymentAttempt, State
-from shop.orders.models import Order
+from shop.orders.models import Order, Reason, Status
 
 WORK_LIST = Q(state__in=[State.REFUND_DUE, State.REVIEW]) | ~Q(alarm="")
 """The attempts whose money is not where it belongs, or that have an alarm."""
@@ -27,6 +27,9 @@ class PaymentAttempt(AbstractPaymentAttempt):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["order"], condition=STILL_OPEN, name="attempt_one_open_per_order"),
             models.CheckConstraint(condition=Q(state__in=list(State)), name="attempt_state_known"),
+            models.CheckConstraint(
+                condition=~Q(state=State.WRITTEN_OFF) | ~Q(written_off=""), name="attempt_written_off_with_a_reason"
+            ),
         ]
         indexes: ClassVar = [
             models.Index(fields=["id"], name="attempt_work_list", condition=WORK_LIST),
@@ -36,6 +39,23 @@ class PaymentAttempt(AbstractPaymentAttempt):
     def kept(self) -> Decimal:
         """What the shop has of the buyer's money, in yuan."""
         return (self.paid or Decimal(0)) - self.refunded
+
+    @property
+    def can_reinstate(self) -> bool:
+        """Whether a person may let the money pay its order, as far as the rows say. The stock may be gone."""
+        expired = self.order.status == Status.CANCELLED and self.order.cancel_reason == Reason.EXPIRED
+        takes = expired or self.order.status in (Status.AWAITING_PAYMENT, Status.CLOSING)
+        return takes and self._waits and self.kept == self.amount
+
+    @property
+    def can_write_off(self) -> bool:
+        """Whether a person may write the payment off: its money waits, or its report cannot be booked."""
+        return self._waits or (self.alarm != "" and self.paid is None)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the shop has money that waits, and no refund of it can be under way."""
+        return self.state in (State.REVIEW, State.REFUND_DUE) and self.refunding is None
 
 
 class Judged(models.TextChoices):

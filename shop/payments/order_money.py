@@ -1,6 +1,8 @@
 """What became of the money of one order, for the order's page. No sentence there may be false about money."""
 
+import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from lapse.orders import AttemptState
@@ -19,7 +21,9 @@ class OrderMoney:
     amount of a payment that was not the amount due. `asks` names the gateway that is still asked whether an attempt of
     a cancelled order was paid; "": no attempt can have money that the shop does not know of. `reinstates`: money that
     comes now may reinstate the order. `reinstated`: late money has done so. `returned`: the order was paid, and all of
-    that money has gone back.
+    that money has gone back. `refunds` are the refunded amounts of each attempt, with the time if all of it went back.
+    `written_off` are the amounts that the shop keeps, with its reasons; 0: a report of money that could not be booked.
+    `checking`: the shop looks at a report about a payment.
     """
 
     refund_due: Decimal
@@ -30,11 +34,24 @@ class OrderMoney:
     reinstates: bool
     reinstated: bool
     returned: bool
+    refunds: list[tuple[Decimal, datetime | None]]
+    written_off: list[tuple[Decimal, str]]
+    checking: bool
 
     @property
     def received(self) -> bool:
         """Whether money has come that does not pay the order now."""
-        return bool(self.refund_due or self.refunded or self.review)
+        return bool(self.refund_due or self.refunded or self.review or self.written_off or self.checking)
+
+    @property
+    def moving(self) -> bool:
+        """Whether a sentence about the money may become another one without the buyer."""
+        return bool(self.asks or self.refund_due or self.review or self.checking)
+
+    @property
+    def version(self) -> str:
+        """What changes whenever a sentence about the money changes: an open page then updates itself."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
 
 
 def money_of(order: Order) -> OrderMoney:
@@ -51,12 +68,26 @@ def money_of(order: Order) -> OrderMoney:
         reinstates=order.cancel_reason == Reason.EXPIRED,
         reinstated=paid and Reinstatement.objects.filter(order=order.pk).exists(),
         returned=paid and AttemptState.REFUNDED in states and AttemptState.SUCCEEDED not in states,
+        refunds=[(one.refunded, _refunded_at(one)) for one in attempts if one.refunded],
+        written_off=[(one.kept, one.written_off) for one in attempts if _is_written_off(one)],
+        checking=any(one.alarm and one.state != AttemptState.REVIEW for one in attempts),
     )
+
+
+def _is_written_off(attempt: PaymentAttempt) -> bool:
+    """Return whether the reason of a merchant is the last word about this attempt. Later money makes it void."""
+    without_money = attempt.written_off != "" and attempt.paid is None
+    return attempt.state == AttemptState.WRITTEN_OFF or without_money
+
+
+def _refunded_at(attempt: PaymentAttempt) -> datetime | None:
+    """Return when the money went back. The parts of a refund have gone back at different times, so they have none."""
+    return attempt.state_at if attempt.state == AttemptState.REFUNDED else None
 
 
 def _kept(attempts: list[PaymentAttempt], state: AttemptState) -> Decimal:
     """Return what the shop still has of the money of the attempts in this state."""
-    return sum(((one.paid or NONE) - one.refunded for one in attempts if one.state == state), NONE)
+    return sum((one.kept for one in attempts if one.state == state), NONE)
 
 
 def _may_have_money(attempt: PaymentAttempt) -> bool:

@@ -18,7 +18,7 @@ CHECKS = {
     "audit_trail": "an order's trail has each change of its status, one end, and one more after each reinstatement",
     "audit_attempts": "the trail of an attempt ends with its state, and its refunds are those of the attempt",
     "payments": "the payments of a paid order hold its total less its refunds, those of any other order nothing",
-    "attempts": "an attempt with money has paid an order, is to be refunded or reviewed; refunded is at most paid",
+    "attempts": "an attempt with money paid an order, is to be refunded or reviewed, or was written off for a reason",
     "open_attempts": "no attempt of a paid or cancelled order can still be paid, after the grace",
     "asked": "the gateway is asked again about each attempt that may have money or a refund due",
     "numbers": "a gateway's number of a payment is on one attempt only",

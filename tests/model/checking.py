@@ -42,6 +42,7 @@ WHOLE = {
     "two workers and a person": Run(TWO_WORKERS),
     "two attempts": Run(TWO_ATTEMPTS),
     "two reconcilers": Run(TWO_RECONCILERS),
+    "a person decides": Run({"DECISIONS": 1, "PERSONS": 0}),
     "never lost": Run(UNLUCKY, "never_lost"),
     "no money unseen": Run(UNLUCKY, "no_money_unseen"),
 }
@@ -55,6 +56,7 @@ BROKEN = {
     "the link's end": (Run({"LINK_END": 0, "TROUBLES": 0}), "asked_first"),
     "the reconciler": (Run({"RECONCILERS": 0, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"), "no_money_unseen"),
     "the refund's key": (Run({"KEY": 0, "RECONCILERS": 2, "PERSONS": 0, "TROUBLES": 0}), "refunded_once"),
+    "the refund that was begun": (Run({"BEGUN": 0, "DECISIONS": 1, "PERSONS": 0, "TROUBLES": 0}), "refund_was_due"),
     "the finality of a refund": (Run({"FINALITY": 0, "PERSONS": 0}), "refund_is_final"),
 }
 """A protection → a search without it, and the property that breaks. Each protection is one constant of the model."""

@@ -20,6 +20,9 @@
 #ifndef RECONCILERS
 #define RECONCILERS 1
 #endif
+#ifndef DECISIONS
+#define DECISIONS 0    /* a person decides about money that waits */
+#endif
 #ifndef TROUBLES
 #define TROUBLES 1     /* the most crashes, lost answers, refused refunds and refunds by hand in one run, together */
 #endif
@@ -46,10 +49,14 @@
 #ifndef FINALITY
 #define FINALITY 1     /* nothing follows a refund */
 #endif
+#ifndef BEGUN
+#define BEGUN 1        /* a person decides no more about money that the gateway was asked to refund */
+#endif
 
 mtype = {
   awaiting, closing, paid, cancelled,        /* an order */
   none, open, closed, refund_due, review,    /* an attempt, with `paid` and `refunded`. `review`: on the work list */
+  kept,                                      /* an attempt whose money a person wrote off */
   absent, refunded,                          /* a trade at the gateway, with `open`, `paid`, `closed` */
   asked, unknown, expired,                   /* a verdict, with the words of a trade. `expired`: absent, link ended */
   worker, person, reconciler
@@ -59,6 +66,7 @@ mtype = {
 mtype order = awaiting;
 mtype attempt[2] = none;
 bool final[2];         /* the trade of this closed attempt can no longer change: the gateway is not asked any more */
+bool begun[2];         /* the refund of this attempt is stored, and the gateway may have been asked for it */
 bool held = true;      /* the order has its unit, reserved or sold */
 byte stock;            /* units for sale */
 bool taken;            /* another buyer has the unit */
@@ -73,12 +81,13 @@ bool woken;            /* the timer wakes the workers: too early, many times, or
 byte troubles;
 
 /* What must never be. If a condition fails, Spin prints it with the property's name: a variable, always false. */
-bool paid_is_safe, once, never_early, asked_first, refunded_once, refund_is_final;
+bool paid_is_safe, once, never_early, asked_first, refunded_once, refund_is_final, refund_was_due;
 #define must(property, condition) assert(property || (condition))
 
 /* What must be in the end, on every fair run: a process that can take a step takes it at some time. */
 #define accounted(a)   (attempt[a] != open && attempt[a] != refund_due && trade[a] != open && \
-                        (trade[a] != paid || attempt[a] == review || (attempt[a] == paid && order == paid)))
+                        (trade[a] != paid || attempt[a] == review || attempt[a] == kept || \
+                         (attempt[a] == paid && order == paid)))
 ltl never_lost         { <> (order == paid || order == cancelled) }
 ltl no_money_unseen    { <> [] (accounted(0) && accounted(1)) }
 
@@ -87,7 +96,9 @@ ltl no_money_unseen    { <> [] (accounted(0) && accounted(1)) }
 #define due            (time >= 2)
 #define conserved      (stock + held + taken == 1)
 #define ended(verdict) (verdict == none || verdict == closed || verdict == expired || verdict == refunded)
-#define has_money(a)   (attempt[a] == paid || attempt[a] == refund_due || attempt[a] == review)
+#define waits(a)       (attempt[a] == refund_due || attempt[a] == review)
+#define has_money(a)   (attempt[a] == paid || attempt[a] == kept || waits(a))
+#define undecided(a)   (DECISIONS && waits(a) && (!BEGUN || !begun[a]))
 #define to_ask(a)      (attempt[a] == open || attempt[a] == refund_due || (attempt[a] == closed && !final[a]))
 #define unpayable(a)   (trade[a] == closed || trade[a] == refunded || late[a] || \
                         (trade[a] == absent && (attempt[a] == none || time > 0)))
@@ -125,8 +136,8 @@ inline receive(a, verdict) {
      :: order == paid || (order == cancelled && stock == 0) ->
         printf("attempt %d has money to refund\n", a); attempt[a] = refund_due
      fi
-  :: verdict == refunded -> attempt[a] = refunded
-  :: verdict == review && attempt[a] == refund_due -> attempt[a] = review
+  :: verdict == refunded -> attempt[a] = refunded; begun[a] = false
+  :: verdict == review && attempt[a] == refund_due -> attempt[a] = review; begun[a] = false
   :: (verdict == closed || verdict == expired) && (attempt[a] == open || attempt[a] == closed) ->
      attempt[a] = closed; final[a] = (final[a] || verdict == closed)
   :: else
@@ -164,6 +175,8 @@ inline refund(a, verdict) {
   if
   :: KEY && trade[a] == refunded -> verdict = refunded
   :: trade[a] == paid || !KEY ->
+     /* Another reconciler's refund may have been refused meanwhile. Then the code asks about the paid order again. */
+     must(refund_was_due, attempt[a] != paid || RECONCILERS > 1);
      trade[a] = refunded; refunds[a]++; verdict = refunded;
      must(refunded_once, refunds[a] == 1)
   :: unlucky; verdict = review               /* refused: a person must decide */
@@ -240,7 +253,7 @@ end:
   do
   :: crash
      /* code: lapse.orders.money:Money.begin_refund */
-  :: atomic { verdict == paid && attempt[a] == refund_due -> verdict = refund_due }
+  :: atomic { verdict == paid && attempt[a] == refund_due -> verdict = refund_due; begun[a] = DECISIONS }
   :: atomic { verdict == refund_due -> refund(a, verdict) }
      /* What the gateway said is stored. code: lapse.orders.money:Money.refunded */
   :: atomic { verdict != refund_due && (verdict != paid || attempt[a] != refund_due) ->
@@ -265,6 +278,19 @@ proctype world(bit a) {
        printf("a notify: attempt %d was paid\n", a); receive(a, paid) }
   :: atomic { trade[a] == refunded -> printf("a notify: attempt %d was refunded\n", a); receive(a, refunded) }
   :: atomic { stock > 0 -> printf("another buyer takes the unit\n"); stock--; taken = true }
+  :: atomic { DECISIONS && taken -> printf("the other buyer cancels\n"); taken = false; stock++ }
+     /* What a person decides about money that waits. code: lapse.orders.money:Money.decide_refund
+        code: lapse.orders.money:Money.decide_reinstate   code: lapse.orders.money:Money.write_off */
+  :: atomic { DECISIONS && attempt[a] == review ->
+       printf("a person decides to refund attempt %d\n", a); attempt[a] = refund_due }
+  :: atomic { undecided(a) && (unpaid || (order == cancelled && stock > 0)) ->
+       printf("a person lets attempt %d pay the order\n", a);
+       if
+       :: unpaid
+       :: else -> stock--; held = true
+       fi;
+       pay(a) }
+  :: atomic { undecided(a) -> printf("a person writes attempt %d off\n", a); attempt[a] = kept }
   od
 }
 

@@ -22,6 +22,8 @@ LARGER = {
     "two attempts and a person": Run({"ATTEMPTS": 2, "TROUBLES": 0}),
     "two workers, a person and two reconcilers": Run({"WORKERS": 2, "RECONCILERS": 2}),
     "never lost, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0}, "never_lost"),
+    "a person decides about two attempts": Run({"DECISIONS": 1, "ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}),
+    "no money unseen, and a person decides": Run({"DECISIONS": 1, "PERSONS": 0}, "no_money_unseen"),
     "no money unseen, with a person": Run({"TROUBLES": 1}, "no_money_unseen"),
     "no money unseen, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"),
 }
@@ -36,11 +38,12 @@ AS = {
     AttemptState.REFUND_DUE: "refund_due",
     AttemptState.REFUNDED: "refunded",
     AttemptState.REVIEW: "review",
+    AttemptState.WRITTEN_OFF: "kept",
 }
 """The code's state of an attempt → the model's."""
 
-NO_STEPS = {"deadlines", "unreadable", "decide_refund", "remove_alarm"}
-"""Methods that arm timers or report, and what a person decides about the work list, where the model ends."""
+NO_STEPS = {"deadlines", "unreadable", "remove_alarm"}
+"""Methods that arm timers or report, and the one that changes no more than a sentence."""
 
 needs_spin = pytest.mark.skipif(bool(missing()), reason=f"needs {', '.join(missing())}")
 

@@ -93,7 +93,7 @@ def stored(order: CupOrder) -> Stored:
 def every_yuan_is_known(bank: Bank) -> None:
     """Compare the shop's rows with the bank's books: what was paid, what was refunded, and what the orders brought.
 
-    Money that is not refunded has paid its order, or its attempt is on the work list.
+    Money that is not refunded has paid its order, or its attempt is on the work list, or was written off.
     """
     for attempt in CupAttempt.objects.select_related("order"):
         payment = bank.payments.get(attempt.reference)
@@ -101,7 +101,7 @@ def every_yuan_is_known(bank: Bank) -> None:
         back = payment.back if payment else Decimal(0)
         assert (attempt.paid or 0, attempt.refunded) == (came, back), attempt
         if came > back:
-            assert attempt.state in ("succeeded", "orphaned", "review"), attempt
+            assert attempt.state in ("succeeded", "orphaned", "review", "kept"), attempt
     for order in CupOrder.objects.all():
         paid_by = CupAttempt.objects.filter(order=order, state="succeeded")
         assert (order.status == "paid") == (paid_by.count() == 1), order

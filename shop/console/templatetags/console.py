@@ -7,11 +7,14 @@ from django import template
 from django.utils.translation import gettext_lazy
 
 from lapse.observability import visible, visible_key
+from shop.orders.alarms import alarm, fingerprint
 from shop.orders.history import STATES
 
 register = template.Library()
 register.filter("visible", visible)
 register.filter("visible_key", visible_key)
+register.filter("alarm", alarm)
+register.filter("fingerprint", fingerprint)
 
 SECOND, MINUTE = 1000, 60_000
 
@@ -24,6 +27,12 @@ WORDS = STATES | {
     "delivered": gettext_lazy("delivered"),
     "buried": gettext_lazy("buried"),
     "given_up": gettext_lazy("given up"),
+    "accepted": gettext_lazy("accepted"),
+    "signature": gettext_lazy("refused: its signature is wrong"),
+    "app": gettext_lazy("refused: it is for another app"),
+    "seller": gettext_lazy("refused: it is for another seller"),
+    "amount": gettext_lazy("refused: its amount is wrong"),
+    "malformed": gettext_lazy("refused: it cannot be read"),
 }
 """The values of rows in the visitor's language. What is stored is the same in every language."""
 
@@ -39,6 +48,16 @@ def duration_ms(milliseconds: float | None) -> str:
     if number >= SECOND:
         return f"{number / SECOND:.1f} s"
     return f"{number:.0f} ms" if number >= 10 else f"{number:.1f} ms"  # noqa: PLR2004  # two digits are enough
+
+
+@register.filter
+def age(since: datetime, now: datetime) -> str:
+    """Return how long ago a moment was: "12 s", "7 min", "5 h", "3 d"."""
+    seconds = max(0, int((now - since).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 @register.filter

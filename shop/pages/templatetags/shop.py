@@ -10,9 +10,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from lapse.observability import visible
 from shop.catalogue.models import Product
 
 register = template.Library()
+register.filter("visible", visible)
 
 FEW = 5
 """With at most so many pieces available, the text says that only so many are left."""

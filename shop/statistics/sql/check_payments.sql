@@ -1,5 +1,6 @@
 -- Orders whose payments do not hold what they must: a paid order's total less its refunds, and nothing for any other
--- order. Order, found, expected. Money to be refunded or reviewed is not an order's, and counts in check_attempts.
+-- order. Order, found, expected. Money to be refunded or reviewed, or written off, is not an
+-- order's, and counts in check_attempts.
 SELECT public_id, 'payments hold ' || kept, 'payments hold ' || due || ': the order is ' || status
 FROM (
     SELECT orders.id, orders.public_id, orders.status,

@@ -47,6 +47,8 @@ class AttemptState(StrEnum):
     """Paid, and refunded in full. Nothing can follow."""
     REVIEW = "review"
     """Paid, and a person must decide what to do with the money."""
+    WRITTEN_OFF = "kept"
+    """Paid, and the shop keeps the money for the reason that a person has stated, as agreed with the buyer."""
 
     @property
     def open(self) -> bool:
@@ -60,7 +62,9 @@ class AttemptState(StrEnum):
 
 
 OPEN = frozenset({AttemptState.CREATED, AttemptState.PENDING, AttemptState.UNKNOWN})
-HAS_MONEY = frozenset({AttemptState.SUCCEEDED, AttemptState.REFUND_DUE, AttemptState.REVIEW})
+WAITING = frozenset({AttemptState.REFUND_DUE, AttemptState.REVIEW})
+"""Money that is not where it belongs."""
+HAS_MONEY = WAITING | {AttemptState.SUCCEEDED, AttemptState.WRITTEN_OFF}
 
 
 class OrderState(StrEnum):
@@ -80,8 +84,8 @@ class Record:
 
     `amount` is what the buyer has to pay, `paid` what came (None: nothing yet), and `refunded` the part of it that was
     refunded. `refunding` is the amount of the refund that Lapse asked for: it is fixed by the first request. `alarm` is
-    a sentence for the person who must look at the attempt, or "". `asks` counts how often the gateway was asked since
-    the attempt has this state.
+    a sentence for the person who must look at the attempt, or "". `written_off` is the reason of the person who wrote
+    the attempt off, or "". `asks` counts how often the gateway was asked since the attempt has this state.
     """
 
     reference: str
@@ -94,6 +98,7 @@ class Record:
     refunding: Decimal | None = None
     provider_reference: str = ""
     alarm: str = ""
+    written_off: str = ""
     asks: int = 0
 
     @property
@@ -121,10 +126,14 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What to store about an attempt, and the effect on its order."""
+    """What to store about an attempt, and the effect on its order.
+
+    `or_nothing`: if the cancelled order cannot be reinstated, nothing is changed. Otherwise its money is refunded.
+    """
 
     record: Record
     effect: Effect = Effect.NONE
+    or_nothing: bool = False
 
 
 def takes_number(record: Record, ruling: Ruling) -> bool:
@@ -244,6 +253,8 @@ def _contradiction(record: Record, ruling: Ruling) -> str:
 
 
 def _alarm(record: Record, sentence: str) -> Booking:
+    if record.written_off and record.paid is None:
+        return Booking(record)  # a person has dealt with the reports of this attempt that cannot be booked
     return Booking(replace(record, alarm=record.lasting_alarm or sentence))
 
 
@@ -266,7 +277,7 @@ def ask_in(state: AttemptState, asks: int, *, order_waits: bool) -> timedelta | 
     open attempt is as it should be.
     """
     match state:
-        case AttemptState.SUCCEEDED | AttemptState.REFUNDED:
+        case AttemptState.SUCCEEDED | AttemptState.REFUNDED | AttemptState.WRITTEN_OFF:
             return None
         case AttemptState.CLOSED | AttemptState.FAILED:
             return FIRST * 5**asks if asks < CLOSED_ASKS else None

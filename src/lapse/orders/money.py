@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lapse.engine.errors import LapseError
+from lapse.orders import decisions
 from lapse.orders.cause import WrongTransition
 from lapse.orders.gateway import RefundState, Verdict
 from lapse.orders.hold import in_transaction
@@ -48,6 +49,10 @@ class Settled(StrEnum):
     """A person must look at the attempt: `Record.alarm` says why."""
     REFUNDED = "refunded"
     """The buyer has the money back, or a part of it."""
+    WRITTEN_OFF = "written off"
+    """The shop keeps the money, or reports that cannot be booked are ignored, because a person has said why."""
+    NO_STOCK = "no stock"
+    """A person wanted to reinstate the order, and the shop could not. Nothing was changed."""
     NOTED = "noted"
     """The report is about no money. The attempt's new state was stored."""
     KNOWN = "known"
@@ -80,8 +85,11 @@ class Attempts(Protocol[R_contra]):
         """
         ...
 
-    def store(self, record: Record, *, ask_in: timedelta | None) -> None:
-        """Write the locked row. The gateway is asked after `ask_in`, by the database's clock; None: never again."""
+    def store(self, record: Record, *, ask_in: timedelta | None, keep_time: bool = False) -> None:
+        """Write the locked row. The gateway is asked after `ask_in`, by the database's clock; None: never again.
+
+        `keep_time`: the gateway is asked when it would have been asked before, and `ask_in` does not count.
+        """
         ...
 
     def open_of(self, orders: Sequence[R_contra]) -> Sequence[Attempt]:
@@ -127,18 +135,17 @@ class Money(Generic[R]):
         self._rows = rows
         self._disarm = disarm
 
-    def receive(self, ruling: Ruling, *, money_was_known: bool = False) -> Settled:
+    def receive(self, ruling: Ruling, *, asked_about: Record | None = None) -> Settled:
         """Book a gateway's verdict on an attempt and return what became of it. It is committed when this returns.
 
         The verdict may come by a notify, a query or a close, more than once and in any sequence. Waits for other
-        transactions that have locked the order. `money_was_known`: see `book`. Raises UnknownAttempt.
+        transactions that have locked the order. `asked_about`: the attempt as it was when its time to be asked about
+        had come. Only the answer to such a question decides when the next question follows. Raises UnknownAttempt.
         """
         key = self._found(ruling.attempt).order_key
-        return in_transaction(
-            self._rows, [key], lambda: self.apply(self._locked(key), ruling, money_was_known=money_was_known)
-        )
+        return in_transaction(self._rows, [key], lambda: self.apply(self._locked(key), ruling, asked_about=asked_about))
 
-    def apply(self, order: R, ruling: Ruling, *, money_was_known: bool = False) -> Settled:
+    def apply(self, order: R, ruling: Ruling, *, asked_about: Record | None = None) -> Settled:
         """Book the verdict in the open transaction, which has locked the order. Return what became of it.
 
         Raises UnknownAttempt.
@@ -153,8 +160,9 @@ class Money(Generic[R]):
         state = self._state_of(order)
         taken = takes_number(before, ruling) and not self.attempts.take_number(before, ruling.provider_reference)
         policy = self._shop.late_money
-        booking = book(before, state, ruling, policy, number_taken=taken, money_was_known=money_was_known)
-        return self._carry_out(order, state, before, booking)
+        known = asked_about is not None and asked_about.state.has_money
+        booking = book(before, state, ruling, policy, number_taken=taken, money_was_known=known)
+        return self._carry_out(order, state, before, booking, asked=asked_about is not None)
 
     def begin_refund(self, attempt: Attempt) -> Decimal | None:
         """Return the amount to refund, or None if no refund is due any more. Raises UnknownAttempt.
@@ -176,16 +184,44 @@ class Money(Generic[R]):
         REFUND_DUE: what the shop has of the attempt's money is refunded as soon as a worker can. KNOWN: the attempt is
         no longer in review, because another decision or report came first. Raises UnknownAttempt.
         """
-        return self._decide(reference, _refund_due)
+        return self._decide(reference, decisions.refund)
 
-    def remove_alarm(self, reference: str) -> Settled:
+    def decide_reinstate(self, reference: str, *, seen: AttemptState | None = None) -> Settled:
+        """Book a person's decision that money in review, or money to be refunded, pays its order. Return what happened.
+
+        REINSTATED, or PAID if the order is unpaid. NO_STOCK: `Shop.reinstate` could not, so nothing was changed. KNOWN:
+        no order can take this money, because another decision or report came first, the gateway was already asked for
+        the refund, or the amount is not the amount due. `seen`: the state that the person saw; if the attempt has
+        another state by now, the result is KNOWN as well. Raises UnknownAttempt.
+
+        The gateway is then asked once whether the money is still there: it may have been refunded by hand meanwhile.
+        """
+        return self._decide(reference, partial(decisions.reinstate, seen=seen))
+
+    def write_off(self, reference: str, *, reason: str, seen: AttemptState | None = None) -> Settled:
+        """Book a person's decision that the shop keeps the money of an attempt, and why. Return what happened.
+
+        WRITTEN_OFF: money in review, or money to be refunded, is kept; a later report of a refund is booked all the
+        same. For an attempt whose report of money cannot be booked, such reports are ignored from now on, and its order
+        may lapse. KNOWN: another decision or report came first, or the gateway was already asked for the refund.
+        `seen`: as for `decide_reinstate`. Raises UnknownAttempt, and ValueError for a reason that cannot be stored.
+        """
+        reason = reason.strip()
+        if not 0 < len(reason) <= decisions.LONGEST_REASON or "\0" in reason:
+            raise ValueError(
+                f"state a reason of 1 to {decisions.LONGEST_REASON} characters: the buyer and the books rely on it"
+            )
+        return self._decide(reference, partial(decisions.write_off, reason=reason, seen=seen))
+
+    def remove_alarm(self, reference: str, *, seen: str | None = None) -> Settled:
         """Book that a person has dealt with the alarm of an attempt. Return NOTED, or KNOWN if there is no alarm.
 
-        For an attempt in review this changes nothing: its money needs a decision. Raises UnknownAttempt.
+        For an attempt in review this changes nothing: its money needs a decision. `seen`: the alarm that the person
+        saw; another alarm stays. Raises UnknownAttempt.
         """
-        return self._decide(reference, _without_alarm)
+        return self._decide(reference, partial(decisions.remove_alarm, seen=seen))
 
-    def _decide(self, reference: str, decision: Callable[[Record], Record]) -> Settled:
+    def _decide(self, reference: str, decision: Callable[[Record, OrderState], Booking]) -> Settled:
         record = self.attempts.find(reference)
         if record is None:
             raise UnknownAttempt(f"this shop has no attempt {reference!r}")
@@ -193,27 +229,32 @@ class Money(Generic[R]):
             self._rows, [record.order_key], lambda: self._decided(self._locked(record.order_key), reference, decision)
         )
 
-    def _decided(self, order: R, reference: str, decision: Callable[[Record], Record]) -> Settled:
-        before = self.attempts.lock(reference)
-        after = decision(before)
-        if after == before:
-            return Settled.KNOWN
-        return self._carry_out(order, self._state_of(order), before, Booking(after))
+    def _decided(self, order: R, reference: str, decision: Callable[[Record, OrderState], Booking]) -> Settled:
+        before, state = self.attempts.lock(reference), self._state_of(order)
+        booking = decision(before, state)
+        settled = self._carry_out(order, state, before, booking)
+        if settled in (Settled.PAID, Settled.REINSTATED) or booking.record.state is AttemptState.WRITTEN_OFF:
+            # Never asked about again otherwise, and a person may have refunded it at the provider's own console.
+            self.attempts.ask_now(reference)
+        return settled
 
     def _begin_refund(self, key: str, reference: str) -> Decimal | None:
-        order = self._locked(key)
+        self._locked(key)
         before = self.attempts.lock(reference)
         if before.state is not AttemptState.REFUND_DUE:
             return None
         if before.refunding is None:
             before = replace(before, refunding=before.kept)
-            self._store(before, self._state_of(order))
+            self.attempts.store(before, ask_in=None, keep_time=True)
         return before.refunding
 
     def _refunded(self, order: R, refund: Refund) -> Settled:
         before = self.attempts.lock(refund.attempt.reference)
         amount = before.refunding or before.kept
         if before.state is not AttemptState.REFUND_DUE or refund.state not in (RefundState.DONE, RefundState.REFUSED):
+            if refund.state is RefundState.DONE and before.state in (AttemptState.SUCCEEDED, AttemptState.WRITTEN_OFF):
+                # Two processes asked for the refund. One was refused, a person decided otherwise, and this one was not.
+                self.attempts.ask_now(before.reference)
             return Settled.KNOWN
         if refund.state is RefundState.DONE and refund.amount in (None, amount):
             state = AttemptState.REFUNDED
@@ -226,10 +267,17 @@ class Money(Generic[R]):
             after = replace(before, state=AttemptState.REVIEW, refunding=None, alarm=before.lasting_alarm or alarm)
         return self._carry_out(order, self._state_of(order), before, Booking(after))
 
-    def _carry_out(self, order: R, state: OrderState, before: Record, booking: Booking) -> Settled:
-        """Do what the booking says to the order, store the attempt, and return what became of the report."""
+    def _carry_out(
+        self, order: R, state: OrderState, before: Record, booking: Booking, *, asked: bool = False
+    ) -> Settled:
+        """Do what the booking says to the order, store the attempt, and return what became of the report.
+
+        `asked`: the report answers a question whose time had come, so the time of the next question is stored.
+        """
         after, effect = booking.record, booking.effect
         if effect is Effect.REINSTATE and not self._reinstated(order):
+            if booking.or_nothing:
+                return Settled.NO_STOCK
             after, effect = replace(after, state=AttemptState.REFUND_DUE), Effect.NONE
         if effect in (Effect.PAY, Effect.REINSTATE):
             self._shop.on_paid(order, after)
@@ -239,8 +287,7 @@ class Money(Generic[R]):
             state = OrderState.PAID
         elif effect is Effect.REFUNDED:
             self._shop.on_refunded(order, after, after.refunded - before.refunded)
-        asks = before.asks + 1 if after.state is before.state else 0
-        self._store(replace(after, asks=asks), state)
+        self._store(before, after, state, asked=asked)
         if after != before:
             self._shop.on_attempt(order, before, after)
         return self._settled(before, after, effect)
@@ -264,7 +311,7 @@ class Money(Generic[R]):
                 after.paid,
             )
             return Settled.REFUND_DUE
-        return Settled.NOTED
+        return Settled.NOTED if after.written_off == before.written_off else Settled.WRITTEN_OFF
 
     def _reinstated(self, order: R) -> bool:
         """Let the shop reserve the stock again; return whether it could. If not, its changes are rolled back."""
@@ -289,9 +336,15 @@ class Money(Generic[R]):
                 "that `unpaid` reads"
             )
 
-    def _store(self, record: Record, order: OrderState) -> None:
+    def _store(self, before: Record, after: Record, order: OrderState, *, asked: bool) -> None:
+        """Store the attempt, and when to ask again. A report that answers no question puts no question off."""
+        if after.state is before.state and not asked:
+            if after != before:
+                self.attempts.store(after, ask_in=None, keep_time=True)
+            return
+        after = replace(after, asks=before.asks + 1 if after.state is before.state else 0)
         waits = order is OrderState.UNPAID
-        self.attempts.store(record, ask_in=ask_in(record.state, record.asks, order_waits=waits))
+        self.attempts.store(after, ask_in=ask_in(after.state, after.asks, order_waits=waits))
 
     def _state_of(self, order: R) -> OrderState:
         if self._rows.unpaid([order]):
@@ -324,16 +377,6 @@ class Money(Generic[R]):
         for ruling in sorted(rulings, key=lambda ruling: ruling.verdict is not Verdict.PAID):
             settled.append(self.apply(self._locked(key) if settled else order, ruling))
         return Settled.PAID in settled or Settled.REINSTATED in settled
-
-
-def _refund_due(record: Record) -> Record:
-    if record.state is not AttemptState.REVIEW:
-        return record
-    return replace(record, state=AttemptState.REFUND_DUE, alarm=record.lasting_alarm)
-
-
-def _without_alarm(record: Record) -> Record:
-    return record if record.state is AttemptState.REVIEW else replace(record, alarm="")
 
 
 class _NoStock(Exception):

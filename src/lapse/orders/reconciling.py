@@ -160,7 +160,7 @@ class Reconciler(Generic[R]):
             # A closed attempt too: a link that was absent at the gateway may have been opened after that.
             call = gateway.query if waits or record.state.has_money else gateway.close
             answer = about(attempt, call(attempt))
-            book(lambda: self._money.receive(answer, money_was_known=record.state.has_money))
+            book(lambda: self._money.receive(answer, asked_about=record))
             return answer
 
         return self._calls.submit(attempt, ask, unknown=Ruling(attempt, Verdict.UNKNOWN))
@@ -172,7 +172,7 @@ class Reconciler(Generic[R]):
         """
         attempt = question.attempt
         ruling = about(attempt, gateway.query(attempt))
-        book(lambda: self._money.receive(ruling, money_was_known=True))
+        book(lambda: self._money.receive(ruling, asked_about=question.record))
         amount = self._money.begin_refund(attempt) if ruling.verdict is Verdict.PAID else None
         if amount is None:  # refunded meanwhile, or no answer, or one that needs a person
             return ruling

@@ -4,7 +4,9 @@ import { localTimes } from "./times.js";
 
 const root = document.querySelector("[data-live]");
 const orders = () => [...(root.matches("[data-order]") ? [root] : root.querySelectorAll("[data-order]"))];
-const ended = (order) => ["paid", "cancelled"].includes(order.dataset.status);
+const waits = (order) => !["paid", "cancelled"].includes(order.dataset.status);
+// Money may come after the order's end, or go back: the page says what became of it.
+const ended = (order) => !waits(order) && !order.dataset.moving;
 const allEnded = () => orders().every(ended);
 
 // The shop's time: the last time that it sent, plus what a monotonic clock has counted since then.
@@ -29,9 +31,11 @@ function show(order) {
 }
 
 let pollAgainAt = 0;
+let ticking = false;
 function tick() {
-  if (allEnded()) return;
-  const waiting = orders().filter((order) => !ended(order));
+  const waiting = orders().filter(waits);
+  ticking = waiting.length > 0;
+  if (!ticking) return;
   waiting.forEach(show);
   // The time is over and no event came: reading the order lapses it, even if no worker runs.
   if (Math.min(...waiting.map(left)) < -1500 && performance.now() > pollAgainAt) {
@@ -55,11 +59,12 @@ async function update() {
     localTimes(root);
     if (root.dataset.order) {
       const now = page.querySelector("[data-order]");
-      for (const name of ["cancelReason", "payBy", "status"]) root.dataset[name] = now.dataset[name];
+      for (const name of ["cancelReason", "moneyVersion", "moving", "payBy", "status"]) root.dataset[name] = now.dataset[name];
     }
     // The element that had the focus is gone.
     if (hadFocus) root.querySelector("[tabindex]")?.focus();
     if (allEnded()) stop();
+    else if (!ticking) tick();
   } catch {
     setTimeout(update, 1000); // the shop cannot be reached at the moment
   } finally {
@@ -71,7 +76,10 @@ function onState(state) {
   shopTime = Date.parse(state.now);
   receivedAt = performance.now();
   const order = orders().find((shown) => shown.dataset.order === state.id);
-  if (order && order.dataset.status !== state.status) update();
+  if (!order) return;
+  const { status, moneyVersion } = order.dataset;
+  // The list of orders shows no sentence about money.
+  if (status !== state.status || (moneyVersion !== undefined && moneyVersion !== state.money)) update();
 }
 
 async function poll() {

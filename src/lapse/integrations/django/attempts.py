@@ -27,6 +27,7 @@ class State(models.TextChoices):
     REFUND_DUE = AttemptState.REFUND_DUE.value, "refund due"
     REFUNDED = AttemptState.REFUNDED.value
     REVIEW = AttemptState.REVIEW.value
+    WRITTEN_OFF = AttemptState.WRITTEN_OFF.value, "written off"
 
 
 class AbstractPaymentAttempt(models.Model):
@@ -57,11 +58,15 @@ class AbstractPaymentAttempt(models.Model):
     """The amount of the refund that Lapse asked the gateway for."""
     alarm = models.CharField(max_length=500, blank=True, default="")
     """A sentence for the person who must look at this attempt."""
+    written_off = models.CharField(max_length=500, blank=True, default="")
+    """Why a person has written this attempt off. Empty: it was not written off."""
     asks = models.PositiveSmallIntegerField(default=0)
     """How often the gateway was asked since the attempt has its state."""
     ask_at = models.DateTimeField(null=True, db_index=True, db_default=Now())
     """When to ask the gateway about this attempt, by the database's clock. Null: never again."""
     made_at = models.DateTimeField(db_default=Now())
+    state_at = models.DateTimeField(db_default=Now())
+    """Since when the attempt has its state."""
     changed_at = models.DateTimeField(db_default=Now())
 
     class Meta:

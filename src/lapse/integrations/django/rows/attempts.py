@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Model, Q, QuerySet
+from django.db.models import Case, DurationField, ExpressionWrapper, F, Model, Q, QuerySet, When
 
 from lapse.integrations.django.rows.database_clock import DatabaseNow
 from lapse.integrations.django.rows.db_errors import close_outlived_connection, unavailable_is_try_later
@@ -59,17 +59,21 @@ class AttemptRows(Generic[M]):
             raise UnknownAttempt(f"this shop has no attempt {reference!r}")
         return _record(row)
 
-    def store(self, record: Record, *, ask_in: timedelta | None) -> None:
-        """Write the locked row. The gateway is asked after `ask_in`; None: never again."""
+    def store(self, record: Record, *, ask_in: timedelta | None, keep_time: bool = False) -> None:
+        """Write the locked row. The gateway is asked after `ask_in`; None: never again; or when it was to be asked."""
+        time: Any = F("ask_at") if keep_time else None if ask_in is None else DatabaseNow(-ask_in)
+        same = When(state=record.state.value, then=F("state_at"))
         self._table().filter(reference=record.reference).update(
+            state_at=Case(same, default=DatabaseNow()),  # first: MySQL and MariaDB would read the new state
             state=record.state.value,
             provider_reference=record.provider_reference,
             paid=record.paid,
             refunded=record.refunded,
             refunding=record.refunding,
             alarm=record.alarm[:500],
+            written_off=record.written_off,
             asks=min(record.asks, 32_000),
-            ask_at=None if ask_in is None else DatabaseNow(-ask_in),
+            ask_at=time,
             changed_at=DatabaseNow(),
         )
 
@@ -146,6 +150,7 @@ def _record(row: Any) -> Record:  # noqa: ANN401 - a row of the shop's model, an
         refunding=row.refunding,
         provider_reference=row.provider_reference,
         alarm=row.alarm,
+        written_off=row.written_off,
         asks=row.asks,
     )
 
