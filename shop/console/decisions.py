@@ -194,8 +194,9 @@ def _act(
         if entry:
             attempt.refresh_from_db()
             by = Actor(ActorKind.MERCHANT, str(merchant_of(request).pk))
-            facts = {"reason": entry.reason, "detail": entry.detail}
-            AuditEntry.record_attempt(order, entry.what, by, attempt, before=seen, **facts)
+            AuditEntry.record_attempt(
+                order, entry.what, by, attempt, before=seen, reason=entry.reason, detail=entry.detail
+            )
     if entry:
         messages.success(request, done)
     elif reason := why_not():

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
-from django.db.models import Case, Count, DecimalField, F, Q, QuerySet, Sum, Value, When
+from django.db.models import Aggregate, Case, Count, DecimalField, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
@@ -78,7 +79,7 @@ def work_list(request: HttpRequest) -> HttpResponse:
     chosen = request.GET.get("filter", "")
     chosen = chosen if chosen in conditions else ""
     text = request.GET.get("q", "").replace("\0", "").strip()[:150]
-    found = PaymentAttempt.objects.annotate(rank=RANK).select_related("order", "assignment__staff")
+    found: QuerySet[Any] = PaymentAttempt.objects.annotate(rank=RANK).select_related("order", "assignment__staff")
     if text:
         found = found.filter(_matches(text))
     if chosen or not text:
@@ -122,7 +123,9 @@ def _conditions(user: User) -> dict[str, Q]:
 
 def _filters(conditions: dict[str, Q]) -> list[Filter]:
     """Return every filter with its number and its sum, from one statement over the list."""
-    wanted = {f"count_{name}": Count("pk", filter=condition) for name, condition in conditions.items() if name}
+    wanted: dict[str, Aggregate] = {
+        f"count_{name}": Count("pk", filter=condition) for name, condition in conditions.items() if name
+    }
     wanted |= {f"kept_{name}": Sum(KEPT, filter=condition) for name, condition in conditions.items() if name}
     counted = PaymentAttempt.objects.filter(WORK_LIST).aggregate(count_=Count("pk"), kept_=Sum(KEPT), **wanted)
     return [
@@ -139,7 +142,7 @@ def _matches(text: str) -> Q:
     return Q(reference__startswith=text) | Q(order__public_id__startswith=text.lower()) | provider
 
 
-def _after(found: QuerySet[PaymentAttempt], query: QueryDict) -> QuerySet[PaymentAttempt]:
+def _after(found: QuerySet[Any], query: QueryDict) -> QuerySet[Any]:
     """Return what follows the payment at which the page before this one ended. It may have left the list since."""
     rank, _, pk = query.get("after", "").partition("-")
     if not (rank in ("0", "1", "2") and pk.isascii() and pk.isdigit() and len(pk) < 19):  # noqa: PLR2004 - 64 bits
