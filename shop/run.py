@@ -240,7 +240,7 @@ def _welcome(
 
 def _paid_at(paying: Cashier | None) -> str:
     if paying is not None:
-        return f"{paying.url}/   a simulator of Alipay"
+        return f"{paying.url}/   a simulator of Alipay: its trades, and faults to switch on"
     return "none: a button pays at once" if os.environ.get("SHOP_GATEWAY") else "the Alipay of your settings"
 
 

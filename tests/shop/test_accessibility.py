@@ -100,12 +100,20 @@ def test_what_a_buyer_sees(look: Callable[[], Page]) -> None:
 
 @looks("en-phone")
 def test_what_a_payer_sees(look: Callable[[], Page]) -> None:
-    """The simulator's cashier in each of its steps, and the order that is paid."""
+    """The simulator's cashier in each of its steps, its page of trades and faults, and the order that is paid."""
     page = look()
     sign_up(page)
     put_into_cart(page, "LINEN-CLOTH")
     place_order(page)
     page.click("[data-pay]")
+    expect(page.locator("[data-code]")).to_be_visible()
+    cashier = page.url
+    page.click("header .name")
+    assert_accessible(page, "the simulator's trades")
+    page.click("[data-trade] a")
+    expect(page.locator("[data-fault=notify]")).to_be_visible()
+    assert_accessible(page, "the simulator's faults of a trade")
+    page.goto(cashier)
     for button in ("[data-scan]", "main [data-pay]"):
         expect(page.locator(button)).to_be_visible()
         assert_accessible(page, f"the cashier with {button}")

@@ -18,6 +18,7 @@ from lapse.engine.errors import LapseError
 from lapse.gateways.alipay.keys import read_private_key
 from lapse.gateways.alipay.signing import sign, signed_text
 from lapse.testing.alipay import FAULTS, AlipaySimulator, Buyer, new_key_pair
+from lapse.testing.alipay.__main__ import main
 from lapse.testing.ports import free_port
 from tests.gateways.listening import Listener, eventually
 
@@ -424,6 +425,16 @@ def test_the_program(tmp_path: Path) -> None:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_the_programs_help_teaches(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names each fault, each address of the control, and where the page is."""
+    monkeypatch.setattr(sys, "argv", ["alipay", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    for taught in (*FAULTS, "http://127.0.0.1:8100/", "PUT    /control/faults/NUMBER", "?times=2"):
+        assert taught in shown
 
 
 def test_the_program_with_a_key_that_is_none(tmp_path: Path) -> None:
