@@ -211,7 +211,7 @@ def refunded_in_console(paying: PayingShop, order: Order, at_the_cashier: Buyer)
 def test_each_fault_at_each_time(
     hasty: PayingShop, buyer: User, cup: Product, what: Callable[[PayingShop, Order, Buyer], None]
 ) -> None:
-    """Whatever the buyer does under a fault, the order ends once: paid, or cancelled and its money refunded."""
+    """An order under a fault ends once, at each time of paying: paid, or cancelled and its money refunded."""
     numbers: dict[str, tuple[Order, str]] = {}
     for name, row in ROWS.items():
         order = order_of(buyer, cup)

@@ -88,8 +88,19 @@ def test_a_trade_from_the_link_to_the_refund(page: Page) -> None:
     assert 'data-status="TRADE_CLOSED"' in page.card("steps")
     assert (page.alipay.trade("steps") or {})["refunded"] == "58.00"
     assert eventually(lambda: page.card("steps").count('data-done="true"') == 3)
-    page.press("/trade/steps/notify")
+    page.alipay.faults(notify="drop")
+    page.press("/trade/steps/notify")  # a person wants the notify sent, also under this fault
     assert eventually(lambda: page.card("steps").count('data-done="true"') == 4)
+
+
+def test_a_dropped_notify_is_listed(page: Page) -> None:
+    """The list says which notify was not sent, and by which fault."""
+    page.opened("dropped")
+    page.press("/trade/dropped/faults", notify="drop", times="1")
+    assert 'data-on="notify">notify=drop (1 left)' in page.card("dropped")
+    page.press("/trade/dropped/pay")
+    assert "TRADE_SUCCESS <code>drop</code>: not sent" in page.card("dropped")
+    assert "data-on" not in page.card("dropped")
 
 
 def test_every_fault_can_be_switched(page: Page) -> None:
@@ -124,20 +135,23 @@ def test_every_fault_can_be_switched(page: Page) -> None:
 
 @pytest.mark.parametrize("path", ["/faults", "/trade/wrong/faults"])
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "there_is"),
     [
-        {"notify": "maybe"},
-        {"hang": "x"},
-        {"notify_amount": "x"},
-        {"forge": "true", "times": "0"},
-        {"system_error": "pay"},
+        ({"notify": "maybe"}, "notify cannot be &#x27;maybe&#x27;; it can be: send, drop, double, delay, reorder"),
+        ({"hang": "nan"}, "hang cannot be &#x27;nan&#x27;; it can be: a number of seconds"),
+        ({"notify_amount": "x"}, "it can be: an amount in yuan"),
+        ({"overtime": "yes"}, "it can be: true, false"),
+        ({"forge": "true", "times": "0"}, "it is how often the fault comes, 1 or more"),
+        ({"forge": "true", "times": "x"}, "it is how often the fault comes, 1 or more"),
+        ({"system_error": "pay"}, "it can be: a list of query, close, refund, fastpay.refund.query"),
     ],
 )
-def test_a_wrong_form_says_what_there_is(page: Page, path: str, fields: dict[str, str]) -> None:
+def test_a_wrong_form_says_what_there_is(page: Page, path: str, fields: dict[str, str], there_is: str) -> None:
     """The page comes back with a message, and nothing has changed."""
     refused = page.press(path, **fields)
     assert refused.status_code == 400
-    assert 'role="alert"' in refused.text
+    (message,) = re.findall(r'role="alert">([^<]+)', refused.text)
+    assert there_is in message
     listed = page.browser.get("/control/faults").json()
     assert (listed["for_all"], listed["by_trade"]) == ({}, {})
 

@@ -365,7 +365,9 @@ def test_each_fault_takes_its_default(alipay: AlipaySimulator) -> None:
         ("hanging", 7, "query, close, refund, fastpay.refund.query"),
         ("hanging", ["page.pay"], "query, close, refund, fastpay.refund.query"),
         ("overtime", "yes", "true, false"),
-        ("charset", "klingon", "a charset that Python knows"),
+        ("charset", "klingon", "a charset in which Python writes Chinese"),
+        ("charset", "ascii", "a charset in which Python writes Chinese"),
+        ("charset", "base64", "a charset in which Python writes Chinese"),
     ],
 )
 def test_wrong_faults_change_nothing(alipay: AlipaySimulator, name: str, value: Any, there_is: str) -> None:

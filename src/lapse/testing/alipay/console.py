@@ -31,11 +31,11 @@ class Console:
 
     async def home(self, request: Request) -> Response:
         """Return the page with all links, the newest first, and the faults for all trades."""
-        return self._home(request)
+        return self._page(request, "")
 
     async def trade(self, request: Request) -> Response:
         """Return the page of one number with its faults, which it can have before its link is opened."""
-        return self._trade(request, _number(request))
+        return self._page(request, _number(request))
 
     async def change_faults(self, request: Request) -> Response:
         """Switch the faults for all trades, or of one trade, as the posted form says; return where the browser goes."""
@@ -48,8 +48,7 @@ class Console:
                 changes, times = fault_form.read(form, self._alipay.switches.on(number))
                 self._alipay.change_faults(changes, out_trade_no=number, times=times)
         except ValueError as error:
-            page = self._trade if number else self._home_of
-            return page(request, number, str(error), 400)
+            return self._page(request, number, str(error), 400)
         return RedirectResponse(_address(request, f"/trade/{number}" if number else "/"), 303)
 
     async def press(self, request: Request) -> Response:
@@ -72,13 +71,14 @@ class Console:
                 case _:
                     raise HTTPException(404)
         except (Refused, ValueError) as error:
-            return self._trade(request, number, str(error), 409)
+            return self._page(request, number, str(error), 409)
         return RedirectResponse(_address(request, "/" if "home" in form else f"/trade/{number}"), 303)
 
-    def _home_of(self, request: Request, _number: str, message: str, status: int) -> Response:
-        return self._home(request, message, status)
+    def _page(self, request: Request, number: str, message: str = "", status: int = 200) -> Response:
+        """Return the page of a trade, or the one of all trades; `message` says why a button did nothing."""
+        return self._trade(request, number, message, status) if number else self._home(request, message, status)
 
-    def _home(self, request: Request, message: str = "", status: int = 200) -> Response:
+    def _home(self, request: Request, message: str, status: int) -> Response:
         lang = language(request)
         texts, alipay = MESSAGES[lang], self._alipay
         opened = list(alipay.book.cashiers.values())[::-1]
@@ -102,7 +102,7 @@ class Console:
         )
         return render(request, texts["home"], "".join(body), state="console", status=status, script="console")
 
-    def _trade(self, request: Request, number: str, message: str = "", status: int = 200) -> Response:
+    def _trade(self, request: Request, number: str, message: str, status: int) -> Response:
         lang = language(request)
         texts = MESSAGES[lang]
         cashier = self._alipay.book.cashier_of(number)

@@ -1,5 +1,6 @@
 """The form of faults on the simulator's page, made from the table of faults: drawn, and read when it comes back."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -8,8 +9,9 @@ from lapse.testing.alipay.fault_values import CALLS, PREFIX, Calls, Charset, Cho
 from lapse.testing.alipay.faults import FAULTS, Fault
 from lapse.testing.alipay.html import marked, tag
 from lapse.testing.alipay.messages import MESSAGES
-from lapse.testing.alipay.switches import Switch
+from lapse.testing.alipay.switches import Switch, read_value
 
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 COMMON_CHARSETS = ("gbk", "gb18030", "utf-8")
 
 
@@ -41,28 +43,32 @@ def summary(on: Mapping[str, Switch], lang: str) -> str:
     )
 
 
-def read(form: Mapping[str, list[str]], on: Mapping[str, Switch]) -> tuple[dict[str, Any], int | None]:
-    """Return the changes that a posted form makes, as JSON has them, and how often they come. Raises ValueError."""
-    changes: dict[str, Any] = {}
+def read(form: Mapping[str, list[str]], on: Mapping[str, Switch]) -> tuple[dict[str, object], int | str | None]:
+    """Return the changes that a posted form makes, as JSON has them, and how often they come.
+
+    Raises ValueError for a wrong value.
+    """
+    changes: dict[str, object] = {}
     for fault in FAULTS.values():
         given = _given(fault, [text for text in form.get(fault.name, []) if text])
         switch = on.get(fault.name)
-        if (None if given is None else fault.value.read(given)) != (switch.value if switch else None):
+        if read_value(fault.name, given) != (switch.value if switch else None):
             changes[fault.name] = given
     times = form.get("times", [""])[0]
-    return changes, int(times) if times else None
+    return changes, int(times) if times.isdecimal() else times or None
 
 
 def _given(fault: Fault, texts: list[str]) -> object:
+    """Return as JSON what a form has as texts. A text that is no value of the fault stays a text, to be refused."""
     if not texts:
         return None
     match fault.value:
         case Calls():
             return texts
         case Flag():
-            return texts[0] == "true"
+            return {"true": True, "false": False}.get(texts[0], texts[0])
         case Seconds():
-            return float(texts[0])
+            return float(texts[0]) if _NUMBER.fullmatch(texts[0]) else texts[0]
         case _:
             return texts[0]
 

@@ -107,17 +107,18 @@ class Text:
 
 
 class Charset:
-    """A charset that Python knows, or "" for the charset of the shop's call."""
+    """A charset in which Python writes Chinese, or "" for the charset of the shop's call."""
 
-    can_be = "a charset that Python knows, such as gbk"
+    can_be = "a charset in which Python writes Chinese, such as gbk"
 
     def read(self, given: object) -> str:
         """Return the charset's name in Python. Raises ValueError."""
         if not isinstance(given, str):
             raise ValueError(given)  # noqa: TRY004 - one exception for every wrong value
         try:
+            "支付".encode(given or "utf-8")
             return given and codecs.lookup(given).name
-        except LookupError as error:
+        except (LookupError, UnicodeError) as error:
             raise ValueError(given) from error
 
 

@@ -35,7 +35,7 @@ class Switches:
         """
         if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
             raise ValueError(f"times cannot be {times!r}: it is how often the fault comes, 1 or more")
-        read = {name: _read(name, value) for name, value in changes.items()}
+        read = {name: read_value(name, value) for name, value in changes.items()}
         if times is not None and read and not any(FAULTS[name].once for name in read):
             counted = ", ".join(name for name, fault in FAULTS.items() if fault.once)
             raise ValueError(f"{', '.join(read)} cannot be counted; these can: {counted}")
@@ -96,7 +96,8 @@ def document(switch: Switch) -> dict[str, object]:
     return {"value": value} | ({} if switch.left is None else {"left": switch.left})
 
 
-def _read(name: str, value: object) -> object:
+def read_value(name: str, value: object) -> object:
+    """Return the fault's value that a JSON value means, None for None. Raises ValueError, which lists what can be."""
     fault: Fault | None = FAULTS.get(name)
     if fault is None:
         raise ValueError(f"there is no fault {name!r}; there are: {', '.join(FAULTS)}")

@@ -65,6 +65,7 @@ def _buttons(alipay: Alipay, cashier: Cashier, status: str, lang: str, *, alone:
 
 def _notify(sent: Sent, lang: str) -> str:
     how = "" if sent.how is Notifying.SEND else " " + tag("code", sent.how)
-    answers = ", ".join(tag("q", escape(answer)) for answer in sent.answers) or MESSAGES[lang]["no_answer"]
+    none = MESSAGES[lang]["not_sent" if sent.how is Notifying.DROP else "no_answer"]
+    answers = ", ".join(tag("q", escape(answer)) for answer in sent.answers) or none
     done = str(sent.done).lower()
     return tag("li", f"{sent.trade_status}{how}: {answers}", data_notify=sent.trade_status, data_done=done)
