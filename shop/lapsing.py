@@ -50,8 +50,23 @@ class ShopOrders(UnpaidOrders[Order]):
         """Write into the audit trail that these orders can be paid again."""
         AuditEntry.record(orders, What.REOPENED, _actor_of(orders), reason="more_time")
 
+    def on_extended(self, orders: OrderBatch[Order]) -> None:
+        """Write into the audit trail who gave these orders more time, and until when."""
+        AuditEntry.record(orders, What.EXTENDED, orders.actor, detail=_until(orders))
+        announce("extended", orders)
+
+    def on_revived(self, orders: OrderBatch[Order]) -> None:
+        """Write into the audit trail who revived the order, and until when. `reinstate` has counted it."""
+        for order in orders:
+            order.recorded = Status.CANCELLED  # the row was read again after `reinstate`, which writes no entry
+        AuditEntry.record(orders, What.REVIVED, orders.actor, detail=_until(orders))
+        announce("reinstated", orders)
+
     def on_paid(self, order: Order, attempt: Record) -> None:
-        """Make the order paid and sell what it holds."""
+        """Make the order paid and sell what it holds. If its last entry is the cancel, this money has reinstated it."""
+        if order.recorded == Status.CANCELLED:
+            AuditEntry.record([order], What.REINSTATED, Actor(ActorKind.SYSTEM), reason="late_money")
+            announce("reinstated", Order.objects.filter(pk=order.pk))
         transitions.pay(order, who=Actor(ActorKind.GATEWAY, attempt.gateway))
 
     def was_cancelled(self, order: Order) -> bool:
@@ -92,3 +107,8 @@ class ShopOrders(UnpaidOrders[Order]):
 def _actor_of(orders: OrderBatch[Order]) -> Actor:
     """Return who changed these orders. A visitor's read that found overdue orders is not the worker."""
     return Actor(ActorKind.READER) if orders.on_read else Actor.read(orders.actor)
+
+
+def _until(orders: OrderBatch[Order]) -> str:
+    """Return the deadline that all of these orders were given by one call."""
+    return f"{orders[0].pay_by:%Y-%m-%d %H:%M:%S} UTC"

@@ -7,7 +7,7 @@ from django.views.i18n import set_language
 
 from shop.api.app import api
 from shop.api.webhook import cancel_order
-from shop.console import buried, decisions, holders, money, outbox, overview, payment, stock
+from shop.console import buried, decisions, holders, money, more_time, outbox, overview, payment, stock
 from shop.console import orders as console_orders
 from shop.live import streams
 from shop.pages import accounts, errors, orders, shopping
@@ -17,7 +17,10 @@ console = [
     path("", overview.overview, name="console"),
     path("statistics/", overview.statistics, name="console-statistics"),
     path("orders/", console_orders.search, name="console-orders"),
+    path("orders/more-time/", more_time.many, name="console-more-time"),
     path("orders/<slug:public_id>/", console_orders.show, name="console-order"),
+    path("orders/<slug:public_id>/extend/", more_time.extend_order, name="console-extend"),
+    path("orders/<slug:public_id>/revive/", more_time.revive_order, name="console-revive-order"),
     path("orders/<slug:public_id>/cancel/", console_orders.cancel_by_hand, name="console-cancel"),
     path("money/", money.work_list, name="console-money"),
     path("money/<slug:reference>/", payment.show, name="console-payment"),

@@ -2,7 +2,7 @@
 
 from ninja import NinjaAPI
 
-from shop.api import buyers, orders, products, statistics
+from shop.api import buyers, more_time, orders, products, statistics
 from shop.api.problems import add_handlers
 
 api = NinjaAPI(
@@ -16,5 +16,6 @@ api = NinjaAPI(
 add_handlers(api)
 api.add_router("", buyers.router)
 api.add_router("", products.router)
+api.add_router("", more_time.router)
 api.add_router("", orders.router)
 api.add_router("", statistics.router)

@@ -145,7 +145,8 @@ def cancel_order(request: HttpRequest, order_id: str) -> Status[OrderOut] | Http
 def pay_order(request: HttpRequest, order_id: str) -> PayUrlOut | HttpResponse:
     """Return the address where the order is paid. The deadline does not move.
 
-    409: the order can no longer be paid. 503: the shop cannot take payments at the moment.
+    409: the order can no longer be paid. 503: the shop cannot take payments at the moment; or, with `retry_after` in
+    seconds, an earlier link must end first (`link-still-open`).
     """
     pk = own(caller(request), order_id)
     if pk is None:

@@ -25,6 +25,7 @@ STATUS_OF = {
     "idempotency-key-reused": HTTPStatus.UNPROCESSABLE_ENTITY,
     "payment-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
     "paused": HTTPStatus.TOO_MANY_REQUESTS,
+    "link-still-open": HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of refusals by their code. Every other refusal is a 409."""
 

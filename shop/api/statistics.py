@@ -34,9 +34,10 @@ class CancelledOut(Schema):
 class DayOut(Schema):
     """One day, UTC. An order counts as placed, paid or cancelled on the day when that happened.
 
-    A past day never changes: a cancelled order that is reinstated stays in `cancelled`, and counts as `reinstated` and
-    `paid` on the day of the reinstatement. `refunded` is the money of paid orders that went back to buyers on this
-    day; its `count` is the number of refunds, because an order may be refunded in parts.
+    A past day never changes. A cancelled order may be reinstated, by late money or by a merchant: it stays in
+    `cancelled`, and counts as `reinstated` on the day of that. An order counts as `paid` on the day of its payment.
+    `refunded` is the money of paid orders that went back to buyers on this day; its `count` is the number of refunds,
+    because an order may be refunded in parts.
     """
 
     day: date

@@ -107,6 +107,7 @@ class Rights(models.Model):
         default_permissions = ()
         permissions: ClassVar = [
             ("cancel_orders", "Can cancel unpaid orders"),
+            ("extend_orders", "Can extend unpaid orders and revive expired ones"),
             ("revive_deadlines", "Can revive buried deadlines"),
             ("settle_money", "Can decide about payments that no order can take"),
         ]

@@ -54,6 +54,8 @@ def show(request: HttpRequest, public_id: str) -> HttpResponse:
         "unpaid": unpaid,
         "overdue": unpaid and order.pay_by <= due_before,
         "due_before": due_before,
+        "extendable": unpaid and order.cancel_reason in ("", Reason.EXPIRED),
+        "revivable": order.status == Status.CANCELLED and order.cancel_reason == Reason.EXPIRED,
     }
     return render(request, "console/order.html", context)
 

@@ -21,6 +21,7 @@ MERCHANTS = "Merchants"
 VIEW_STATISTICS = "figures.view_tally"
 VIEW_ORDERS = "orders.view_order"
 CANCEL_ORDERS = "console.cancel_orders"
+EXTEND_ORDERS = "console.extend_orders"
 VIEW_STOCK = "catalogue.view_product"
 RESTOCK = "console.add_restock"
 REVIVE = "console.revive_deadlines"
@@ -33,6 +34,7 @@ GRANTED = (
     VIEW_STATISTICS,
     VIEW_ORDERS,
     CANCEL_ORDERS,
+    EXTEND_ORDERS,
     VIEW_STOCK,
     RESTOCK,
     REVIVE,

@@ -66,7 +66,7 @@ class Page:
 
 def find(search: Search, *, before: int | None = None, after: int | None = None) -> Page:
     """Return one page: the orders just older than the id `before`, or just newer than the id `after`."""
-    orders = _matching(search)
+    orders = matching(search)
     if after is not None:
         found = list(orders.filter(pk__gt=after).order_by("id")[: PAGE + 1])
         more = len(found) > PAGE
@@ -81,7 +81,8 @@ def find(search: Search, *, before: int | None = None, after: int | None = None)
     return Page(found, newer, found[-1].pk if more else None)
 
 
-def _matching(search: Search) -> QuerySet[Order]:
+def matching(search: Search) -> QuerySet[Order]:
+    """Return the orders that the search finds, with their buyers."""
     orders = Order.objects.select_related("buyer")
     if search.too_short:
         return orders.none()

@@ -121,3 +121,9 @@ class PaymentUnavailable(Refused):
     """The gateway is not set up. The order is unchanged."""
 
     code = "payment-unavailable"
+
+
+class LinkStillOpen(PaymentUnavailable):
+    """The gateway has not closed an earlier link, which must be replaced. `retry_after` are seconds."""
+
+    code = "link-still-open"

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import Outcome
 from shop.orders import stock
-from shop.orders.events import Actor, ActorKind, What
+from shop.orders.events import Actor, What
 from shop.orders.messages import announce
 from shop.orders.models import UNPAID, AuditEntry, Order, Reason, Reservation, Status
 from shop.orders.refusals import AlreadyPaid
@@ -34,11 +34,11 @@ def pay(order: Order, *, who: Actor | str, reason: str = "") -> bool:
 
 
 def reinstate(order: Order) -> bool:
-    """Hold the stock of an expired order again, for money that came late, and return whether all of it is held.
+    """Hold the stock of an expired order again, for late money or a merchant, and return whether all is held.
 
-    The order is unpaid afterwards, with new reservations. An order that its buyer or the shop has cancelled is not
-    wanted any more, so its money is refunded. To be called in a transaction that has locked the order, and that rolls
-    back if this returns False.
+    The order is unpaid afterwards, with new reservations. Who knows why writes the entry of the audit trail. An order
+    that its buyer or the shop has cancelled is not wanted any more: its money is refunded, and it cannot be revived. To
+    be called in a transaction that has locked the order, and that rolls back if this returns False.
     """
     if order.cancelled_at is None or order.cancel_reason != Reason.EXPIRED:
         return False
@@ -48,10 +48,8 @@ def reinstate(order: Order) -> bool:
         return False
     Reservation.objects.bulk_create(Reservation(line=line) for line in lines)
     Order.objects.filter(pk=order.pk).update(status=Status.AWAITING_PAYMENT, cancel_reason="", cancelled_at=None)
-    announce("reinstated", Order.objects.filter(pk=order.pk))
     record_reinstatement(order.pk, total=order.total, reason=order.cancel_reason, cancelled_at=order.cancelled_at)
     order.status = Status.AWAITING_PAYMENT
-    AuditEntry.record([order], What.REINSTATED, Actor(ActorKind.SYSTEM))  # the next entry says why
     return True
 
 

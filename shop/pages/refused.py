@@ -53,6 +53,12 @@ def explain(refusal: Refused) -> str:
         "too-late": _("The payment deadline of this order is over, or too little time is left."),
         "payment-unavailable": _("Payment is not possible at the moment. Everything stays held until the deadline."),
     }
+    if refusal.code == "link-still-open":
+        again = _(
+            "An earlier payment link of this order is still open, perhaps in another window. Pay there, or try again "
+            "in %d seconds."
+        )
+        return again % refusal.details["retry_after"]
     return texts.get(refusal.code, refusal.message)
 
 

@@ -66,7 +66,8 @@ def money_of(order: Order) -> OrderMoney:
         wrong=next((one.paid for one in attempts if one.paid is not None and one.paid != one.amount), NONE),
         asks=next((one.gateway for one in attempts if cancelled and _may_have_money(one)), ""),
         reinstates=order.cancel_reason == Reason.EXPIRED,
-        reinstated=paid and Reinstatement.objects.filter(order=order.pk).exists(),
+        # A merchant who revives an order gives it a new deadline, so that one is not over.
+        reinstated=paid and Reinstatement.objects.filter(order=order.pk, at__gt=order.pay_by).exists(),
         returned=paid and AttemptState.REFUNDED in states and AttemptState.SUCCEEDED not in states,
         refunds=[(one.refunded, _refunded_at(one)) for one in attempts if one.refunded],
         written_off=[(one.kept, one.written_off) for one in attempts if _is_written_off(one)],

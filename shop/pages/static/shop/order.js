@@ -77,9 +77,12 @@ function onState(state) {
   receivedAt = performance.now();
   const order = orders().find((shown) => shown.dataset.order === state.id);
   if (!order) return;
-  const { status, moneyVersion } = order.dataset;
+  const { status, moneyVersion, payBy } = order.dataset;
   // The list of orders shows no sentence about money.
-  if (status !== state.status || (moneyVersion !== undefined && moneyVersion !== state.money)) update();
+  const money = moneyVersion !== undefined && moneyVersion !== state.money;
+  // A merchant may give more time: the countdown moves with the deadline.
+  const moved = Date.parse(payBy) !== Date.parse(state.pay_by);
+  if (status !== state.status || moved || money) update();
 }
 
 async function poll() {
