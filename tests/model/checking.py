@@ -36,6 +36,7 @@ class Run:
 TWO_WORKERS = {"WORKERS": 2}
 TWO_ATTEMPTS = {"ATTEMPTS": 2, "PERSONS": 0}
 TWO_RECONCILERS = {"RECONCILERS": 2, "PERSONS": 0, "TROUBLES": 2}
+EXTENDED = {"EXTENSIONS": 1, "TROUBLES": 0}
 UNLUCKY = {"PERSONS": 0, "TROUBLES": 2}
 
 WHOLE = {
@@ -43,6 +44,7 @@ WHOLE = {
     "two attempts": Run(TWO_ATTEMPTS),
     "two reconcilers": Run(TWO_RECONCILERS),
     "a person decides": Run({"DECISIONS": 1, "PERSONS": 0}),
+    "extended and revived": Run(EXTENDED),
     "never lost": Run(UNLUCKY, "never_lost"),
     "no money unseen": Run(UNLUCKY, "no_money_unseen"),
 }
@@ -52,6 +54,7 @@ BROKEN = {
     "the sweep": (Run({"SWEEP": 0, "PERSONS": 0, "TROUBLES": 0}, "never_lost"), "never_lost"),
     "reading again after the lock": (Run({"REREAD": 0, "TROUBLES": 0}), "paid_is_safe"),
     "the lock of finish": (Run({"LOCK": 0, "TROUBLES": 0}), "paid_is_safe"),
+    "asking again whether it is due": (Run({"DUE": 0, "EXTENSIONS": 1, "TROUBLES": 0}), "never_early"),
     "the question before the cancel": (Run({"QUESTION": 0, "TROUBLES": 0}), "asked_first"),
     "the link's end": (Run({"LINK_END": 0, "TROUBLES": 0}), "asked_first"),
     "the reconciler": (Run({"RECONCILERS": 0, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"), "no_money_unseen"),

@@ -23,6 +23,9 @@
 #ifndef DECISIONS
 #define DECISIONS 0    /* a person decides about money that waits */
 #endif
+#ifndef EXTENSIONS
+#define EXTENSIONS 0   /* 1: a merchant may extend the order once, and revive it once */
+#endif
 #ifndef TROUBLES
 #define TROUBLES 1     /* the most crashes, lost answers, refused refunds and refunds by hand in one run, together */
 #endif
@@ -36,6 +39,9 @@
 #endif
 #ifndef LOCK
 #define LOCK 1         /* finish locks and reads the order again, and believes nothing that begin read */
+#endif
+#ifndef DUE
+#define DUE 1          /* finish asks again whether the order is due: a merchant may have extended it */
 #endif
 #ifndef QUESTION
 #define QUESTION 1     /* the gateway is asked before the cancel */
@@ -76,6 +82,9 @@ mtype trade[2] = absent;
 bool late[2];          /* scanned after the link's end by the shop's clock, because the gateway's clock is behind */
 byte refunds[2];       /* how often the gateway gave back the money of this trade */
 
+bool more;             /* a merchant has given more time, and it is not over */
+bool by_person;        /* a person began to cancel the order: no extension takes that back */
+
 byte time;             /* 1: the links have ended. 2: the order is due. 3: the gateway takes no scan any more */
 bool woken;            /* the timer wakes the workers: too early, many times, or never if the wake-up is lost */
 byte troubles;
@@ -88,12 +97,12 @@ bool paid_is_safe, once, never_early, asked_first, refunded_once, refund_is_fina
 #define accounted(a)   (attempt[a] != open && attempt[a] != refund_due && trade[a] != open && \
                         (trade[a] != paid || attempt[a] == review || attempt[a] == kept || \
                          (attempt[a] == paid && order == paid)))
-ltl never_lost         { <> (order == paid || order == cancelled) }
+ltl never_lost         { <> [] (order == paid || order == cancelled) }
 ltl no_money_unseen    { <> [] (accounted(0) && accounted(1)) }
 
 #define by_hand        (me == person)
 #define unpaid         (order == awaiting || order == closing)
-#define due            (time >= 2)
+#define due            (time >= 2 && !more)
 #define conserved      (stock + held + taken == 1)
 #define ended(verdict) (verdict == none || verdict == closed || verdict == expired || verdict == refunded)
 #define waits(a)       (attempt[a] == refund_due || attempt[a] == review)
@@ -208,6 +217,9 @@ end:
        :: !seen -> goto start
        :: seen && QUESTION && (attempt[0] == open || attempt[1] == open) ->
           printf("%e %d begins: the order is closing\n", me, _pid);
+#if EXTENSIONS
+          by_person = (by_person || (by_hand && order == awaiting));
+#endif
           order = closing;
           ruling[0] = (attempt[0] == open -> asked : none);
           ruling[1] = (attempt[1] == open -> asked : none)
@@ -224,7 +236,7 @@ end:
   :: atomic { (ruling[0] != asked && ruling[1] != asked) || ruling[0] == paid || ruling[1] == paid ->
        printf("%e %d finishes\n", me, _pid);
        receive(0, ruling[0]); receive(1, ruling[1]);
-       seen = (LOCK -> unpaid && (by_hand || due) : seen);
+       seen = (LOCK -> unpaid && (by_hand || due || !DUE) : seen);
        if
        :: seen && ended(ruling[0]) && ended(ruling[1]) && attempt[0] != open && attempt[1] != open -> cancel()
        :: else
@@ -260,6 +272,25 @@ end:
        receive(a, verdict); goto start }
   od
 }
+
+#if EXTENSIONS
+/* A merchant who may give more time. No new link follows: a link has the time of the others. */
+proctype merchant() {
+  bool extended, revived;
+end:
+  do
+  :: atomic { !extended || !revived -> extended = true; revived = true }       /* no more of that */
+     /* An order that was closing because it was due may be paid again. code: lapse.orders.extending:Extending.extend */
+  :: atomic { !extended && unpaid && !by_person -> printf("the merchant extends the order\n");
+       extended = true; more = true; order = awaiting }
+     /* The unit is reserved again. What is stored of the attempts stays. code: lapse.orders.reviving:Reviving.revive */
+  :: atomic { !revived && order == cancelled && stock > 0 -> printf("the merchant revives the order\n");
+       revived = true; more = true; by_person = false; order = awaiting; stock--; held = true;
+       must(once, conserved) }
+  :: atomic { more && time >= 2 -> printf("the new deadline passes\n"); more = false }
+  od
+}
+#endif
 
 /* What is outside of the shop and concerns one attempt: each event may happen at any time, and none has to. */
 proctype world(bit a) {
@@ -307,6 +338,9 @@ active proctype clock() {
 init {
   byte n;
   atomic {
+#if EXTENSIONS
+    run merchant();
+#endif
     do :: n < WORKERS -> n++; run lapse(worker) :: else -> n = 0; break od;
     do :: n < PERSONS -> n++; run lapse(person) :: else -> n = 0; break od;
     do :: n < RECONCILERS -> n++; run reconcile(reconciler) :: else -> n = 0; break od;

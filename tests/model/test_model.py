@@ -10,7 +10,19 @@ from subprocess import check_output
 
 import pytest
 
-from lapse.orders import Attempt, AttemptState, Gateway, LateMoney, Money, Orders, Record, Ruling, Verdict
+from lapse.orders import (
+    Attempt,
+    AttemptState,
+    Extending,
+    Gateway,
+    LateMoney,
+    Money,
+    Orders,
+    Record,
+    Reviving,
+    Ruling,
+    Verdict,
+)
 from lapse.orders.late_money import Effect, OrderState, book
 from tests.docs.pages import CHECKOUT
 from tests.model.checking import BROKEN, MODEL, WHOLE, Run, missing, search
@@ -24,6 +36,10 @@ LARGER = {
     "never lost, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0}, "never_lost"),
     "a person decides about two attempts": Run({"DECISIONS": 1, "ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}),
     "no money unseen, and a person decides": Run({"DECISIONS": 1, "PERSONS": 0}, "no_money_unseen"),
+    "extended and revived, with two attempts": Run({"EXTENSIONS": 1, "ATTEMPTS": 2, "TROUBLES": 0}),
+    "extended and revived, with a crash": Run({"EXTENSIONS": 1}),
+    "never lost, extended and revived": Run({"EXTENSIONS": 1, "PERSONS": 0, "TROUBLES": 0}, "never_lost"),
+    "no money unseen, extended and revived": Run({"EXTENSIONS": 1, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"),
     "no money unseen, with a person": Run({"TROUBLES": 1}, "no_money_unseen"),
     "no money unseen, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"),
 }
@@ -95,7 +111,7 @@ def test_every_step_of_the_model_is_a_function_of_the_code() -> None:
         assert callable(attrgetter(function)(import_module(module))), f"{module} has no {function}"
 
 
-@pytest.mark.parametrize("port", [Orders, Money, Gateway])
+@pytest.mark.parametrize("port", [Orders, Money, Gateway, Extending, Reviving])
 def test_every_step_of_the_code_is_in_the_model(port: type) -> None:
     """A public method that is new, and takes part in the races, must be added to the model."""
     modelled = {function.rpartition(".")[2] for _, function in re.findall(r"code: ([\w.]+):([\w.]+)", SOURCE)}
