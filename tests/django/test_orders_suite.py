@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from lapse.testing.orders import OrdersConformance
 from tests.django.databases import ALIAS, chosen
 from tests.django.wirings.kits import Kit, failures
-from tests.django.wirings.safe import SAFE, Absence, Companion, Gateway, StateMachine
+from tests.django.wirings.safe import SAFE, Absence, Companion, Gateway, Reviving, StateMachine
 from tests.django.wirings.unsafe import EVERYWHERE, LAPSES, NOT_DUE, WHERE_ROWS_ARE_LOCKED, LocalTime
 from tests.timers.databases import NEEDS_MARIADB
 
@@ -24,7 +24,9 @@ CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "examples" / "django_shop"
 PAGE = CHECKOUT / "docs" / "how-to" / "test-your-own-shop.md"
 
-IN_SHORT = [("postgresql", kit) for kit in (Kit, Companion, StateMachine, Absence, Gateway)] + [("sqlite", Kit)]
+IN_SHORT = [("postgresql", kit) for kit in (Kit, Companion, StateMachine, Absence, Gateway, Reviving)] + [
+    ("sqlite", Kit)
+]
 """The short tests try one of each kind."""
 
 ON_MARIADB = pytest.param("mariadb", marks=[NEEDS_MARIADB, pytest.mark.long])

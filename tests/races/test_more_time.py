@@ -130,6 +130,15 @@ def test_a_time_that_makes_no_sense_is_refused(bank: Bank, call: Callable[..., o
     assert CupOrder.objects.get().pay_by == order.pay_by
 
 
+def test_m12_a_time_in_which_no_order_can_be_paid_is_refused(bank: Bank) -> None:
+    """The gateway says how much time a payment needs; the error says how much that is."""
+    order = place()
+    bank.least_window = timedelta(minutes=2)  # type: ignore[attr-defined] # an attribute that a gateway may have
+    with pytest.raises(InvalidDeadline, match="at least 0:02:00 later"):
+        extend(order, more=timedelta(minutes=1))
+    assert extend(order, more=timedelta(minutes=3)) == [Extended.EXTENDED]
+
+
 def test_a_shop_without_the_hooks_cannot_revive(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the hook; nothing is changed."""
     assert bank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Generic
@@ -61,8 +62,8 @@ class Extending(Generic[R]):
         closing because its time was over waits for its payment again. An attempt that a gateway is closing at this
         moment is closed all the same: the order then needs a new link.
 
-        Raises InvalidDeadline if `until` is naive or has passed by the database's clock, and ConfigError if the shop
-        stores no deadline. Then the transaction changed nothing.
+        Raises InvalidDeadline if `until` is naive, or if no order can be paid until then. Raises ConfigError if the
+        shop stores no deadline. Then the transaction changed nothing.
         """
         require_time_zone(until)
         self._rows.deadline_values(until)  # raises before anything is locked
@@ -78,7 +79,7 @@ class Extending(Generic[R]):
         results = self._not_locked([key for key in keys if key not in orders])
         if not orders:
             return results
-        require_future(self._rows, until)
+        require_enough_time(self._shop, self._rows, until)
         for key, order in orders.items():
             due_at = self._rows.deadline_of(order)
             if self._is_closing(order):
@@ -134,7 +135,18 @@ def require_time_zone(until: datetime) -> None:
         raise InvalidDeadline(f"`until` must be an aware datetime, such as timezone.now() + more; got {until!r}")
 
 
-def require_future(rows: Rows[R], until: datetime) -> None:
-    """Raise InvalidDeadline if the time has passed by the database's clock: such an order would lapse at once."""
-    if until <= (now := rows.now()):
-        raise InvalidDeadline(f"`until` is {until}, and by the database's clock it is {now}: name a time that is later")
+def require_enough_time(shop: Shop[R], rows: Rows[R], until: datetime) -> None:
+    """Raise InvalidDeadline if no order can be paid until then, by the database's clock, at any of the gateways."""
+    now = rows.now()
+    least = min((least_window_of(gateway) for gateway in shop.gateways.values()), default=timedelta(0))
+    if until <= now or until - now < least:
+        raise InvalidDeadline(
+            f"`until` is {until}, and by the database's clock it is {now}: name a time that is at least {least} later, "
+            "so that the orders can be paid"
+        )
+
+
+def least_window_of(gateway: object) -> timedelta:
+    """Return the gateway's `least_window`, or 0 if it declares none."""
+    least: timedelta = getattr(gateway, "least_window", timedelta(0))
+    return least

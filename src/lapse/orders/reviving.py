@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic
 
 from lapse.engine.errors import ConfigError
 from lapse.orders.cause import WrongTransition
-from lapse.orders.extending import require_future, require_time_zone
+from lapse.orders.extending import require_enough_time, require_time_zone
 from lapse.orders.hold import in_transaction
 from lapse.orders.rows import Which
 from lapse.orders.shop import OrderBatch, R, Shop
@@ -55,8 +55,8 @@ class Reviving(Generic[R]):
         Waits for rows that another transaction has locked. The attempts to pay of the cancelled order stay as they are.
         Money that still comes by one of them pays the order.
 
-        Raises InvalidDeadline if `until` is naive or has passed by the database's clock, and ConfigError if the shop
-        stores no deadline or lacks a hook. An error ends the call; the orders before it stay revived.
+        Raises InvalidDeadline if `until` is naive, or if no order can be paid until then. Raises ConfigError if the
+        shop stores no deadline or lacks a hook. An error ends the call; the orders before it stay revived.
         """
         require_time_zone(until)
         self._rows.deadline_values(until)  # raises before anything is locked
@@ -79,7 +79,7 @@ class Reviving(Generic[R]):
         orders = self._rows.lock([key], Which.ALL, wait=True)
         if not orders:
             return Revived.UNKNOWN
-        require_future(self._rows, until)
+        require_enough_time(self._shop, self._rows, until)
         if self._rows.unpaid(orders) or not self._shop.was_cancelled(orders[0]):
             return Revived.NOT_CANCELLED
         if not self._shop.reinstate(orders[0]):

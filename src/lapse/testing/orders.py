@@ -36,16 +36,16 @@ from lapse.orders.port import Outcome
 from lapse.orders.shop import OrderBatch, R
 from lapse.orders.sweep import Sweep
 from lapse.testing.order_grace import OrderGrace
-from lapse.testing.order_races import OrderRaces
 from lapse.testing.order_reminders import OrderReminders
 from lapse.testing.order_steps import GIVE_BACK, LOCK_MORE, OVERWRITTEN, PAY_SAFELY, READ_IT
+from lapse.testing.order_time import OrderTime
 from lapse.testing.shop_under_test import HOUR, MINUTE, OrdersUnderTest, ShopUnderTest, State
 from lapse.testing.two_at_once import kill_this_process, shadowed
 
 __all__ = ["OrdersConformance", "OrdersUnderTest", "ShopUnderTest", "State"]
 
 
-class OrdersConformance(OrderRaces[R], OrderGrace[R], OrderReminders[R]):
+class OrdersConformance(OrderTime[R], OrderGrace[R], OrderReminders[R]):
     """The suite. See `ShopUnderTest` for what a subclass writes."""
 
     # --- one after the other ---

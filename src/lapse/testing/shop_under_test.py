@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, Protocol
 
+from lapse.orders.extending import Extended
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Orders, Outcome, Result
+from lapse.orders.reviving import Revived
 from lapse.orders.shop import OrderBatch, R
 from lapse.orders.sweep import Sweep, Swept
 
@@ -39,6 +41,14 @@ class OrdersUnderTest(Protocol[R]):
 
     def cancel(self, orders: Iterable[R], *, by: str, reason: str) -> Mapping[str, Result]:
         """Cancel unpaid orders for a person. Return the result for every key."""
+        ...
+
+    def extend(self, orders: Iterable[R], *, until: datetime, by: str, reason: str) -> Mapping[str, Extended]:
+        """Move the deadlines of unpaid orders for a person. Raises ConfigError in a shop that cannot do so."""
+        ...
+
+    def revive(self, orders: Iterable[R], *, until: datetime, by: str, reason: str) -> Mapping[str, Revived]:
+        """Make cancelled orders unpaid again for a person. Raises ConfigError in a shop that cannot do so."""
         ...
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:

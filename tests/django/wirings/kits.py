@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any, ClassVar, cast
+from unittest import SkipTest
 
 from django.db import connections, transaction
 from django.db.models import F, Q
@@ -116,6 +117,8 @@ def failures(kit: type[Kit], *names: str) -> dict[str, Exception]:
         Stock.objects.create(pieces=ENOUGH)
         try:
             getattr(kit(), name)()
+        except SkipTest:
+            pass
         except Exception as error:  # noqa: BLE001 - the tests look at it
             found[name] = error
     return found

@@ -12,7 +12,7 @@ from django.utils import timezone
 from lapse.integrations.django import Since, UnpaidOrders
 from lapse.integrations.django.rows.transactions import is_deadlock
 from lapse.orders import Attempt, OrderBatch, Ruling, Verdict
-from tests.django.wirings.kits import WINDOW, BillOrders, Kit, give_back
+from tests.django.wirings.kits import PIECES, WINDOW, BillOrders, Kit, give_back
 from tests.django.wirings.models import Bill, BillLine, BillPayment, Sale, SaleDeadline, SeatOrder, SeatStatus, Stock
 
 
@@ -22,6 +22,24 @@ class ConditionalUpdate(Kit):
     def pay(self, order: Any) -> bool:
         """Pay the order if it is unpaid."""
         return bool(Bill.objects.filter(pk=order.pk, status="awaiting").update(status="paid"))
+
+
+class Reviving(Kit):
+    """A lapsed order can be revived: it takes its stock again, if there is enough."""
+
+    class Orders(BillOrders):
+        """The two hooks of a revival."""
+
+        def was_cancelled(self, order: Bill) -> bool:
+            """Read the status."""
+            return order.status == "cancelled"
+
+        def reinstate(self, order: Bill) -> bool:
+            """Take the stock by a conditional update."""
+            Bill.objects.filter(pk=order.pk).update(status="awaiting")
+            return bool(Stock.objects.filter(pieces__gte=PIECES).update(pieces=F("pieces") - PIECES))
+
+    wiring: ClassVar[type[Any]] = Orders
 
 
 class PaidFlag(Kit):
@@ -315,6 +333,7 @@ class SincePlacing(Kit):
 SAFE = [
     Kit,
     ConditionalUpdate,
+    Reviving,
     PaidFlag,
     Received,
     Lines,

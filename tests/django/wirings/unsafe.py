@@ -36,7 +36,24 @@ PAYMENT_KILLED = "test_a_payment_that_is_killed_before_its_commit_has_not_happen
 KILLED = "test_a_process_killed_before_the_commit"
 
 
+REVIVED = "test_a_revived_order_is_cancelled_again_and_its_stock_comes_back_once"
+PAYMENT_BEFORE_EXTENSION = "test_an_extension_comes_while_a_payment_is_not_committed"
+
+
 # --- what one lapse after the other shows, on every database ---
+
+
+class RevivesWithoutStock(safe.Reviving):
+    """R24: the stock of a revived order is for sale as well."""
+
+    class Orders(safe.Reviving.Orders):
+        """Nothing is taken again."""
+
+        def reinstate(self, order: Bill) -> bool:
+            """Write the status alone."""
+            return bool(Bill.objects.filter(pk=order.pk).update(status="awaiting"))
+
+    wiring: ClassVar[type[Any]] = Orders
 
 
 class PaidFlagOnly(safe.PaidFlag):
@@ -260,6 +277,7 @@ EVERYWHERE = [
     (HookRaises, RAISES, "a bug in the hook"),
     (GivesBackTwice, LAPSES, "exactly what the order took"),
     (GivesBackTooLittle, LAPSES, "only 999 of 1000"),
+    (RevivesWithoutStock, REVIVED, "must take exactly what the order took"),
     (OnlyTheFirst, BATCH, "only 996 of 1000"),
     (AfterTheCommit, IN_TRANSACTION, "not by on_commit()"),
     (PaymentUnread, PAID, "`unpaid` must read what the payment changes"),
@@ -405,6 +423,7 @@ class OtherSequence(safe.TwoProducts):
 WHERE_ROWS_ARE_LOCKED = [
     (LinesNotLocked, PAYMENT_FIRST, "name the relations that `unpaid` reads"),
     (LinesNotLocked, PAYMENT_BEFORE_CANCEL, "name the relations that `unpaid` reads"),
+    (LinesNotLocked, PAYMENT_BEFORE_EXTENSION, "name the relations that `unpaid` reads"),
     (CompanionAlone, PAYMENT_FIRST, "name the relations that `unpaid` reads"),
     (CompanionAlone, PAYMENT_BEFORE_CANCEL, "name the relations that `unpaid` reads"),
     (ReadAndSave, LAPSE_FIRST, "Pay inside hold"),

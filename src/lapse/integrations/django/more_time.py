@@ -42,9 +42,10 @@ class MoreTime(Shop[M], Generic[M]):
         EXTENDED, or why nothing was done: NOT_LATER (it has this much time already), CLOSING (a person began to cancel
         it), NOT_UNPAID or UNKNOWN. The instances in `orders` are not refreshed.
 
-        Raises InvalidDeadline if `until` is naive or has passed by the database's clock. Raises ConfigError if
-        `deadline` is `Since`, TypeError for other objects than orders, and ValueError if `by` or `reason` is empty.
-        Raises TryLater if the database does not answer.
+        Raises InvalidDeadline if `until` is naive, or so early that no order could be paid: not later than the
+        database's time, or by less than every gateway's `least_window`. Raises ConfigError if `deadline` is `Since`,
+        TypeError for other objects than orders, and ValueError if `by` or `reason` is empty. Raises TryLater if the
+        database does not answer.
         """
         keys = self._keys(orders, "extend", by, reason)
         with unavailable_is_try_later(self._queries.using):
