@@ -36,6 +36,8 @@ LATE_MONEY = "src/lapse/orders/late_money.py"
 TRANSITION = "src/lapse/orders/transition.py"
 RECONCILING = "src/lapse/orders/reconciling.py"
 REOPENING = "src/lapse/orders/reopening.py"
+EXTENDING = "src/lapse/orders/extending.py"
+REVIVING = "src/lapse/orders/reviving.py"
 CALLS = "src/lapse/orders/calls.py"
 CLOSING = "src/lapse/orders/closing.py"
 ATTEMPT_ROWS = "src/lapse/integrations/django/rows/attempts.py"
@@ -45,6 +47,7 @@ LATE = "tests/races/test_late_money.py"
 LAPSING = "tests/races/test_paying_and_lapsing.py"
 TEST_CALLS = "tests/orders/test_calls.py"
 TEST_CLOSING = "tests/orders/test_closing.py"
+MORE_TIME = "tests/races/test_more_time.py"
 TEST_REOPENING = "tests/orders/test_reopening.py"
 
 COMMIT = '__import__("django.db").db.connections["wirings"].connection.commit()'
@@ -311,6 +314,54 @@ PROTECTIONS = {
             ),
         ),
         {TEST_REOPENING: ("test_m8_a_reopened_row_must_count_as_unpaid",)},
+    ),
+    "an extension never shortens, and reads the deadline behind its lock": Protection(
+        (Cut(EXTENDING, "elif due_at is None or due_at >= until:", "elif due_at is None:"),),
+        {
+            MORE_TIME: (
+                "test_an_extension_never_shortens",
+                "test_two_extensions_at_once_leave_the_later_deadline[postgresql]",
+            )
+        },
+    ),
+    "an extension reopens what the timer was closing": Protection(
+        (Cut(EXTENDING, "in self._reopening.reopen(moved, actor=self._by)}", "in moved[:0]}"),),
+        {
+            MORE_TIME: (
+                "test_r16_m8_an_extension_while_the_gateway_closes[postgresql-False]",
+                "test_m8_r20_the_bank_closed_the_attempt_and_the_process_died",
+            )
+        },
+    ),
+    "an extension takes no person's cancel back": Protection(
+        (Cut(EXTENDING, "return bool(reason) and not by_timer", "return bool(reason) and by_timer is None"),),
+        {MORE_TIME: ("test_what_cannot_be_extended_is_named", "test_an_extension_meets_a_persons_cancel")},
+    ),
+    "the gateways are asked about the attempts of a reopened order": Protection(
+        (Cut(REOPENING, "self._shop.on_link_doubt(reopened)", "pass"),),
+        {MORE_TIME: ("test_m8_r20_the_bank_closed_the_attempt_and_the_process_died",)},
+    ),
+    "a revival reads behind its lock that the order is cancelled": Protection(
+        (
+            Cut(
+                REVIVING,
+                "if self._rows.unpaid(orders) or not self._shop.was_cancelled(orders[0]):",
+                "if not self._rows.unpaid:",
+            ),
+        ),
+        {MORE_TIME: ("test_r24_two_revive_at_once[postgresql]", "test_r24_without_stock_nothing_changes")},
+    ),
+    "a revival without stock is rolled back": Protection(
+        (Cut(REVIVING, "            raise _NotReinstated\n", "            return Revived.NOT_REINSTATED\n"),),
+        {MORE_TIME: ("test_r24_without_stock_nothing_changes",)},
+    ),
+    "a revived order forgets why it was cancelled": Protection(
+        (Cut(REVIVING, 'values = {**values, field: ""}', "values = {**values}"),),
+        {MORE_TIME: ("test_r24_a_revived_order_is_cancelled_again_and_its_piece_comes_back_once[postgresql]",)},
+    ),
+    "a link that ends too soon is closed before another one is opened": Protection(
+        (Cut("shop/payments/links.py", "unpaid_orders().close_attempt(attempt.reference)", "pass"),),
+        {"tests/shop/test_more_time.py": ("test_m9_r17_two_tabs_replace_one_link",)},
     ),
     "the condition of the shop's reservation, and the database's own": Protection(
         (

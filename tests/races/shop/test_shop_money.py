@@ -6,19 +6,19 @@ from threading import Event as Signal
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
 from django.db.models.functions import Now
 from django.test import Client
 
 from lapse.integrations.django import unpaid_orders
 from lapse.integrations.django.attempts import State
-from lapse.orders import Attempt, Outcome, Refund, Ruling, Settled
+from lapse.orders import Attempt, Outcome, Refund, Revived, Ruling, Settled
 from lapse.testing.alipay import Buyer
 from shop.catalogue.models import Product
 from shop.lapsing import ShopOrders
-from shop.orders import transitions
 from shop.orders.models import Order, Reason, Reservation
+from shop.orders.more_time import revive
 from shop.orders.refusals import SoldOut
+from shop.orders.transitions import cancel
 from shop.payments.alipay import AlipayPayments
 from shop.payments.models import GatewayMessage, Judged, PaymentAttempt
 from shop.statistics.models import Event, Tally
@@ -75,7 +75,7 @@ def test_m1_the_link_of_a_lapsed_order_is_paid_and_the_notify_is_lost(
     if stock:
         assert (status_of(order), state_of(number)) == ("paid", State.SUCCEEDED)
         assert "the order was reinstated" in page_of(order)
-        assert trail_of(order)[-3:] == ["cancelled: expired", "reinstated", "paid"]
+        assert trail_of(order)[-3:] == ["cancelled: expired", "reinstated: late_money", "paid"]
         assert stock_of(cup) == (9, 0)
     else:
         assert (status_of(order), state_of(number)) == ("cancelled expired", State.REFUND_DUE)
@@ -213,7 +213,7 @@ def test_m6_an_order_that_was_cancelled_by_its_buyer_is_not_reinstated(
     paying.alipay.faults(notify="drop")
     order = order_of(buyer, cup)
     link, number = link_of(order)
-    transitions.cancel(order.pk, reason=Reason.BUYER, who="test")
+    cancel(order.pk, reason=Reason.BUYER, who="test")
     let_time_pass(order, HALF_AN_HOUR)
     assert lapse(order) is Outcome.LAPSED
     cashier = Buyer(link)
@@ -300,7 +300,7 @@ def test_r3_the_notify_comes_while_the_return_page_asks(
     monkeypatch.setattr(AlipayPayments, "query", overtaken)
     come_back(back)
     assert status_of(order) == "paid"
-    assert trail_of(order)[-3:] == ["cancelled: expired", "reinstated", "paid"]
+    assert trail_of(order)[-3:] == ["cancelled: expired", "reinstated: late_money", "paid"]
     assert stock_of(cup) == (9, 0)
     assert_no_drift()
 
@@ -341,9 +341,9 @@ def test_r24_a_reinstated_order_is_cancelled_again(buyer: User, cup: Product) ->
     order = order_of(buyer, cup, 3)
     make_overdue(order)
     assert lapse(order) is Outcome.LAPSED
-    with transaction.atomic():
-        assert transitions.reinstate(Order.objects.select_for_update().get(pk=order.pk))
+    assert revive([order], minutes=60, who="merchant 1") == {order.public_id: Revived.REVIVED}
     assert (status_of(order), stock_of(cup)) == ("awaiting_payment", (10, 3))
+    make_overdue(order)
     assert [lapse(order), lapse(order)] == [Outcome.LAPSED, Outcome.NOT_UNPAID]
     assert list(Reservation.objects.values_list("state", flat=True)) == ["released", "released"]
     assert stock_of(cup) == (10, 0)
