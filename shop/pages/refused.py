@@ -58,7 +58,7 @@ def explain(refusal: Refused) -> str:
             "An earlier payment link of this order is still open, perhaps in another window. Pay there, or try again "
             "in %d seconds."
         )
-        return again % refusal.details["retry_after"]
+        return str(again % refusal.details["retry_after"])
     return texts.get(refusal.code, refusal.message)
 
 

@@ -328,7 +328,7 @@ PROTECTIONS = {
         (Cut(EXTENDING, "in self._reopening.reopen(moved, actor=self._by)}", "in moved[:0]}"),),
         {
             MORE_TIME: (
-                "test_r16_m8_an_extension_while_the_gateway_closes[postgresql-False]",
+                "test_r16_m8_an_extension_while_the_gateway_closes[False-postgresql]",
                 "test_m8_r20_the_bank_closed_the_attempt_and_the_process_died",
             )
         },
