@@ -32,6 +32,7 @@ class Protection:
 
 
 MONEY = "src/lapse/orders/money.py"
+DECISIONS = "src/lapse/orders/decisions.py"
 LATE_MONEY = "src/lapse/orders/late_money.py"
 TRANSITION = "src/lapse/orders/transition.py"
 RECONCILING = "src/lapse/orders/reconciling.py"
@@ -44,6 +45,7 @@ ATTEMPT_ROWS = "src/lapse/integrations/django/rows/attempts.py"
 
 NOTIFIES = "tests/races/test_notifies.py"
 LATE = "tests/races/test_late_money.py"
+TEST_DECISIONS = "tests/races/test_decisions.py"
 LAPSING = "tests/races/test_paying_and_lapsing.py"
 TEST_CALLS = "tests/orders/test_calls.py"
 TEST_CLOSING = "tests/orders/test_closing.py"
@@ -304,6 +306,43 @@ PROTECTIONS = {
             ),
         ),
         {TEST_REOPENING: ("test_m8_a_persons_cancel_in_progress_is_never_taken_back",)},
+    ),
+    "nothing is decided about a refund that was begun": Protection(
+        (Cut(DECISIONS, " and record.refunding is None", ""),),
+        {
+            TEST_DECISIONS: ("test_the_bank_was_asked_for_the_refund",),
+            "tests/orders/test_decisions.py": ("test_a_refund_that_the_gateway_was_asked_for_is_not_taken_back",),
+        },
+    ),
+    "the question after a person's decision": Protection(
+        (
+            Cut(
+                MONEY,
+                "            self.attempts.ask_now(reference)\n        return settled",
+                "            pass\n        return settled",
+            ),
+        ),
+        {TEST_DECISIONS: ("test_m10_refunded_by_hand_while_another_person_decides",)},
+    ),
+    "the question after a refund that no longer counts": Protection(
+        (Cut(MONEY, "                self.attempts.ask_now(before.reference)\n", "                pass\n"),),
+        {TEST_DECISIONS: ("test_a_refund_is_made_after_a_person_decided_otherwise",)},
+    ),
+    "the state is read again before a refund begins": Protection(
+        (Cut(MONEY, "        if before.state is not AttemptState.REFUND_DUE:\n            return None\n", ""),),
+        {TEST_DECISIONS: ("test_a_person_decides_while_a_refund_begins",)},
+    ),
+    "without stock a person's decision changes nothing": Protection(
+        (Cut(MONEY, "            if booking.or_nothing:\n                return Settled.NO_STOCK\n", ""),),
+        {TEST_DECISIONS: ("test_without_stock_nothing_is_reinstated",)},
+    ),
+    "only an answer to a question puts the next one off": Protection(
+        (Cut(MONEY, "if after.state is before.state and not asked:", "if False:"),),
+        {TEST_DECISIONS: ("test_a_repeated_notify_puts_no_refund_off",)},
+    ),
+    "a report that was written off is no alarm again": Protection(
+        (Cut(LATE_MONEY, "    if record.written_off and record.paid is None:", "    if False:"),),
+        {TEST_DECISIONS: ("test_the_way_out_for_an_order_whose_payment_cannot_be_booked",)},
     ),
     "what was reopened must be unpaid": Protection(
         (

@@ -135,3 +135,7 @@ def test_what_the_merchant_sees(look: Callable[[], Page], open_shop: Run) -> Non
     if order.count():
         order.click()
         assert_accessible(page, "an order in the console")
+        payment = page.locator("[data-attempt] a").first
+        if payment.count():
+            payment.click()
+            assert_accessible(page, "a payment in the console")

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.shop.browsing import (
     Windows,
+    assert_accessible,
     browser,
     opened,
     place_order,
@@ -119,3 +120,41 @@ def test_late_money_is_reinstated_or_refunded_and_the_work_list_emptied(visit: W
     merchant.click("[data-refund] button")
     reload_until(merchant, "[data-nothing]")
     reload_until(buyers[2], "[data-money=refunded]")
+
+
+@pytest.mark.parametrize(("language", "size"), [("en", "wide"), ("zh-hans", "phone")], ids=["en-wide", "zh-hans-phone"])
+def test_a_payment_is_written_off_while_its_buyer_looks(visit: Windows, language: str, size: str) -> None:
+    """The merchant takes a payment, notes something and keeps its money. The buyer's open page follows by itself."""
+    buyer, merchant = visit(language, size), visit(language, size)
+    sign_in_as_merchant(merchant, visit.shop)
+    sign_up(buyer)
+    sku = list(shown(buyer))[4 if size == "wide" else 5]
+    put_into_cart(buyer, sku)
+    place_order(buyer)
+    order = open_cashier(buyer)
+    set_faults(buyer.url, notify="drop", overtime=True, refund_refused="ACQ.REASON_TRADE_REFUND_FEE_ERR")
+    expect(order.locator("[data-order]")).to_have_attribute("data-status", "cancelled")
+    hold_all_of(visit.shop, sku)
+    pay_late(buyer)
+    expect(order.locator("[data-money=review]")).to_be_visible()  # it was never loaded again
+
+    merchant.goto("/console/money/?filter=decision")
+    assert_accessible(merchant, "the work list")
+    merchant.click("[data-payment] [data-take]")
+    merchant.goto("/console/money/?filter=mine")
+    merchant.locator("[data-payment] h2 a").first.click()
+    merchant.fill("textarea[name=text]", "The buyer rang.\nAgreed.")
+    merchant.click(".note-form button")
+    expect(merchant.locator("[data-note]")).to_contain_text("Agreed.")
+    merchant.locator("[data-write-off] summary").focus()
+    merchant.keyboard.press("Enter")  # by the keyboard alone
+    merchant.keyboard.press("Tab")
+    merchant.keyboard.type("We agreed by telephone.")
+    assert_accessible(merchant, "the page of a payment")
+    merchant.keyboard.press("Tab")
+    merchant.keyboard.press("Enter")
+    expect(merchant.locator(".payment")).to_have_attribute("data-state", "kept")
+    expect(order.locator("[data-money=written-off]")).to_contain_text("We agreed by telephone.")
+    assert_accessible(order, "an order whose money was written off")
+    merchant.goto("/console/money/")
+    expect(merchant.locator("[data-nothing]")).to_be_visible()

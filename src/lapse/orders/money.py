@@ -190,9 +190,9 @@ class Money(Generic[R]):
         """Book a person's decision that money in review, or money to be refunded, pays its order. Return what happened.
 
         REINSTATED, or PAID if the order is unpaid. NO_STOCK: `Shop.reinstate` could not, so nothing was changed. KNOWN:
-        no order can take this money, because another decision or report came first, the gateway was already asked for
-        the refund, or the amount is not the amount due. `seen`: the state that the person saw; if the attempt has
-        another state by now, the result is KNOWN as well. Raises UnknownAttempt.
+        no order can take this money. Another decision or report came first, the gateway was already asked for the
+        refund, or the amount is not the amount due. `seen`: the state that the person saw; if the attempt has another
+        state by now, the result is KNOWN as well. Raises UnknownAttempt.
 
         The gateway is then asked once whether the money is still there: it may have been refunded by hand meanwhile.
         """

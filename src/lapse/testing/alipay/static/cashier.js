@@ -16,10 +16,14 @@ if (left) {
 
 // A phone that follows the code scans or pays the same link: this page then shows it.
 const state = document.querySelector("main").dataset.state;
+// The buyer has pressed a button here: to load the page again would keep the browser from going on.
+let leaving = false;
+document.addEventListener("submit", () => { leaving = true; });
 const look = async () => {
   try {
     const page = await (await fetch(location.href)).text();
     const now = new DOMParser().parseFromString(page, "text/html").querySelector("main").dataset.state;
+    if (leaving) return;
     if (now !== state) {
       location.reload();
       return;
