@@ -188,7 +188,7 @@ def _act(
     """
     with transaction.atomic():
         attempt = get_object_or_404(PaymentAttempt, reference=reference)
-        order = Order.objects.select_for_update(no_key=True).get(pk=attempt.order_id)
+        order = Order.objects.select_for_update().get(pk=attempt.order_id)
         attempt.refresh_from_db()
         seen, entry = attempt.state, decide(attempt)
         if entry:
