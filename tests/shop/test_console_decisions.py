@@ -107,7 +107,7 @@ def test_nothing_is_reinstated_without_stock(client: Client, buyer: User, cup: P
 def test_the_money_went_back_meanwhile(
     client: Client, buyer: User, cup: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """M10: a colleague has refunded it at the provider. The gateway is asked first, so no stock is sold without money."""
+    """M10: a colleague has refunded it at the provider. The gateway is asked first, so no stock is sold."""
     number = expired(buyer, cup)
 
     def ask(_shop: ShopOrders, reference: str) -> None:
