@@ -166,7 +166,7 @@ def _prepare(
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "PYTHONUNBUFFERED": "1",
         "PUBLIC_URL": cashier.public_url(chosen),
-        "MAIL_SERVER": os.environ.get("MAIL_SERVER") or "console",
+        "MAIL_SERVER": chosen.mails,
         **({} if paying is None else paying.environment()),
     }
     return environment, servers

@@ -28,7 +28,8 @@ class Choices:
 
     `folder` keeps all data. `port` is the web server's. `window` is a text: a number of seconds. `timer` is a URL, a
     bare scheme such as "redis+expiry://", or "none". `database` and `redis` are URLs of existing servers, or "".
-    `simulator` says whether orders are paid at a simulator of Alipay; None as `simulator_port` means any free port.
+    `mails` is where mails are sent. `simulator` says whether orders are paid at a simulator of Alipay; None as
+    `simulator_port` means any free port.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class Choices:
     timer: str
     database: str
     redis: str
+    mails: str
     simulator: bool
     simulator_port: int | None
 
@@ -95,6 +97,7 @@ def read(environment: Mapping[str, str], checkout: Path) -> Choices:
         timer=_timer(given("LAPSE_TIMER", "redis://"), redis),
         database=given("DATABASE_URL"),
         redis=redis,
+        mails=given("MAIL_SERVER", "console"),
         simulator=gateway == "alipay" and not given("ALIPAY_APP_ID"),
         simulator_port=_port("ALIPAY_SIMULATOR_PORT", simulator_port) if simulator_port else None,
     )

@@ -113,8 +113,8 @@ def test_the_worker_does_not_make_every_library_of_the_shop_log() -> None:
     """Lapse's info lines are on standard error, and the shop's are not: its settings configure no log."""
     code = """
 import logging
-from lapse.integrations.django.management.commands.lapse_worker import _log_to_standard_error
-_log_to_standard_error()
+from lapse.integrations.django.command import log_to_standard_error
+log_to_standard_error()
 logging.getLogger("oscar").info("a line of a library")
 logging.getLogger("oscar").warning("a warning of a library")
 logging.getLogger("lapse").info("a line of Lapse")

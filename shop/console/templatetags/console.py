@@ -33,6 +33,8 @@ WORDS = STATES | {
     "seller": gettext_lazy("refused: it is for another seller"),
     "amount": gettext_lazy("refused: its amount is wrong"),
     "malformed": gettext_lazy("refused: it cannot be read"),
+    "mail": gettext_lazy("mail"),
+    "no mail for this message": gettext_lazy("no mail for this message"),
 }
 """The values of rows in the visitor's language. What is stored is the same in every language."""
 

@@ -50,7 +50,8 @@ class MailChannel:
             sent = mail.send()
         except (OSError, smtplib.SMTPException) as error:
             return Tried(delivered=False, answer=one_line(f"{type(error).__name__}: {error}"))
-        return Tried(delivered=bool(sent), answer="sent" if sent else "the mail has no recipient, or was not accepted")
+        answer = f"sent to {', '.join(mail.recipients())}" if sent else "the mail has no recipient, or was not accepted"
+        return Tried(delivered=bool(sent), answer=answer)
 
     def close(self) -> None:
         """Do nothing: each mail has its own connection."""
