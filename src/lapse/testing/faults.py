@@ -186,7 +186,8 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the program by SIGKILL, at any point of its work."""
-        self.send_signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself, and what it started is still there
+            self.send_signal(signal.SIGKILL)
         self.exit_code()
 
     def exit_code(self) -> int:

@@ -36,7 +36,8 @@ class Supervised(subprocess.Popen[bytes]):
     def end(self, number: signal.Signals, within: float) -> int:
         """Send the signal, and SIGKILL after `within` seconds. Return the exit code once all processes have ended."""
         if self.running:
-            os.kill(self.child if number is signal.SIGKILL else self.pid, number)
+            with suppress(ProcessLookupError):  # the command has ended by itself, and what it started is still there
+                os.kill(self.child if number is signal.SIGKILL else self.pid, number)
         try:
             self.wait(within)
         except subprocess.TimeoutExpired:
