@@ -420,10 +420,7 @@ PROTECTIONS = {
                 "    results = {} if holding else {}",
             ),
         ),
-        {
-            "tests/shop/test_fifty_buyers.py": ("test_fifty_buyers_want_ten_pieces",),
-            "tests/shop/test_availability.py": ("test_a_sale_lapses_the_overdue_hold_in_its_way",),
-        },
+        {"tests/shop/test_fifty_buyers.py": ("test_fifty_buyers_want_ten_pieces",)},
     ),
     "one transaction places an order": Protection(
         (

@@ -75,6 +75,8 @@ def test_fifty_buyers_want_ten_pieces(paying: PayingShop, cup: Product) -> None:
     results = together(work, *[lambda first=first: shop_all(first) for first in range(10)])
     outcomes = Counter(itertools.chain.from_iterable(results[1:]))
     assert set(outcomes) <= {"left", "paid", "closed", "too late", "sold out"}, outcomes
+    together(*[lambda buyer=buyer: place(buyer, [wanted(cup)]) for buyer in buyers[20:40]])
+    assert stock_of(cup)[0] == stock_of(cup)[1], "each piece that is not sold is held"
     make_overdue(*Order.objects.filter(UNPAID))  # and no worker runs any more
     late = together(*[lambda buyer=buyer: place(buyer, [wanted(cup)]) for buyer in buyers[:20]])
     held = sum(isinstance(result, Placed) for result in late)
