@@ -82,6 +82,7 @@ def test_a_refused_request_changes_nothing(
     tokens = {"buyer": ApiToken.issue(buyer), "merchant": ApiToken.issue(merchant), "stranger": "no token"}
 
     seen = Counter[tuple[str, int]]()
+    wrong: list[str] = []
 
     class Callers(schema.as_state_machine()):  # type: ignore[misc] # made at run time
         before: object
@@ -98,16 +99,20 @@ def test_a_refused_request_changes_nothing(
             self.before = everything()
 
         def validate_response(self, response: Response, case: Case[Any], **_: Any) -> None:
-            """Assert that there is no error, and that nothing was changed unless the request was accepted."""
+            """Note an error, and a request that changed something although it was refused.
+
+            An assertion here would let Hypothesis repeat the example on data that has changed, and report only that.
+            """
             seen[case.operation.label, response.status_code] += 1
-            assert response.status_code < 500, f"{case.as_curl_command()}: {response.status_code}"
-            if response.status_code >= 400 or case.method == "GET":
-                assert everything() == self.before, f"{case.as_curl_command()}: {response.status_code}"
+            refused = response.status_code >= 400 or case.method == "GET"
+            if response.status_code >= 500 or (refused and everything() != self.before):
+                wrong.append(f"{case.as_curl_command()}: {response.status_code}")
 
     quick = settings(
         max_examples=examples, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
     )
     run_state_machine_as_test(Callers, settings=quick)
+    assert wrong == []
     if examples > 5:
         assert seen["POST /api/orders", 201] > 0, seen
     assert_no_drift()
