@@ -271,7 +271,7 @@ def test_the_order_lapses_before_the_notify(paying: PayingShop, buyer: User, cup
     assert status_of(order) == "paid"
     assert stock_of(cup) == (9, 0)
     trail = trail_of(order)
-    assert trail[-3:] == ["cancelled: expired", "reinstated", "paid"]
+    assert trail[-3:] == ["cancelled: expired", "reinstated: late_money", "paid"]
     assert_no_drift()
 
 

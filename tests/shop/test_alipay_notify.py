@@ -229,7 +229,7 @@ def test_money_after_the_order_was_cancelled(
     trail = trail_of(order)
     if stock:
         assert (status_of(order), state_of(number), refunds) == ("paid", State.SUCCEEDED, 0)
-        assert trail[-3:] == ["cancelled: expired", "reinstated", "paid"]
+        assert trail[-3:] == ["cancelled: expired", "reinstated: late_money", "paid"]
         assert stock_of(cup) == (9, 0)
     else:
         assert (status_of(order), state_of(number), refunds) == ("cancelled expired", State.REFUND_DUE, 1)

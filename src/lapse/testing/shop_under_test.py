@@ -44,11 +44,11 @@ class OrdersUnderTest(Protocol[R]):
         ...
 
     def extend(self, orders: Iterable[R], *, until: datetime, by: str, reason: str) -> Mapping[str, Extended]:
-        """Move the deadlines of unpaid orders for a person. Raises ConfigError in a shop that cannot do so."""
+        """Move the deadlines of unpaid orders for a person; return what became of each. Raises ConfigError."""
         ...
 
     def revive(self, orders: Iterable[R], *, until: datetime, by: str, reason: str) -> Mapping[str, Revived]:
-        """Make cancelled orders unpaid again for a person. Raises ConfigError in a shop that cannot do so."""
+        """Make cancelled orders unpaid again for a person; return what became of each. Raises ConfigError."""
         ...
 
     def on_lapse(self, orders: OrderBatch[R]) -> None:
