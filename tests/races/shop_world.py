@@ -210,6 +210,8 @@ class ShopWorld:
     def settle(self) -> None:
         """Let everything settle: Alipay answers, each order is due, and each attempt is asked about."""
         self.workers.recover()
+        self.simulator.reset()
+        self.simulator.faults(notify="drop")
         for order in Order.objects.filter(UNPAID):
             self.come_due(order.pk)
         before: object = None

@@ -17,6 +17,7 @@ from lapse.testing.alipay import AlipaySimulator
 from shop.payments import alipay
 from tests.django.databases import ALIAS
 from tests.django.wirings.cups import CupOrder
+from tests.races.alipay_machine import alipay_machine
 from tests.races.cups_world import Cups
 from tests.races.money_machine import money_machine
 from tests.races.processes import statements_are_steps
@@ -77,7 +78,7 @@ def test_the_shop_loses_no_money(
     simulator: AlipaySimulator, profile: settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reference shop: its audit finds nothing after any step, and at the end Alipay's trades agree with it."""
-    machine = money_machine(lambda policy: ShopWorld(policy, simulator, ALIPAY, monkeypatch))
+    machine = alipay_machine(lambda policy: ShopWorld(policy, simulator, ALIPAY, monkeypatch))
     with statements_are_steps(connections["default"]):
         run_state_machine_as_test(machine, settings=profile)
 
