@@ -15,9 +15,6 @@ from tests.cli.running import run_here
 from tests.docs import cli_reference, made
 from tests.docs.pages import CHECKOUT, PAGES, name_of
 
-NOT_YET = {"M9", "M12"}
-"""Races that no test holds yet: windows and extensions come first."""
-
 TIMERS = CHECKOUT / "src" / "lapse" / "timers"
 CODE = re.compile(r"`([^`\n]+)`")
 
@@ -99,11 +96,8 @@ def test_every_race_has_its_tests(heading: str, letter: str, count: int) -> None
     """Each race has one row, and each test that a row names is in the file that the row links to."""
     races = rows("docs/explanation/races.md", heading)
     assert [name for name, *_ in races] == [f"{letter}{number}" for number in range(1, count + 1)]
-    for name, _, _, held in races:
-        if name in NOT_YET:
-            assert re.match(r"not yet: \w+", held), name
-        else:
-            check_named_tests("docs/explanation", held)
+    for *_, held in races:
+        check_named_tests("docs/explanation", held)
 
 
 def test_every_trouble_of_other_shops_has_its_tests() -> None:
