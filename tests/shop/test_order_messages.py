@@ -1,12 +1,16 @@
 """What the shop announces about its orders: each change once, in sequence, and mails in the buyer's language."""
 
 import json
+import os
 import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import User
 from django.core import mail
-from django.db import connection, transaction
+from django.core.management import call_command
+from django.db import connection, connections, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import translation
@@ -23,6 +27,7 @@ from shop.orders.transitions import cancel
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
 from tests.django.outbox.delivering import running, wait_for_all
+from tests.engine.running import wait_until
 from tests.shop.rehearsal import make_overdue, order_of, report_paid
 
 SECRET = "whsec_c2hvcC10ZXN0LXNlY3JldC1zaG9wLXRlc3Qtc2VjcmV0"
@@ -208,3 +213,29 @@ def test_publishing_is_part_of_the_orders_transaction(buyer: User, cup: Product,
         transaction.set_rollback(True)
     assert announced() == []
     assert Order.objects.get(pk=order.pk).status != "paid"
+
+
+def test_the_worker_delivers_beside_its_other_work(
+    buyer: User, cup: Product, shop: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`lapse_worker` lapses the order, sends the mail about it, and ends when it receives SIGTERM."""
+    shop.LAPSE_OUTBOX = {"mail": {"function": "shop.mails.mail", "types": MAILED}}
+    shop.PUBLIC_URL = "https://shop.example"
+    shop.LAPSE_TIMER = None
+    order = order_of(buyer, cup)
+    make_overdue(order)
+
+    def stop_when_sent() -> None:
+        try:
+            wait_until(lambda: bool(mail.outbox), "no mail was sent")
+            wait_until(lambda: Delivery.objects.filter(state=State.DELIVERED).exists(), "the mail was not settled")
+        finally:
+            connections.close_all()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(stop_when_sent)
+        call_command("lapse_worker")
+        watching.result()
+    assert len(mail.outbox) == 1
+    assert "delivering messages to mail\n" in capsys.readouterr().out
