@@ -19,7 +19,8 @@ from shop.orders.models import Order, Reason
 from shop.orders.transitions import cancel
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
-from tests.shop.rehearsal import make_overdue, order_of
+from shop.payments.models import PaymentAttempt
+from tests.shop.rehearsal import make_overdue, order_of, reconcile, report_paid
 from tests.shop.streams import PATIENCE, Web
 
 
@@ -91,6 +92,19 @@ def test_an_order_that_is_paid_cancelled_or_lapses(web: Web, buyer: User, cup: P
     for one in ended:
         mine.until(is_one(one))
     assert [state["id"] for state in streams[0].states] == [paid.public_id] * len(streams[0].states)
+
+
+def test_money_of_an_order_that_is_over(web: Web, buyer: User, cup: Product) -> None:
+    """The order's row stays as it is. Its page learns that money came, and that it went back."""
+    order = order_of(buyer, cup)
+    payment_link(order.pk)
+    cancel(order.pk, reason=Reason.BUYER, who="buyer")
+    stream = web.listen(f"/orders/{order.public_id}/events/", buyer)
+    seen = [stream.until(status("cancelled"))["money"]]
+    report_paid(PaymentAttempt.objects.get().reference)
+    seen.append(stream.until(lambda state: state["money"] not in seen)["money"])
+    reconcile()
+    stream.until(lambda state: state["money"] not in seen)
 
 
 def test_strangers_receive_nothing(web: Web, buyer: User, rival: User, cup: Product) -> None:
