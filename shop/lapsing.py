@@ -28,6 +28,8 @@ class ShopOrders(UnpaidOrders[Order]):
     unpaid = UNPAID
     deadline = "pay_by"
     grace = settings.LAPSE_GRACE
+    remind = settings.LAPSE_REMIND
+    reminded = "reminded_of"
     closing: ClassVar = {"status": Status.CLOSING}
     reopened: ClassVar = {"status": Status.AWAITING_PAYMENT}
     lapsed: ClassVar = {"status": Status.CANCELLED, "cancelled_at": Now()}
@@ -61,6 +63,11 @@ class ShopOrders(UnpaidOrders[Order]):
             order.recorded = Status.CANCELLED  # the row was read again after `reinstate`, which writes no entry
         AuditEntry.record(orders, What.REVIVED, orders.actor, detail=_until(orders))
         announce("reinstated", orders)
+
+    def on_remind(self, orders: OrderBatch[Order]) -> None:
+        """Tell the buyers, by the outbox, that their time to pay ends soon, and write it into the audit trail."""
+        AuditEntry.record(orders, What.REMINDED, _actor_of(orders))
+        announce("expiring", orders)
 
     def on_paid(self, order: Order, attempt: Record) -> None:
         """Make the order paid and sell what it holds. If its last entry is the cancel, this money has reinstated it."""

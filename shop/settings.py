@@ -17,6 +17,7 @@ LAPSE_PAYMENT_WINDOW    Seconds within which an order must be paid (1800).
 LAPSE_PAYMENT_WINDOWS   Other windows by payment method, such as alipay=30m,development=90s. A window in which no order
                         can be paid is refused: see LEAST_TIME_TO_PAY.
 LAPSE_LONGEST_WINDOW    Seconds that a request may ask for as the window of its order (the usual window).
+LAPSE_REMIND            Seconds before the deadline at which order.expiring is announced (0: never).
 LAPSE_GRACE             Seconds after its deadline for which an unpaid order is kept: a payment still counts (0).
 LAPSE_OPEN_ORDERS       The greatest number of unpaid orders of one buyer (20).
 LAPSE_HELD_PIECES       The greatest number of pieces in the unpaid orders of one buyer (60).
@@ -172,6 +173,8 @@ LAPSE_PAYMENT_WINDOW = timedelta(seconds=environment.seconds("LAPSE_PAYMENT_WIND
 LAPSE_PAYMENT_WINDOWS = environment.payment_windows("LAPSE_PAYMENT_WINDOWS")
 _longest = environment.seconds("LAPSE_LONGEST_WINDOW", 0, longest=366 * 86_400, may_be_zero=True)
 LAPSE_LONGEST_WINDOW = timedelta(seconds=_longest) if _longest else None
+_remind = environment.seconds("LAPSE_REMIND", 0, longest=366 * 86_400, may_be_zero=True)
+LAPSE_REMIND = timedelta(seconds=_remind) if _remind else None
 LAPSE_GRACE = timedelta(seconds=environment.seconds("LAPSE_GRACE", 0, longest=86_400, may_be_zero=True))
 CONSOLE_LATE_AFTER = timedelta(seconds=environment.seconds("CONSOLE_LATE_AFTER", 5, longest=86_400))
 LAPSE_OPEN_ORDERS = environment.whole("LAPSE_OPEN_ORDERS", 20)

@@ -10,10 +10,14 @@ from django.db import close_old_connections, connections, transaction
 from django.db.models.functions import Now
 
 from lapse import Event, Kind
+from lapse.orders import reminders_of
 from shop.console.models import WorkerHeartbeat
 from shop.console.timer_query import mechanism
 
 log = logging.getLogger("shop.console")
+
+REMINDERS = reminders_of("")
+"""How the name of the reminders' timer ends."""
 
 EVERY = 2.0
 """The least number of seconds between two writes."""
@@ -43,7 +47,9 @@ class Heartbeat:
         self._failing = False
 
     def __call__(self, event: Event, /) -> None:
-        """Count the event and have the row written."""
+        """Count the event and have the row written. The reminders run beside the worker and are not counted."""
+        if event.timer.endswith(REMINDERS):
+            return
         with self._lock:
             if event.kind in (Kind.HANDLED, Kind.SWEPT):
                 self._handled += event.count

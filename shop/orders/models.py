@@ -54,6 +54,8 @@ class Order(models.Model):
     pay_by = models.DateTimeField()
     paid_at = models.DateTimeField(null=True)
     cancelled_at = models.DateTimeField(null=True)
+    reminded_of = models.DateTimeField(null=True, editable=False)
+    """The deadline of which the buyer was reminded. Lapse writes it."""
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001  # null: any number of orders without
     fingerprint = models.CharField(max_length=64, blank=True, default="")
     language = models.CharField(max_length=10, blank=True, default="", db_default="")

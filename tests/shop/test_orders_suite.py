@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connections, transaction
 from django.db.models.functions import Now
 from pytest_django import Settings
@@ -12,6 +12,7 @@ from pytest_django import Settings
 from lapse.integrations.django import unpaid_orders
 from lapse.orders import LateMoney, Settled
 from lapse.testing.orders import OrdersConformance, State
+from shop.buyers.accounts import sign_up
 from shop.catalogue.models import Product
 from shop.lapsing import ShopOrders
 from shop.orders.models import Order, Reason, Status
@@ -20,7 +21,10 @@ from shop.orders.transitions import cancel
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
 from shop.payments.models import PaymentAttempt
-from tests.shop.rehearsal import assert_no_drift, order_of, report_paid
+from tests.shop.rehearsal import PASSWORD, assert_no_drift, order_of, report_paid
+
+NUMBERS = count()
+"""Numbers of the buyers."""
 
 
 class TestPaidByNotification(OrdersConformance[Order]):
@@ -29,14 +33,15 @@ class TestPaidByNotification(OrdersConformance[Order]):
     rounds = 4
 
     @pytest.fixture(autouse=True)
-    def _shop(self, buyer: User, cup: Product, shop: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def _shop(self, cup: Product, shop: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Put enough cups on the shelf, and look for drift at the end.
 
         Late money is refunded here, because the suite expects a lapsed order to stay cancelled when money comes.
         """
         monkeypatch.setattr(ShopOrders, "late_money", LateMoney.REFUND)
+        monkeypatch.setattr(ShopOrders, "remind", timedelta(minutes=5))
         shop.LAPSE_OPEN_ORDERS = 1000
-        self.buyer, self.cup = buyer, cup
+        self.cup = cup
         Product.objects.update(on_hand=1000)
         yield
         assert_no_drift()
@@ -56,8 +61,8 @@ class TestPaidByNotification(OrdersConformance[Order]):
         connections.close_all()
 
     def place(self) -> Order:
-        """Order two cups and begin to pay."""
-        order = order_of(self.buyer, self.cup, 2)
+        """Order two cups as a new buyer: a buyer's overdue orders lapse when that buyer orders again. Begin to pay."""
+        order = order_of(sign_up(f"{next(NUMBERS)}@example.com", PASSWORD), self.cup, 2)
         payment_link(order.pk)
         return order
 

@@ -49,6 +49,8 @@ class OrderReminders(OrderSteps[R]):
         with self._reminders() as reminded:
             for order in (paid, cancelled, overdue):
                 self._reminded(order)
+        self.set_deadline(overdue, -MINUTE - self._orders.grace)
+        self._lapse(overdue)
         assert reminded == [], f"{len(reminded)} orders that are paid, cancelled or overdue were reminded of. {ONCE}"
 
     def test_a_reminder_that_raises_comes_later(self) -> None:
