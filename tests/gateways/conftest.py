@@ -5,26 +5,28 @@ from collections.abc import Iterator
 import pytest
 
 from lapse.gateways.alipay import AlipayGateway, AlipaySettings
-from lapse.testing.alipay import AlipaySimulator, Authority, KeyPair, new_key_pair
+from lapse.testing.alipay import AlipaySimulator, Authority, KeyPair
+from tests.alipay_keys import ALIPAY, APP
+from tests.alipay_keys import authority as shared_authority
 from tests.gateways.listening import Listener
 
 
 @pytest.fixture(scope="session")
 def app_keys() -> KeyPair:
     """Return the shop's key pair."""
-    return new_key_pair()
+    return APP
 
 
 @pytest.fixture(scope="session")
 def alipays_keys() -> KeyPair:
     """Return the simulator's key pair."""
-    return new_key_pair()
+    return ALIPAY
 
 
 @pytest.fixture(scope="session")
 def authority() -> Authority:
     """Return the authority that issues certificates for both sides."""
-    return Authority()
+    return shared_authority()
 
 
 @pytest.fixture

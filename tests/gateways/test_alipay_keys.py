@@ -22,9 +22,9 @@ from cryptography.x509 import CertificateSigningRequestBuilder, Name
 from lapse.engine.errors import ConfigError
 from lapse.gateways.alipay import AlipaySettings, read_key_file
 from lapse.gateways.alipay.keys import read_certificates, read_private_key, read_public_key
-from lapse.testing.alipay import Authority, KeyPair, new_key_pair
+from lapse.testing.alipay import KeyPair
+from tests.alipay_keys import ALIPAY, APP, authority
 
-APP, ALIPAY = new_key_pair(), new_key_pair()
 KEY = read_private_key(APP.private, "key")
 DER = {
     style: KEY.private_bytes(Encoding.DER, style, NoEncryption())
@@ -170,7 +170,7 @@ def others() -> dict[str, tuple[str, str]]:
         "a path": ("/etc/shop/app_private.pem", "the path of a file"),
         "a path of Windows": ("C:\\keys\\new\\app.txt", "the path of a file"),
         "a path without a suffix": ("/run/secrets/alipay_key", "the path of a file"),
-        "a certificate": (Authority().issue(APP.public, "shop"), "a certificate"),
+        "a certificate": (authority().issue(APP.public, "shop"), "a certificate"),
         "a request": (request, "a certificate request"),
         "a locked key": (locked, "a key with a password"),
         "an old locked key": (old_locked, "a key with a password"),

@@ -15,6 +15,7 @@ from lapse.orders import reconciling
 from lapse.orders.retries import Retries
 from lapse.testing.alipay import AlipaySimulator
 from shop.payments import alipay
+from tests.alipay_keys import ALIPAY, APP
 from tests.django.databases import ALIAS
 from tests.django.wirings.cups import CupOrder
 from tests.races.alipay_machine import alipay_machine
@@ -23,13 +24,13 @@ from tests.races.money_machine import money_machine
 from tests.races.processes import statements_are_steps
 from tests.races.sequences import LOSING, play
 from tests.races.shop_world import ShopWorld
-from tests.shop.alipay_shop import ALIPAY, APP, settings_for
+from tests.shop.alipay_shop import settings_for
 
 assert CupOrder is not None  # the tables of its module are made
 
 
 SHORT = settings(max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(SHORT, max_examples=100, stateful_step_count=30)
+LONG = settings(SHORT, max_examples=40, stateful_step_count=25)
 PROFILES = [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)]
 
 

@@ -6,11 +6,10 @@ import pytest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from lapse.testing.alipay import AlipaySimulator, KeyPair, new_key_pair
+from lapse.testing.alipay import AlipaySimulator, KeyPair
 from shop.payments import alipay
+from tests.alipay_keys import ALIPAY, APP
 from tests.shop.alipay_rehearsal import PayingShop
-
-APP, ALIPAY = new_key_pair(), new_key_pair()
 
 
 @pytest.fixture

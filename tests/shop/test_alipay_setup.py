@@ -15,24 +15,24 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from lapse.orders.port import Outcome
-from lapse.testing.alipay import AlipaySimulator, Authority, new_key_pair
+from lapse.testing.alipay import AlipaySimulator, new_key_pair
 from lapse.testing.alipay.gateway import APP_ID, SELLER_ID
 from shop.catalogue.models import Product
 from shop.payments import alipay
+from tests.alipay_keys import ALIPAY, APP, authority
 from tests.gateways.listening import eventually
 from tests.shop.alipay_rehearsal import PayingShop, lapse, let_time_pass, scanned, status_of
-from tests.shop.alipay_shop import ALIPAY, APP, settings_for
 from tests.shop.alipay_shop import paying as paying  # noqa: PLC0414  # pytest finds a fixture by its name here
+from tests.shop.alipay_shop import settings_for
 from tests.shop.rehearsal import assert_no_drift, order_of, stock_of
 
 HALF_AN_HOUR = 1800.0
-AUTHORITY = Authority()
 
 
 @pytest.fixture(params=["utf-8", "gbk"])
 def certified(request: pytest.FixtureRequest, shop: Settings, live_server: LiveServer) -> Iterator[PayingShop]:
     """Connect the shop to a simulator with certificates, which writes in either charset."""
-    with AlipaySimulator(APP.public, private_key=ALIPAY.private, authority=AUTHORITY) as simulator:
+    with AlipaySimulator(APP.public, private_key=ALIPAY.private, authority=authority()) as simulator:
         simulator.faults(charset=request.param)
         shop.SHOP_GATEWAY = "alipay"
         shop.PAYMENT_ORIGINS = [simulator.url]
@@ -103,7 +103,7 @@ def test_d1_the_check_says_it_before_the_first_order(shop: Settings) -> None:
 
 def test_d4_the_check_knows_both_modes(shop: Settings) -> None:
     """Missing certificates are named by their variables, an expiry soon is a warning, both modes are refused."""
-    issue = AUTHORITY.issue
+    issue = authority().issue
     certificates = {
         "alipay_public_key": "",
         "app_id": APP_ID,
@@ -113,7 +113,7 @@ def test_d4_the_check_knows_both_modes(shop: Settings) -> None:
         "alipay_certificate": issue(
             ALIPAY.public, f"支付宝-{SELLER_ID}", begins=datetime.now(UTC) - timedelta(days=340)
         ),
-        "root_certificates": AUTHORITY.root_certificates,
+        "root_certificates": authority().root_certificates,
     }
     soon = found(shop, **certificates)
     assert soon.id == "payments.W003"

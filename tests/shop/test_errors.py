@@ -9,11 +9,10 @@ from django.db import connections
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
-from lapse.testing.alipay import new_key_pair
 from lapse.testing.ports import free_port
 from shop.pages import errors
+from tests.alipay_keys import ALIPAY, APP
 
-APP, ALIPAY = new_key_pair(), new_key_pair()
 AWAY = {"DATABASE_URL": f"postgresql://postgres@127.0.0.1:{free_port()}/shop"}
 PRODUCTION = {
     "PATH": os.environ["PATH"],

@@ -17,13 +17,13 @@ import pytest
 from lapse.engine.errors import LapseError
 from lapse.gateways.alipay.keys import read_private_key
 from lapse.gateways.alipay.signing import sign, signed_text
-from lapse.testing.alipay import FAULTS, AlipaySimulator, Buyer, new_key_pair
+from lapse.testing.alipay import FAULTS, AlipaySimulator, Buyer
 from lapse.testing.alipay.__main__ import main
 from lapse.testing.ports import free_port
+from tests.alipay_keys import APP
 from tests.gateways.listening import Listener, eventually
 
 CHINA = timedelta(hours=8)
-APP = new_key_pair()
 
 
 @pytest.fixture(scope="module")
