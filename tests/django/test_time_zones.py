@@ -115,8 +115,9 @@ def zones(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Dja
         stack.enter_context(chosen(wanted.kind, request, tmp_path, **wanted.database))
         if wanted.server and wanted.kind == "postgresql":
             postgres: PostgresServer = request.getfixturevalue("postgres")
-            with psycopg.connect(postgres.url, autocommit=True) as admin:
-                admin.execute(f"ALTER DATABASE wirings SET timezone = '{wanted.server}'")
+            admin = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
+            stack.callback(admin.execute, "ALTER DATABASE wirings RESET timezone")
+            admin.execute(f"ALTER DATABASE wirings SET timezone = '{wanted.server}'".encode())
             connections[ALIAS].close()
         yield wanted
 
