@@ -48,7 +48,7 @@ NAMES = st.sampled_from(
 STATUSES = st.sampled_from(["TRADE_SUCCESS", "TRADE_FINISHED", "TRADE_CLOSED", "WAIT_BUYER_PAY", "trade_success", ""])
 
 SHORT = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(SHORT, max_examples=3000)
+LONG = settings(SHORT, max_examples=600)
 
 
 @pytest.fixture
