@@ -10,11 +10,10 @@ import httpx
 import pytest
 
 from lapse.gateways.alipay import AlipayGateway, AlipaySettings
-from lapse.testing.alipay import FAULTS, AlipaySimulator, Buyer, new_key_pair, qr_code
+from lapse.testing.alipay import FAULTS, AlipaySimulator, Buyer, qr_code
 from lapse.testing.alipay.__main__ import in_network
+from tests.alipay_keys import APP
 from tests.gateways.listening import Listener, eventually
-
-APP = new_key_pair()
 
 
 class Page:
