@@ -37,6 +37,24 @@ class WiringsRouter:
 
 
 @contextmanager
+def made(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, Any]]:
+    """Have an empty database of this kind, for other tables; yield what DATABASES says of it."""
+    address = _address(kind, request, folder)
+    if kind != "sqlite":
+        connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: address})[ALIAS]
+        try:
+            with connections[ALIAS].cursor() as cursor:
+                STANDING[kind].made = None
+                STANDING[kind].state(cursor)  # ends the sessions of other tests
+                STANDING[kind].remove(cursor)
+        finally:
+            connections[ALIAS].close()
+            del connections[ALIAS]
+            del connections.settings[ALIAS]
+    yield address
+
+
+@contextmanager
 def chosen(kind: str, request: pytest.FixtureRequest, folder: Path, **settings: Any) -> Iterator[str]:
     """Have empty tables of `wirings` in a database of this kind, and send their models to it; yield its alias.
 
