@@ -36,7 +36,10 @@ class OrderSteps(ShopUnderTest[R]):
         """Place an order and return it, after a look at whether the tests can work with it."""
         free = self.stock()
         order = self.place()
-        assert self.stock() < free, "place() took nothing from stock(): count the product that place() orders"
+        assert self.stock() < free, (
+            "place() took nothing from stock(): count the product that place() orders. If a sale lapses the overdue "
+            "orders of its buyer, let place() use another buyer for each order"
+        )
         assert self.state(order) == "unpaid", f"place() returned an order that is {self.state(order)}"
         try:
             seen = in_thread(lambda: self.state(order), self.close_connections).result(PATIENCE)
