@@ -65,7 +65,7 @@ class ShopOrders(UnpaidOrders[Order]):
         announce("reinstated", orders)
 
     def on_remind(self, orders: OrderBatch[Order]) -> None:
-        """Tell the buyers, by the outbox, that their time to pay ends soon, and write it into the audit trail."""
+        """Announce to the buyers that their time to pay ends soon, and write it into the audit trail."""
         AuditEntry.record(orders, What.REMINDED, _actor_of(orders))
         announce("expiring", orders)
 

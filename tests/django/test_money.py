@@ -357,7 +357,7 @@ def test_a_worker_reconciles_beside_the_sweep(bank: Bank) -> None:
         orders.port(background=True).lapsing(),
         None,
         options=ServiceOptions(sweep_alone=timedelta(milliseconds=50)),
-        reconciler=orders.reconciler(every=timedelta(milliseconds=50)),
+        beside={"lapse-reconciler": orders.reconciler(every=timedelta(milliseconds=50))},
         after_thread=connections.close_all,
     )
     worker = threading.Thread(target=service.run)

@@ -266,7 +266,7 @@ def test_one_service_lapses_and_reminds(timers: tuple[Timer, Timer], *, with_tim
     opened = [(lambda timer=timer: timer) if with_timer else None for timer in timers]
     shared: dict[str, Any] = {"options": options, "hooks": (), "after_thread": connections.close_all}
     beside = Service(reminders, opened[1], name="orders-reminders", **shared)
-    service = Service(orders.port(background=True).lapsing(), opened[0], reminders=beside, **shared)
+    service = Service(orders.port(background=True).lapsing(), opened[0], beside={"lapse-reminders": beside}, **shared)
     thread = threading.Thread(target=service.run)
     thread.start()
     seen: dict[str, bool] = {}

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Protocol
 
 from lapse.engine.batches import BatchExecutor, Handler
 from lapse.engine.claim_loop import RECONNECT, ClaimLoop
@@ -22,7 +23,6 @@ from lapse.orders.arm_again import arm_unpaid
 from lapse.orders.isolate import Isolated
 from lapse.orders.lapsing import Lapsing
 from lapse.orders.port import Outcome
-from lapse.orders.reconciling import Reconciler
 from lapse.orders.service_options import ServiceOptions
 from lapse.orders.sweep import Sweep
 
@@ -35,14 +35,25 @@ DRAIN_LOOK = 0.05
 """Seconds between two looks for a second signal while calls to gateways end."""
 
 
+class Beside(Protocol):
+    """Work that a service runs in a thread of its own."""
+
+    def run(self) -> None:
+        """Work until `stop`, and finish what is in hand."""
+        ...
+
+    def stop(self) -> None:
+        """Let `run` return soon. Called from a signal handler, and more than once."""
+        ...
+
+
 class Service:
     """Lapses a shop's unpaid orders until `stop` is called or a signal comes. Run as many processes as you like.
 
     * `open_timer` opens the timer. It is called again while the timer's server does not answer; the sweep works
       meanwhile. None: there is no timer, and only the sweep runs.
-    * `reconciler` asks the gateways about attempts beside the sweep. None: the shop keeps its attempts by itself.
-    * `reminders` is the service of the reminders' timer. It runs in threads of its own, so that no reminder delays a
-      lapse. None: the shop sends no reminders.
+    * `beside` is other work of the shop, by the name of its thread: what asks the gateways about attempts, the service
+      of the reminders' timer, the outbox. It delays no lapse, and it is stopped and drained together with the service.
     * The unpaid orders are armed whenever the timer's server may have lost deadlines.
     * `name` is the timer's name in events.
     * `after_thread` is called at the end of each thread that has used the orders. It closes what the framework opened
@@ -54,8 +65,7 @@ class Service:
         lapsing: Lapsing,
         open_timer: Callable[[], Timer] | None,
         *,
-        reconciler: Reconciler[Any] | None = None,
-        reminders: "Service | None" = None,
+        beside: Mapping[str, Beside] = MappingProxyType({}),
         name: str = "orders",
         options: ServiceOptions | None = None,
         hooks: Iterable[Hook] = (log_event,),
@@ -63,8 +73,6 @@ class Service:
     ) -> None:
         self._lapsing = lapsing
         self._open_timer = open_timer
-        self._reconciler = reconciler
-        self._reminders = reminders
         self._name = name
         self._options = options or ServiceOptions()
         self._hooks = tuple(hooks)
@@ -75,18 +83,19 @@ class Service:
         self._stopping = False
         self._give_up_at: float | None = None
         self._abandoned = False
-        beside = open_timer is not None
-        self.sweep_every = self._options.sweep_beside_timer if beside else self._options.sweep_alone
+        with_timer = open_timer is not None
+        self.sweep_every = self._options.sweep_beside_timer if with_timer else self._options.sweep_alone
         self._sweep = Sweep(
             lapsing,
             every=self.sweep_every,
             batch=self._options.batch,
-            grace=self._options.grace if beside else timedelta(0),
+            grace=self._options.grace if with_timer else timedelta(0),
             timer=name,
             wait=timedelta(0),
-            disarm=self._disarm if beside else None,
+            disarm=self._disarm if with_timer else None,
             hooks=self._hooks,
         )
+        self._beside: Mapping[str, Beside] = {"lapse-sweep": self._sweep, **beside}
 
     def run(self) -> None:
         """Work until `stop` or a signal; then finish the current batch within `drain`. A service runs once.
@@ -94,14 +103,9 @@ class Service:
         Raises ConfigError or TimerRefused if the timer's settings or its server are wrong. If the timer's server or the
         database does not answer, the service waits for it.
         """
-        beside: dict[str, Sweep | Reconciler[Any] | Service] = {"lapse-sweep": self._sweep}
-        if self._reconciler is not None:
-            beside["lapse-reconciler"] = self._reconciler
-        if self._reminders is not None:
-            beside["lapse-reminders"] = self._reminders
         threads = [
-            threading.Thread(target=partial(self._run_beside, work.run), name=name, daemon=True)
-            for name, work in beside.items()
+            threading.Thread(target=partial(self._run_beside, name, work), name=name, daemon=True)
+            for name, work in self._beside.items()
         ]
         with stop_on_signals(self.stop):
             for thread in threads:
@@ -113,8 +117,7 @@ class Service:
                     with timer:
                         self._work(timer)
             finally:
-                for work in beside.values():
-                    work.stop()
+                self._stop_beside()
                 for thread in threads:
                     thread.join(self._options.drain.total_seconds())
                 self._drain()
@@ -125,9 +128,9 @@ class Service:
             self._give_up_at = 0.0
         self._stopping = True
         self._waker.interrupt()
-        for work in (self._worker, self._reminders):
-            if work is not None:
-                work.stop()
+        if self._worker is not None:
+            self._worker.stop()
+        self._stop_beside()  # at once: what is beside drains while the worker drains
 
     def _work(self, timer: Timer) -> None:
         self._timer = timer
@@ -196,12 +199,16 @@ class Service:
             self._waker.wait(60.0)
         self._emit(Kind.STOPPED)
 
-    def _run_beside(self, run: Callable[[], None]) -> None:
+    def _stop_beside(self) -> None:
+        for work in self._beside.values():
+            work.stop()
+
+    def _run_beside(self, name: str, work: Beside) -> None:
         try:
-            run()
+            work.run()
         except Exception:
-            # Only the reminders' service raises: what its timer's server refuses. The orders lapse without reminders.
-            log.exception("reminders have ended in this worker; orders go on lapsing. Remove the cause and restart it")
+            # For example, the server of the reminders' timer refuses what it is asked for. The orders still lapse.
+            log.exception("%s has ended in this worker; orders go on lapsing. Remove the cause and restart it", name)
         finally:
             self._after_thread()
 

@@ -2,7 +2,6 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -20,7 +19,7 @@ from lapse.integrations.django.settings import hooks, unpaid_orders
 from lapse.integrations.django.timer_setting import timer_named, timer_url
 from lapse.integrations.django.unpaid_orders import UnpaidOrders
 from lapse.orders.reminding import reminders_of
-from lapse.orders.service import Service
+from lapse.orders.service import Beside, Service
 from lapse.orders.service_options import ServiceOptions
 
 if TYPE_CHECKING:
@@ -61,18 +60,22 @@ class Command(LapseCommand):
         self.rehearse(orders)  # report an unusable database now: later the service would wait for it
         port = orders.port(background=True)
         all_hooks = (log_event, *hooks())
+        outbox = _outbox(options.drain)
+        beside: dict[str, Beside | None] = {
+            "lapse-reconciler": orders.reconciler(hooks=all_hooks) if orders.attempts else None,
+            "lapse-reminders": _reminders(orders, options, all_hooks, with_timer=bool(url)),
+            "lapse-outbox": outbox,
+        }
         service = Service(
             port.lapsing(),
             partial(_open_timer, orders.name) if url else None,
-            reconciler=orders.reconciler(hooks=all_hooks) if orders.attempts else None,
-            reminders=_reminders(orders, options, all_hooks, with_timer=bool(url)),
+            beside={name: work for name, work in beside.items() if work is not None},
             name=orders.name,
             options=options,
             hooks=all_hooks,
             after_thread=connections.close_all,
         )
         lapsed_by = f"{url.partition(':')[0]} timer and a sweep" if url else "a sweep"  # the URL may hold a password
-        outbox = _outbox(options.drain)
         seconds = service.sweep_every.total_seconds()
         with stop_on_signals(service.stop):  # signals stop it as soon as the line is printed
             self.stdout.write(f"lapsing {orders.name} by {lapsed_by} every {seconds:g} s; Ctrl-C or SIGTERM stops it")
@@ -82,8 +85,7 @@ class Command(LapseCommand):
                 self.stdout.write(f"delivering messages to {', '.join(outbox.endpoints)}")
             self.stdout.flush()
             try:
-                with nullcontext() if outbox is None else outbox.in_background():
-                    service.run()
+                service.run()
             finally:
                 connections.close_all()
 
