@@ -4,6 +4,7 @@ import smtplib
 from collections.abc import Sequence
 from typing import Any
 
+import django
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
@@ -47,7 +48,10 @@ def declared(settings: Settings) -> None:
 
 def test_mails_come_in_sequence_with_the_messages_id(settings: Settings) -> None:
     """A server that refuses at first gets each mail once more, and the mail's id is made of the message's."""
-    settings.EMAIL_BACKEND = f"{__name__}.Refusing"
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {"default": {"BACKEND": f"{__name__}.Refusing"}}
+    else:
+        settings.EMAIL_BACKEND = f"{__name__}.Refusing"
     Refusing.refused.clear()
     publish("order.placed", key="1", data={})
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -72,7 +73,9 @@ def _check_mail() -> Iterator[checks.CheckMessage]:
         backend, timeout = default.get("BACKEND"), default.get("OPTIONS", {}).get("timeout")
         advice = "Add 'timeout': 10 to the OPTIONS of MAILERS['default']."
     else:
-        backend, timeout = settings.EMAIL_BACKEND, settings.EMAIL_TIMEOUT
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Django 6.1 deprecates both, and says so itself where mails are sent
+            backend, timeout = settings.EMAIL_BACKEND, settings.EMAIL_TIMEOUT
         advice = "Set EMAIL_TIMEOUT = 10."
     if backend == SMTP and timeout is None:
         yield checks.Error(
