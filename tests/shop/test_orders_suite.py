@@ -1,6 +1,7 @@
 """The suite of `lapse.testing.orders` passes on this shop, paid by its gateway's notification or by its button."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from itertools import count
 
@@ -10,13 +11,14 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from lapse.integrations.django import unpaid_orders
+from lapse.integrations.django.attempts import STILL_OPEN
 from lapse.orders import LateMoney, Settled
 from lapse.testing.orders import OrdersConformance, State
 from shop.buyers.accounts import sign_up
 from shop.catalogue.models import Product
 from shop.lapsing import ShopOrders
 from shop.orders.models import Order, Reason, Status
-from shop.orders.refusals import AlreadyPaid
+from shop.orders.refusals import AlreadyPaid, Refused
 from shop.orders.transitions import cancel
 from shop.payments.development import pay_now
 from shop.payments.links import payment_link
@@ -83,8 +85,8 @@ class TestPaidByNotification(OrdersConformance[Order]):
         return True
 
     def number(self, order: Order) -> str:
-        """Return the number of the order's attempt."""
-        return PaymentAttempt.objects.get(order=order).reference
+        """Return the number of the order's latest attempt."""
+        return PaymentAttempt.objects.filter(order=order).latest("pk").reference
 
     def state(self, order: Order) -> State:
         """Read the status."""
@@ -102,5 +104,9 @@ class TestPaidByButton(TestPaidByNotification):
     """The development gateway, which asks whether the order can be paid before it takes the money."""
 
     def pay(self, order: Order) -> bool:
-        """Press the button."""
+        """Press the button. A revived order has a closed attempt, so its buyer opens a new page first."""
+        open_ones = PaymentAttempt.objects.filter(STILL_OPEN, order=order)
+        if not transaction.get_connection().in_atomic_block and not open_ones.exists():
+            with suppress(Refused):
+                payment_link(order.pk)
         return pay_now(self.number(order))
