@@ -215,3 +215,49 @@ def test_no_grace_is_fine() -> None:
 
 def _thread() -> str:
     return threading.current_thread().name
+
+
+class Waiting:
+    """Work beside a service that waits for its end; with an error, it ends at once."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        """Wait."""
+        if self.error is not None:
+            raise self.error
+        assert self.stopped.wait(LONG)
+
+    def stop(self) -> None:
+        """End."""
+        self.stopped.set()
+
+
+def test_what_runs_beside_is_stopped_while_the_batch_in_hand_goes_on() -> None:
+    """Both drains take their time at once: one after the other would outlast the supervisor's patience."""
+    orders, beside, inside = ListedOrders(due=-HOUR), Waiting(), threading.Event()
+    seen: list[bool] = []
+    begin = orders.begin
+
+    def begin_slowly(keys: Sequence[str]) -> Begun:
+        inside.set()
+        seen.append(beside.stopped.wait(LONG))
+        return begin(keys)
+
+    orders.begin = begin_slowly  # type: ignore[method-assign]
+    opener = partial(open_timer, "memory://", name="orders")
+    options = ServiceOptions(grace=2 * HOUR)  # so that the worker has the batch, and not the sweep
+    with running(Service(Lapsing(orders), opener, beside={"lapse-beside": beside}, options=options, hooks=())):
+        assert inside.wait(LONG)
+    assert seen == [True]
+    assert not orders.unpaid
+
+
+def test_orders_lapse_although_what_runs_beside_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is in the log, with its name."""
+    orders, beside = ListedOrders(due=-HOUR), Waiting(TimerRefused("no second timer here"))
+    with running(Service(Lapsing(orders), None, beside={"lapse-reminders": beside}, hooks=())):
+        wait_until(lambda: not orders.unpaid and "lapse-reminders has ended" in caplog.text)
+    assert "no second timer here" in caplog.text
