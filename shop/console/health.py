@@ -9,6 +9,7 @@ from django.utils.translation import gettext, ngettext
 
 from lapse import Stats
 from lapse.integrations.django import unpaid_orders
+from lapse.integrations.django.outbox.history import backlogs
 from shop import database
 from shop.console.models import WorkerHeartbeat
 from shop.console.money import Waiting, waiting
@@ -53,7 +54,8 @@ class Worker:
 class Health:
     """The health at one moment of the database's clock.
 
-    `stats` is None if there is no timer, or if it does not answer: then `timer_error` says why.
+    `undelivered` counts the messages of the outbox that were tried for the last time. `stats` is None if there is no
+    timer, or if it does not answer: then `timer_error` says why.
     """
 
     now: datetime
@@ -61,6 +63,7 @@ class Health:
     lateness: Lateness
     workers: list[Worker]
     money: Waiting
+    undelivered: int
     mechanism: str
     stats: Stats | None = None
     timer_error: str = ""
@@ -84,6 +87,7 @@ def health() -> Health:
             for heartbeat in WorkerHeartbeat.objects.all()
         ],
         money=waiting(),
+        undelivered=sum(backlog.buried for backlog in backlogs()),
         mechanism=mechanism(),
     )
     try:
@@ -135,6 +139,13 @@ def _alarms(found: Health) -> list[str]:
             found.stats.buried,
         )
         alarms.append(text % {"count": found.stats.buried})
+    if found.undelivered:
+        text = ngettext(
+            "%(count)s message could not be delivered. It holds back the later ones about its order.",
+            "%(count)s messages could not be delivered. They hold back the later ones about their orders.",
+            found.undelivered,
+        )
+        alarms.append(text % {"count": found.undelivered})
     return alarms
 
 

@@ -179,6 +179,7 @@ def test_the_page_shows_messages_and_sends_again(merchant: User, buyer: User, cu
     assert "data-nothing" in client.get("/console/messages/?state=delivered").content.decode()
     assert "data-nothing" in client.get("/console/messages/?order=%00&before=1").content.decode()
     Delivery.objects.filter(pk=first.pk).update(state=State.BURIED, answer="500: <b>", due_at=None, tries=3)
+    assert "1 message could not be delivered" in client.get("/console/").content.decode()
     shown = client.get("/console/messages/?state=buried").content.decode()
     assert "500: &lt;b&gt;" in shown
     assert "A worker sends the message" in press(client, first.pk, "send", first.key)
