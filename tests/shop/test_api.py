@@ -144,7 +144,11 @@ def test_the_documentation_needs_no_other_host(client: Client) -> None:
         "/api/orders",
         "/api/orders/{order_id}",
         "/api/orders/{order_id}/cancel",
+        "/api/orders/{order_id}/extend",
         "/api/orders/{order_id}/pay",
+        "/api/orders/{order_id}/revive",
+        "/api/orders/extend",
+        "/api/orders/revive",
         "/api/statistics",
     }
 
