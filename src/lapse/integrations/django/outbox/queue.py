@@ -82,11 +82,10 @@ class DeliveryQueue:
         """Restart the leases now. Return the renewed claims, without those whose lease had already ended."""
         with self._changing():
             unexpired = Q(due_at__gt=DatabaseNow())
-            return [
-                replace(claim, leased_until=claim.leased_until + lease)
-                for claim in claims
-                if self._held(claim).filter(unexpired).update(due_at=DatabaseNow(-lease))
-            ]
+            held = [claim for claim in claims if self._held(claim).filter(unexpired).update(due_at=DatabaseNow(-lease))]
+            ends = dict(self._rows().filter(pk__in=[_pk(claim.key) for claim in held]).values_list("pk", "due_at"))
+        found = [(claim, ends.get(_pk(claim.key))) for claim in held]
+        return [replace(claim, leased_until=aware(end)) for claim, end in found if end is not None]
 
     def settle(self, claims: Sequence[Claim]) -> int:
         """Record that these messages were delivered. Return how many claims were still held."""
@@ -198,17 +197,7 @@ class DeliveryQueue:
             self._rows().filter(pk__in=[row.pk for row in found]).update(
                 due_at=DatabaseNow(-lease), tries=F("tries") + 1, token=F("token") + 1
             )
-        claims = [
-            Claim(
-                _key(row),
-                aware(row.due_at or row.made_at),
-                row.tries + 1,
-                row.token + 1,
-                aware(row.now),
-                aware(row.now) + lease,
-            )
-            for row in found
-        ]
+        claims = [_claim(row, lease) for row in found]
         with self._lock:
             self._claimed.update(zip([(claim.key, claim.token) for claim in claims], found, strict=True))
         if claims:
