@@ -33,10 +33,10 @@ PAGE = CHECKOUT / "docs" / "explanation" / "the-model.md"
 LARGER = {
     "two attempts and a person": Run({"ATTEMPTS": 2, "TROUBLES": 0}),
     "two workers, a person and two reconcilers": Run({"WORKERS": 2, "RECONCILERS": 2}),
-    "never lost, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0}, "never_lost"),
+    "never lost, with two attempts": Run({"ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}, "never_lost"),
     "a person decides about two attempts": Run({"DECISIONS": 1, "ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}),
     "no money unseen, and a person decides": Run({"DECISIONS": 1, "PERSONS": 0}, "no_money_unseen"),
-    "extended and revived, with two attempts": Run({"EXTENSIONS": 1, "ATTEMPTS": 2, "TROUBLES": 0}),
+    "extended and revived, with two attempts": Run({"EXTENSIONS": 1, "ATTEMPTS": 2, "PERSONS": 0, "TROUBLES": 0}),
     "extended and revived, with a crash": Run({"EXTENSIONS": 1}),
     "never lost, extended and revived": Run({"EXTENSIONS": 1, "PERSONS": 0, "TROUBLES": 0}, "never_lost"),
     "no money unseen, extended and revived": Run({"EXTENSIONS": 1, "PERSONS": 0, "TROUBLES": 0}, "no_money_unseen"),
