@@ -13,6 +13,9 @@ from django.views.decorators.http import require_POST
 NOT_DONE = "not-done"
 """The key in the session of a visitor whose change was not made, until the visitor has signed in."""
 
+LONGEST_KEY = 64
+"""The characters of a form's key that are stored."""
+
 View = Callable[..., HttpResponse]
 
 
@@ -35,6 +38,11 @@ def changes(back_to: str, *, signed_in: bool = True, keep: Sequence[str] = ()) -
         return guarded
 
     return around
+
+
+def is_form_key(text: str) -> bool:
+    """Return whether this is the key of a form, by which a form that is sent twice counts once: it fits the column."""
+    return text.isalnum() and len(text) <= LONGEST_KEY
 
 
 def ask_to_sign_in(request: HttpRequest) -> HttpResponse:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from lapse.integrations.django import unpaid_orders
 from lapse.integrations.django.attempts import State
 from lapse.orders import AttemptState, Settled
-from shop.buyers.changing import changes
+from shop.buyers.changing import changes, is_form_key
 from shop.console.models import Assignment, Note
 from shop.console.payment import people_who_settle
 from shop.console.permissions import SETTLE_MONEY, VIEW_PAYMENTS, merchant_of, staff_with
@@ -166,7 +166,7 @@ def assign(request: HttpRequest, reference: str) -> HttpResponse:
 def write_note(request: HttpRequest, reference: str) -> HttpResponse:
     """Add a note to the payment and return to the page. The same form sent twice writes one note."""
     text, key = request.POST.get("text", "").strip(), request.POST.get("key", "")
-    if not 0 < len(text) <= LONGEST_NOTE or "\0" in text or not (key.isalnum() and len(key) <= 64):  # noqa: PLR2004 - the column
+    if not 0 < len(text) <= LONGEST_NOTE or "\0" in text or not is_form_key(key):
         messages.error(request, gettext("Nothing was written: a note has 1 to 1000 characters."))
         return _back(request, reference)
 

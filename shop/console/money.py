@@ -17,6 +17,7 @@ from django.views.decorators.http import require_safe
 
 from lapse.integrations.django.attempts import STILL_OPEN, State
 from shop.console.permissions import VIEW_PAYMENTS, merchant_of, staff_with
+from shop.console.search import id_in
 from shop.database import database_now
 from shop.orders.models import Status
 from shop.payments.gateways import GATEWAYS
@@ -145,6 +146,7 @@ def _matches(text: str) -> Q:
 def _after(found: QuerySet[Any], query: QueryDict) -> QuerySet[Any]:
     """Return what follows the payment at which the page before this one ended. It may have left the list since."""
     rank, _, pk = query.get("after", "").partition("-")
-    if not (rank in ("0", "1", "2") and pk.isascii() and pk.isdigit() and len(pk) < 19):  # noqa: PLR2004 - 64 bits
+    last = id_in(pk)
+    if rank not in ("0", "1", "2") or last is None:
         return found
-    return found.filter(Q(rank__gt=int(rank)) | Q(rank=int(rank), pk__gt=int(pk)))
+    return found.filter(Q(rank__gt=int(rank)) | Q(rank=int(rank), pk__gt=last))

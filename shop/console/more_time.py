@@ -14,7 +14,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from lapse.orders import Extended, Revived
 from shop.buyers.changing import changes
 from shop.console.permissions import EXTEND_ORDERS, VIEW_ORDERS, merchant_of, staff_with
-from shop.console.search import Search, matching
+from shop.console.search import Search, id_in, matching
 from shop.orders.models import Order
 from shop.orders.more_time import EXTENDABLE, MOST_MINUTES, MOST_ORDERS, REVIVABLE, extend, revive
 
@@ -141,9 +141,9 @@ def _all_found(request: HttpRequest) -> bool:
 
 def _newest(request: HttpRequest) -> int:
     """Return the id of the newest order that was counted: an order that is placed after that is not meant."""
-    text = request.POST.get("newest", "")
-    if text.isascii() and text.isdigit() and len(text) < 19:  # noqa: PLR2004  # a larger number is no id
-        return int(text)
+    newest = id_in(request.POST.get("newest", ""))
+    if newest is not None:
+        return newest
     return Order.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 

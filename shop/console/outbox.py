@@ -14,10 +14,10 @@ from lapse.integrations.django.outbox.history import backlogs, deliveries, give_
 from lapse.integrations.django.outbox.models import State
 from shop.buyers.changing import changes
 from shop.console.permissions import SEND_MESSAGES, VIEW_MESSAGES, staff_with
+from shop.console.search import id_in
 from shop.database import database_now
 
 SHOWN = 50
-LARGEST_ID = 2**63 - 1
 
 
 @require_safe
@@ -27,9 +27,9 @@ def sent_messages(request: HttpRequest) -> HttpResponse:
     key, state = request.GET.get("order", "").replace("\0", "").strip()[:64], request.GET.get("state", "")
     state = state if state in State.values else ""
     found = deliveries(key=key, state=state)
-    before = request.GET.get("before", "")
-    if before.isascii() and before.isdigit() and len(before) < len(str(LARGEST_ID)):
-        found = found.filter(pk__lt=int(before))
+    before = id_in(request.GET.get("before", ""))
+    if before is not None:
+        found = found.filter(pk__lt=before)
     page = list(found[: SHOWN + 1])
     context = {
         "order": key,

@@ -10,6 +10,9 @@ from django.http import QueryDict
 
 from shop.orders.models import Order, Reason, Status
 
+LARGEST_ID = 2**63 - 1
+"""The largest primary key that the database can store."""
+
 PAGE = 50
 MOST_BUYERS = 100
 """The greatest number of buyers that an incomplete address may match."""
@@ -98,6 +101,12 @@ def matching(search: Search) -> QuerySet[Order]:
     if Order.objects.filter(public_id__startswith=search.text.lower()).exists():
         return orders.filter(public_id__startswith=search.text.lower())
     return orders.filter(buyer__in=_buyers(search.text))
+
+
+def id_in(text: str) -> int | None:
+    """Return the id in a text that a browser sent, LARGEST_ID at most; None if the text is no id."""
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID))
+    return min(int(text), LARGEST_ID) if digits else None
 
 
 def _buyers(text: str) -> list[int]:
